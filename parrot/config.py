@@ -1,0 +1,258 @@
+"""`params.yaml` as frozen, typed sections, one per stage.
+
+An unknown key, a value of the wrong type or one out of range is a `ParrotError` that names the
+file and the key.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from parrot.errors import ParrotError
+
+PARAMS_FILE = Path("params.yaml")
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Frozen, strict and closed: a typing mistake in `params.yaml` must not become a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class World(Section):
+    """The embedded picture world: how much of it `parrot data` writes."""
+
+    seed: int
+    backbone_pictures: Count
+    reading_documents: Count
+    align_pictures: Count
+    sft_pictures: Count
+    text_instructions: Count
+    questions_per_category: Count
+
+
+class Source(Section):
+    """One upstream file and how to read it."""
+
+    name: str
+    format: Literal["llava", "alpaca", "mmmb"]
+    path: str
+    language: str
+    images: str | None = None
+    """A folder, .zip or .tar that holds the images; unused by `alpaca` and `mmmb`."""
+    samples: Count | None = None
+    """Take this many records, drawn with the seed; all of them if not given."""
+
+
+class Prepare(Section):
+    shard_megabytes: Count
+    max_reject_share: Share
+    max_image_megapixels: Rate
+    benchmarks: list[str]
+    align: list[Source] = Field(min_length=1)
+    sft: list[Source] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [source.name for source in (*self.align, *self.sft)]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"source names must be unique, these are not: {', '.join(sorted(twice))}")
+        return self
+
+
+class Validate(Section):
+    min_records: Count
+    max_text_bytes: Count
+    min_image_pixels: Count
+    max_image_pixels: Count
+    max_duplicate_share: Share
+    max_text_only_share: Share
+    english_share: list[Share] = Field(min_length=2, max_length=2)
+    min_language_share: Share
+
+
+class Training(Section):
+    """What every `Trainer` run of the project needs to know; names as in `TrainingArguments`."""
+
+    max_steps: Annotated[int, Field(ge=0)]
+    """0 leaves the stage out: its output holds the weights it started from."""
+    batch_size: Count
+    warmup_steps: Share
+    """As a share of all steps."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    logging_steps: Count
+    save_steps: Count
+    """A killed run resumes from the last of these."""
+    gradient_accumulation_steps: Count = 1
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    deepspeed: str | None = None
+    """A DeepSpeed JSON, such as parrot/training/deepspeed/zero2.json."""
+
+
+class RatedTraining(Training):
+    learning_rate: Rate
+
+
+class Backbone(Section):
+    pretrained: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.pretrained and not Path(self.pretrained).is_dir() and not self.revision:
+            raise ValueError(f"revision: pin '{self.pretrained}' to a commit, else no run can be repeated")
+        return self
+
+
+class Vision(Backbone):
+    image_size: Count
+    patch_size: Count
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    training: RatedTraining
+
+
+class Language(Backbone):
+    grid: Count
+    """Patches on one side of the pictures that the language model learns to read."""
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    training: RatedTraining
+
+
+class Backbones(Section):
+    vision: Vision
+    language: Language
+
+
+class Model(Section):
+    projector: Annotated[str, Field(pattern=r"^(linear|mlp[1-9]x_gelu)$")]
+    vision_feature_layer: int
+    max_length: Count
+
+
+class Moe(Section):
+    enabled: bool
+    num_experts: Count
+    intermediate_size: Count
+    residual: Literal["token", "released", "none"]
+    """`token`: token + weight × mixture (paper); `released`: weight × token + mixture (released code)."""
+    weight: float
+
+
+class Align(Section):
+    training: RatedTraining
+
+
+class Sft(Section):
+    learning_rate: Rate
+    language_model_learning_rate: Rate
+    moe: Moe
+    training: Training
+
+
+class Evaluate(Section):
+    benchmark: str
+    files: dict[str, str]
+    blind: Literal["removed", "swapped"]
+    batch_size: Count
+
+
+class Package(Section):
+    name: str
+    license: str
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    seed: int
+    threads: Count
+    languages: list[str] = Field(min_length=1)
+    world: World
+    prepare: Prepare
+    validate_: Validate = Field(alias="validate")
+    backbones: Backbones
+    model: Model
+    align: Align
+    sft: Sft
+    evaluate: Evaluate
+    package: Package
+
+    @model_validator(mode="after")
+    def _languages_known(self) -> Self:
+        if missing := set(self.languages) - set(self.evaluate.files):
+            raise ValueError(f"evaluate.files: no benchmark file for {', '.join(sorted(missing))}")
+        for source in (*self.prepare.align, *self.prepare.sft):
+            if source.language not in self.languages:
+                raise ValueError(f"prepare: source {source.name} has language '{source.language}', "
+                                 f"which is not in `languages`")  # fmt: skip
+        return self
+
+
+def load_params(path: Path | str = PARAMS_FILE) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises:
+        ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(path, item, tree) for item in error.errors()]
+        raise ParrotError("\n".join(lines)) from None
+
+
+def _explain(path: Path, item: Any, tree: dict[str, Any]) -> str:
+    """One pydantic error as `file: key: what is wrong`."""
+    location = item["loc"]
+    key = ".".join(str(part) for part in location)
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"
+        return f"{path}: {key}: unknown key{hint}"
+    if item["type"] == "missing":
+        return f"{path}: {key}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    given = item["input"]
+    shown = f" (found {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+    return f"{path}: {key}: {message}{shown}" if key else f"{path}: {message}"
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the section at `location` has."""
+    section: Any = Params
+    for part in location:
+        if isinstance(part, int):
+            continue
+        by_key = {field.alias or name: field for name, field in section.model_fields.items()}
+        annotation = by_key[part].annotation
+        section = next((arg for arg in get_args(annotation) if hasattr(arg, "model_fields")), annotation)
+        if not hasattr(section, "model_fields"):
+            return []
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,0 +1,73 @@
+"""`params.yaml`: what is committed is valid; what is wrong is said with file and key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from parrot.config import load_params
+from parrot.errors import ParrotError
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_committed_file_is_valid() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.languages == ["en", "zh", "pt", "ar", "tr", "ru"]
+
+
+def change(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    for part in parents:
+        tree = tree[part]
+    if value is None:
+        del tree[last]
+    else:
+        tree[last] = value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("sft.learnin_rate", 1.0, "sft.learnin_rate: unknown key; did you mean 'learning_rate'?"),
+        ("prepare.sft.0.formt", "x", "prepare.sft.0.formt: unknown key; did you mean 'format'?"),
+        ("zzz", 1, "zzz: unknown key; known here: seed, threads"),
+        ("sft.learning_rate", "fast", "sft.learning_rate: Input should be a valid number (found 'fast')"),
+        ("sft.learning_rate", -1.0, "sft.learning_rate: Input should be greater than 0 (found -1.0)"),
+        ("sft.moe.num_experts", 2.5, "sft.moe.num_experts: Input should be a valid integer"),
+        ("sft.moe.residual", "sum", "sft.moe.residual: Input should be 'token', 'released' or 'none'"),
+        ("seed", "one", "seed: Input should be a valid integer (found 'one')"),
+        ("align", None, "align: missing"),
+        ("align.training.max_steps", None, "align.training.max_steps: missing"),
+        ("languages", ["en", "xx"], "evaluate.files: no benchmark file for xx"),
+        ("prepare.sft.0.language", "de", "source conversations_en has language 'de'"),
+        ("prepare.sft.0.name", "captions_en", "source names must be unique, these are not: captions_en"),
+        ("backbones.vision.pretrained", "openai/clip", "revision: pin 'openai/clip' to a commit"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: Any, sentence: str) -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    change(tree, key, value)
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ParrotError) as error:
+        load_params(file)
+    assert str(file) in str(error.value)
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [("a: [1", "not readable as YAML"), ("- 1", "expected sections"), ("", "expected sections")],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: str, sentence: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(content)
+    with pytest.raises(ParrotError, match=sentence):
+        load_params(file)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ParrotError, match="not found; run from the project's top folder"):
+        load_params(tmp_path / "params.yaml")
