@@ -1,0 +1,1 @@
+"""Stage one and stage two, and the `Trainer` that every training stage shares."""

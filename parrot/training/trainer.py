@@ -1,0 +1,211 @@
+"""One `Trainer` run: the same for both backbones and both stages of Parrot.
+
+What it adds to Hugging Face's `Trainer`: learning rates per part of the model, an order of samples
+that makes a resumed run exact, checkpoints that are only used when they are whole, and one place
+where progress, the loss curve and MLflow get their numbers.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from parrot.config import Training
+from parrot.errors import ParrotError
+from parrot.files import atomic_file
+from parrot.training.sampler import LengthGroupedSampler
+
+COMPLETE = "complete"
+CURVE_COLUMNS = ("step", "loss", "learning_rate", "grad_norm")
+
+Metrics = dict[str, float]
+Report = Callable[[Metrics, int], None]
+"""Takes metrics and the step they belong to, as they happen."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training run keeps its state and tells its numbers."""
+
+    name: str
+    checkpoints: Path
+    """A folder for this run and no other: a checkpoint found here is resumed."""
+    report: Report = lambda metrics, step: None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Parameters that learn at one rate."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+
+
+@dataclass
+class Curve:
+    """What was logged, in order."""
+
+    rows: list[Metrics] = field(default_factory=list)
+
+    def write_csv(self, path: Path) -> None:
+        """Write `step,loss,learning_rate,grad_norm`, the form that `dvc plots` reads."""
+        lines = [",".join(f"{row[column]:.6g}" for column in CURVE_COLUMNS) for row in self.rows]
+        with atomic_file(path) as partial:
+            partial.write_text("\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n", encoding="utf-8")
+
+
+def fit(
+    model: nn.Module,
+    parts: Sequence[Part],
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], dict[str, Any]],
+    training: Training,
+    run: Run,
+    *,
+    seed: int,
+    lengths: Sequence[int],
+) -> Curve:
+    """Train `model` in place and return its loss curve; `max_steps: 0` leaves it as it is.
+
+    The model is called with what `collate` returns and answers with a `loss`. Only the parameters
+    named in `parts` require gradients afterwards.
+
+    Raises:
+        ParrotError: the loss became infinite or not a number.
+    """
+    model.requires_grad_(False)
+    for part in parts:
+        for parameter in part.parameters:
+            parameter.requires_grad_(True)
+    if training.max_steps == 0:
+        return Curve()
+    trainer = _PartsTrainer(
+        model=model,
+        args=_arguments(training, run, seed),
+        train_dataset=dataset,
+        data_collator=collate,
+        callbacks=[_Progress(run)],
+        parts=parts,
+        lengths=lengths,
+        seed=seed,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=_last_complete(run.checkpoints))
+    curve = Curve([row for row in map(_curve_row, trainer.state.log_history) if row])
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return curve
+
+
+def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(run.checkpoints),
+        max_steps=training.max_steps,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        activation_checkpointing=training.gradient_checkpointing,
+        lr_scheduler_type="cosine",
+        warmup_steps=training.warmup_steps,
+        weight_decay=training.weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch" if training.deepspeed else "adamw_torch_fused",
+        bf16=training.bf16,
+        deepspeed=training.deepspeed,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=training.logging_steps,
+        logging_nan_inf_filter=False,
+        save_steps=training.save_steps,
+        save_total_limit=2,
+        seed=seed,
+        data_seed=seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to="none",
+        disable_tqdm=True,
+        label_names=["labels"],
+    )
+
+
+class _PartsTrainer(Trainer):
+    def __init__(self, *, parts: Sequence[Part], lengths: Sequence[int], seed: int, **kwargs: Any) -> None:
+        self._parts = parts
+        self._lengths = lengths
+        self._seed = seed
+        super().__init__(**kwargs)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            decay = self.args.weight_decay
+            groups = [
+                {"params": list(part.parameters), "lr": part.learning_rate, "weight_decay": decay}
+                for part in self._parts
+            ]
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> LengthGroupedSampler:
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGroupedSampler(self._lengths, batch, self._seed)
+
+
+class _Progress(TrainerCallback):
+    """Progress bar, MLflow and the stop on a loss that is no number; marks whole checkpoints."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self._run.name,
+            unit="step",
+            disable=not state.is_world_process_zero,
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        row = _curve_row({**(logs or {}), "step": state.global_step})
+        if row is None or not state.is_world_process_zero:
+            return
+        if not math.isfinite(row["loss"]):
+            raise ParrotError(
+                f"{self._run.name}: the loss is {row['loss']} at step {state.global_step}; "
+                f"lower the learning rate of this stage in params.yaml"
+            )
+        self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+        self._run.report({key: value for key, value in row.items() if key != "step"}, state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+
+def _curve_row(logs: dict[str, Any]) -> Metrics | None:
+    """The columns of the curve, or None for the summary that `Trainer` logs at the end."""
+    if "loss" not in logs:
+        return None
+    return {column: float(logs[column]) for column in CURVE_COLUMNS}
+
+
+def _last_complete(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end; half-written ones are removed."""
+    for folder in checkpoints.glob("checkpoint-*"):
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)
+    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None

@@ -1,0 +1,148 @@
+"""The shared training run: resumes exactly, trains only what it is told, stops on nonsense."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from parrot.config import Training
+from parrot.errors import ParrotError
+from parrot.training.sampler import LengthGroupedSampler
+from parrot.training.trainer import COMPLETE, Curve, Part, Run, fit
+
+TRAINING = Training(
+    max_steps=24, batch_size=4, warmup_steps=0.1, weight_decay=0.01, logging_steps=1, save_steps=5
+)
+
+
+class Regression(nn.Module):
+    """Two layers with dropout, so that a resumed run must restore the random state too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 8)
+        self.outer = nn.Linear(8, 1)
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        hidden = nn.functional.dropout(self.inner(x).tanh(), 0.2, self.training)
+        return {"loss": (self.outer(hidden).squeeze(-1) - labels).square().mean()}
+
+
+def samples() -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(30, 4, generator=generator)
+    return [{"x": row, "labels": row.sum()} for row in rows]
+
+
+def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def train(folder: Path, training: Training = TRAINING, rate: float = 0.05, report=lambda m, s: None) -> tuple:
+    torch.manual_seed(7)
+    model = Regression()
+    parts = [Part(list(model.inner.parameters()), rate), Part([model.outer.weight], rate / 10)]
+    run = Run("toy", folder / "checkpoints", report)
+    curve = fit(model, parts, samples(), collate, training, run, seed=5, lengths=list(range(30)))
+    return model, curve
+
+
+def test_a_resumed_run_repeats_the_losses_and_the_weights(tmp_path: Path) -> None:
+    whole, whole_curve = train(tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def die_at_13(metrics: dict[str, float], step: int) -> None:
+        if step == 13:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "broken", report=die_at_13)
+    assert {path.name for path in (tmp_path / "broken/checkpoints").iterdir()} == {
+        "checkpoint-5",
+        "checkpoint-10",
+    }
+    steps: list[int] = []
+    resumed, resumed_curve = train(tmp_path / "broken", report=lambda metrics, step: steps.append(step))
+
+    assert steps[0] == 11
+    assert resumed_curve == whole_curve
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_half_written_checkpoint_is_not_resumed(tmp_path: Path) -> None:
+    def die_at_12(metrics: dict[str, float], step: int) -> None:
+        if step == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, report=die_at_12)
+    (tmp_path / "checkpoints/checkpoint-10" / COMPLETE).unlink()
+    (tmp_path / "checkpoints/checkpoint-10/model.safetensors").write_bytes(b"half")
+    steps: list[int] = []
+    train(tmp_path, report=lambda metrics, step: steps.append(step))
+    assert steps[0] == 6
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_parts_learn_at_their_rates_and_the_rest_is_frozen(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    start = Regression().state_dict()
+    model, curve = train(tmp_path)
+    assert not torch.equal(model.inner.weight, start["inner.weight"])
+    assert not torch.equal(model.outer.weight, start["outer.weight"])
+    assert torch.equal(model.outer.bias, start["outer.bias"])
+    assert not model.outer.bias.requires_grad
+    assert curve.rows[-1]["loss"] < curve.rows[0]["loss"]
+
+
+def test_no_steps_leave_the_model_as_it_is(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    start = Regression().state_dict()
+    model, curve = train(tmp_path, TRAINING.model_copy(update={"max_steps": 0}))
+    assert curve == Curve()
+    assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path: Path) -> None:
+    with pytest.raises(ParrotError, match=r"toy: the loss is (nan|inf) at step \d+; lower the learning rate"):
+        train(tmp_path, rate=1e30)
+
+
+def test_curve_is_written_for_dvc_plots(tmp_path: Path) -> None:
+    _, curve = train(tmp_path, TRAINING.model_copy(update={"logging_steps": 12}))
+    curve.write_csv(tmp_path / "curve.csv")
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,learning_rate,grad_norm"
+    assert [line.split(",")[0] for line in lines[1:]] == ["12", "24"]
+
+
+def test_sampler_depends_on_seed_and_epoch_only() -> None:
+    sampler = LengthGroupedSampler(list(range(100)), 8, seed=1)
+    first = list(sampler)
+    torch.rand(10)
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert sorted(sampler) == list(range(100))
+
+
+def test_sampler_groups_similar_lengths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 1000, (4000,), generator=generator).tolist()
+    order = list(LengthGroupedSampler(lengths, 8, seed=1))
+    spans = [
+        max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
+        for batch in (order[start : start + 8] for start in range(0, len(order), 8))
+    ]
+    assert sorted(spans)[len(spans) // 2] < 60
+
+
+@pytest.fixture(autouse=True)
+def _clean(tmp_path: Path):
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
