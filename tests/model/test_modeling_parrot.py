@@ -1,0 +1,420 @@
+"""What the whole model promises: batching, caching, start, loss, saving, refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model_cases import IMAGE_TOKEN, MOE, Build, tiny_language_model, tiny_tower
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    CLIPConfig,
+    CLIPModel,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2Model,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from parrot.model import ParrotConfig, ParrotForConditionalGeneration, add_moe, build_parrot
+
+PICTURE = [IMAGE_TOKEN] * 5
+# Text only, one picture, two pictures in different turns, a picture in a short prompt.
+PROMPTS = [
+    list(range(10, 22)),
+    [1, 2, *PICTURE, 30, 31, 32, 33],
+    [3, *PICTURE, 40, 41, 42, *PICTURE, 43, 44, 45, 46],
+    [4, *PICTURE, 50],
+]
+PICTURES = [0, 1, 2, 1]
+
+
+def pixels(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def batch(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
+    longest = max(map(len, prompts))
+    rows, masks = [], []
+    for ids in prompts:
+        padding = [0] * (longest - len(ids))
+        rows.append(padding + ids if side == "left" else ids + padding)
+        masks.append(
+            [0] * len(padding) + [1] * len(ids) if side == "left" else [1] * len(ids) + [0] * len(padding)
+        )
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
+
+
+def alone(index: int) -> dict[str, torch.Tensor]:
+    before = sum(PICTURES[:index])
+    inputs = {"input_ids": torch.tensor([PROMPTS[index]])}
+    if PICTURES[index]:
+        inputs["pixel_values"] = pixels(sum(PICTURES))[before : before + PICTURES[index]]
+    return inputs
+
+
+def together(side: str) -> dict[str, torch.Tensor]:
+    return {**batch(PROMPTS, side), "pixel_values": pixels(sum(PICTURES))}
+
+
+def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Ids from 20 on are answers."""
+    ids = inputs["input_ids"]
+    return {**inputs, "labels": torch.where((ids >= 20) & (ids != IMAGE_TOKEN), ids, -100)}
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@torch.no_grad()
+def test_a_sample_alone_and_in_a_batch(build: Build, side: str, attention: str) -> None:
+    model = build(language_model=tiny_language_model(attn_implementation=attention))
+    assert model.model.language_model.config._attn_implementation == attention
+    inputs = together(side)
+    logits = model(**inputs).logits
+    for index in range(len(PROMPTS)):
+        mask = inputs["attention_mask"][index].bool()
+        expected = model(**alone(index)).logits[0]
+        torch.testing.assert_close(logits[index][mask], expected, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_each_picture_is_guided_by_its_own_cls(build: Build) -> None:
+    model = build()
+    weights = model(**alone(2)).routing_weights
+    assert weights.shape == (2, 3)
+    assert not torch.allclose(weights[0], weights[1], atol=1e-3)
+    swapped = model(
+        input_ids=alone(2)["input_ids"], pixel_values=alone(2)["pixel_values"].flip(0)
+    ).routing_weights
+    torch.testing.assert_close(swapped, weights.flip(0))
+
+
+@torch.no_grad()
+def test_the_answer_does_not_guide_the_experts(build: Build) -> None:
+    model = build()
+    ids = torch.tensor([[1, 2, *PICTURE, 30, 31, 60, 61]])
+    labels = torch.where(ids >= 60, ids, -100).masked_fill(ids == IMAGE_TOKEN, -100)
+    prompt_only = model(input_ids=ids[:, :-2], pixel_values=pixels(1)).routing_weights
+    labelled = model(input_ids=ids, pixel_values=pixels(1), labels=labels).routing_weights
+    given = model(input_ids=ids, pixel_values=pixels(1), prompt_mask=torch.ones(1, 9)).routing_weights
+    everything = model(input_ids=ids, pixel_values=pixels(1)).routing_weights
+    torch.testing.assert_close(labelled, prompt_only)
+    torch.testing.assert_close(given, prompt_only)
+    assert not torch.allclose(everything, prompt_only, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"cache_implementation": "static"}])
+@torch.no_grad()
+def test_generation_alone_in_a_batch_and_without_cache(build: Build, options: dict[str, Any]) -> None:
+    model = build()
+    options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, **options}
+    inputs = together("left")
+    prompt = inputs["input_ids"].shape[1]
+    ids = model.generate(**inputs, **options)[:, prompt:]
+    assert len({tuple(row) for row in ids.tolist()}) == len(PROMPTS)
+    for index in range(len(PROMPTS)):
+        single = model.generate(**alone(index), **options)[0, len(PROMPTS[index]) :]
+        assert ids[index].tolist() == single.tolist()
+    if "cache_implementation" not in options:
+        uncached = model.generate(**inputs, **options, use_cache=False)[:, prompt:]
+        assert uncached.tolist() == ids.tolist()
+
+
+@torch.no_grad()
+def test_logits_with_a_cache_are_those_without(build: Build) -> None:
+    model = build()
+    inputs = {**batch([[*ids, 70, 71, 72] for ids in PROMPTS], "left"), "pixel_values": pixels(sum(PICTURES))}
+    whole = model(**inputs, prompt_mask=inputs["attention_mask"][:, :-3]).logits
+    head = {key: inputs[key][:, :-3] for key in ("input_ids", "attention_mask")}
+    first = model(**head, pixel_values=inputs["pixel_values"], use_cache=True)
+    steps = [first.logits]
+    for position in range(-3, 0):
+        stop = position + 1 or None
+        steps.append(
+            model(
+                input_ids=inputs["input_ids"][:, position:stop],
+                attention_mask=inputs["attention_mask"][:, :stop],
+                past_key_values=first.past_key_values,
+            ).logits
+        )
+    mask = inputs["attention_mask"].bool()
+    torch.testing.assert_close(torch.cat(steps, dim=1)[mask], whole[mask], atol=2e-5, rtol=1e-4)
+
+
+def test_new_experts_change_nothing(build: Build) -> None:
+    model = build(num_experts=0)
+    before = model(**together("right"))
+    assert before.routing_weights is None
+    torch.manual_seed(1)
+    add_moe(model, **MOE)
+    after = model(**with_labels(together("right")))
+    assert torch.equal(before.logits, after.logits)
+    assert after.routing_weights.shape == (4, 3)
+    after.loss.backward()
+    moe = model.model.multilingual_moe
+    assert moe is not None
+    assert moe.down_proj.weight.grad.abs().sum() > 0  # they can learn
+    assert model.config.num_experts == 3
+    with pytest.raises(ValueError, match="3 experts already"):
+        add_moe(model, **MOE)
+
+
+def test_experts_built_in_start_like_experts_added(build: Build) -> None:
+    torch.manual_seed(0)
+    model = build_parrot(tiny_tower(), tiny_language_model(), image_token_id=IMAGE_TOKEN, **MOE)
+    assert model.model.multilingual_moe is not None
+    assert not model.model.multilingual_moe.down_proj.weight.any()
+    assert model.model.multilingual_moe.gate_proj.weight.std().item() == pytest.approx(0.2, rel=0.2)
+    released = build_parrot(
+        tiny_tower(), tiny_language_model(), image_token_id=IMAGE_TOKEN, **MOE, moe_residual="released"
+    )
+    assert released.model.multilingual_moe is not None
+    assert released.model.multilingual_moe.down_proj.weight.any()
+
+
+@pytest.mark.parametrize("num_items", [None, torch.tensor(40)])
+def test_loss_of_supervised_positions_only(build: Build, num_items: torch.Tensor | None) -> None:
+    model = build()
+    inputs = with_labels(together("right"))
+    results = []
+    for supervised_only in (False, True):
+        model.zero_grad()
+        output = model(**inputs, supervised_only=supervised_only, num_items_in_batch=num_items)
+        output.loss.backward()
+        results.append(
+            (output, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        )
+    (whole, gradients), (sparse, sparse_gradients) = results
+    supervised = inputs["labels"][:, 1:] != -100
+    torch.testing.assert_close(sparse.loss, whole.loss)
+    torch.testing.assert_close(sparse.logits, whole.logits[:, :-1][supervised])
+    torch.testing.assert_close(sparse_gradients, gradients)
+
+
+def test_text_only_batch_with_no_rows_of_pixels_reaches_every_parameter(build: Build) -> None:
+    model = build()
+    ids = torch.tensor([PROMPTS[0]])
+    output = model(input_ids=ids, pixel_values=torch.zeros(0, 3, 28, 28), labels=ids)
+    output.loss.backward()
+    plain = model(input_ids=ids, labels=ids)
+    assert torch.equal(output.loss, plain.loss)
+    bridge = [*model.model.multi_modal_projector.parameters(), *model.model.multilingual_moe.parameters()]
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in bridge)
+
+
+def test_gradient_checkpointing_changes_nothing(build: Build) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = build().train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(**with_labels(together("right"))).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@torch.no_grad()
+def test_bfloat16(build: Build) -> None:
+    model = build(language_model=tiny_language_model().to(torch.bfloat16))
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    output = model(**together("left"))
+    assert output.logits.dtype == torch.bfloat16
+    assert output.routing_weights.dtype == torch.float32
+    assert output.logits.isfinite().all()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_experts": 0}, {"projector": "linear"}, {"projector": "mlp3x_gelu"}]
+)
+@torch.no_grad()
+def test_save_and_load(build: Build, tmp_path: Path, tied: bool, options: dict[str, Any]) -> None:
+    model = build(language_model=tiny_language_model(tie_word_embeddings=tied), **options)
+    model.save_pretrained(tmp_path)
+    assert [file.name for file in tmp_path.glob("*.safetensors")] == ["model.safetensors"]
+    loaded, report = AutoModelForImageTextToText.from_pretrained(tmp_path, output_loading_info=True)
+    assert isinstance(loaded, ParrotForConditionalGeneration)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert (loaded.lm_head.weight is loaded.get_input_embeddings().weight) is tied
+    assert loaded.config.projector == model.config.projector
+    assert torch.equal(loaded(**together("left")).logits, model(**together("left")).logits)
+
+
+def test_backbones_are_taken_over_not_copied() -> None:
+    tower, language_model = tiny_tower(), tiny_language_model()
+    model = build_parrot(tower, language_model, image_token_id=IMAGE_TOKEN)
+    assert model.model.vision_tower is tower
+    assert model.model.language_model is language_model.model
+    assert model.lm_head is language_model.lm_head
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert model.config.image_seq_length == 5
+
+
+def test_saved_config_holds_no_path(tmp_path: Path) -> None:
+    tiny_tower().save_pretrained(tmp_path / "tower")
+    tiny_language_model().save_pretrained(tmp_path / "language")
+    model = build_parrot(
+        AutoModel.from_pretrained(tmp_path / "tower"),
+        AutoModelForCausalLM.from_pretrained(tmp_path / "language"),
+        image_token_id=IMAGE_TOKEN,
+    )
+    model.save_pretrained(tmp_path / "parrot")
+    assert str(tmp_path) not in (tmp_path / "parrot/config.json").read_text()
+
+
+SHAPE = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.2,
+}
+NO_END = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
+BACKBONES: dict[str, Any] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, **NO_END, intermediate_size=48)),
+    "qwen3": lambda: Qwen3ForCausalLM(
+        Qwen3Config(**SHAPE, **NO_END, intermediate_size=48, num_key_value_heads=2, head_dim=8)
+    ),
+    "gemma3": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**SHAPE, **NO_END, intermediate_size=48, num_key_value_heads=2, head_dim=8)
+    ),
+    # Absolute positions: left padding must not move them.
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.2, **NO_END
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_any_language_model(build: Build, tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    model = build(language_model=BACKBONES[name]())
+    inputs = together("left")
+    logits = model(**inputs).logits
+    for index in range(len(PROMPTS)):
+        mask = inputs["attention_mask"][index].bool()
+        torch.testing.assert_close(logits[index][mask], model(**alone(index)).logits[0], atol=5e-5, rtol=1e-3)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(**inputs).logits, logits)
+    generated = model.generate(**inputs, max_new_tokens=3, do_sample=False)
+    assert generated.shape == (4, inputs["input_ids"].shape[1] + 3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"input_ids": [[1, *PICTURE, 2]], "pixel_values": 2}, "2 images of 5 .* need 10 .* found 5"),
+        ({"input_ids": [[1, *PICTURE[:4], 2]], "pixel_values": 1}, "found 4; sample 0 has 4"),
+        ({"input_ids": [[1, *PICTURE[:4]], [IMAGE_TOKEN, 1, 2, 3, 4]], "pixel_values": 1}, "sample 0 has 4"),
+        ({"input_ids": [[1, 2, 3]], "pixel_values": 1}, "found 0"),
+        ({"input_ids": [[1, *PICTURE, 2]]}, "5 image positions, but there are no pixel_values"),
+        ({"input_ids": [[1, 2, *PICTURE], [*PICTURE, *PICTURE[:2]]], "pixel_values": 2}, "sample 1 has 7"),
+        ({"input_ids": [[*PICTURE, 7], [0, *PICTURE]], "pixel_values": 2,
+          "attention_mask": [[1] * 6, [0] + [1] * 5]}, "sample 1: its prompt has no text"),
+        ({}, "exactly one of input_ids and inputs_embeds"),
+    ],
+)  # fmt: skip
+def test_wrong_inputs_are_named(build: Build, inputs: dict[str, Any], message: str) -> None:
+    tensors = {key: torch.tensor(value) for key, value in inputs.items() if key != "pixel_values"}
+    if "pixel_values" in inputs:
+        tensors["pixel_values"] = pixels(inputs["pixel_values"])
+    with pytest.raises(ValueError, match=message):
+        build()(**tensors)
+
+
+def siglip() -> PreTrainedModel:
+    return SiglipVisionModel(
+        SiglipVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    )
+
+
+def clip_with_text() -> PreTrainedModel:
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return CLIPModel(
+        CLIPConfig(text_config={**small, "vocab_size": 50}, vision_config={**small, "image_size": 28})
+    )
+
+
+@pytest.mark.parametrize(
+    ("tower", "language_model", "options", "message"),
+    [
+        (siglip, tiny_language_model, {}, "siglip_vision_model"),
+        (clip_with_text, tiny_language_model, {}, "'clip' tower|expected CLIPVisionModel"),
+        (
+            tiny_tower,
+            lambda: Qwen2Model(Qwen2Config(**SHAPE)),
+            {},
+            "Qwen2Model has no language modeling head",
+        ),
+        (
+            tiny_tower,
+            lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, intermediate_size=48, num_key_value_heads=2)),
+            {},
+            "Gemma2ForCausalLM .*final_logit_softcapping",
+        ),
+        (tiny_tower, tiny_language_model, {"image_token_id": 300}, "outside the 300 embeddings"),
+        (tiny_tower, tiny_language_model, {"projector": "mlp2x"}, "projector: expected 'linear' or"),
+        (
+            tiny_tower,
+            tiny_language_model,
+            {"vision_feature_layer": -4},
+            "a tower of 2 layers has no -4",
+        ),
+        (tiny_tower, tiny_language_model, {"num_experts": 2, "moe_top_k": 3}, "moe_top_k: expected 1…2"),
+        (tiny_tower, tiny_language_model, {"num_experts": -1}, "num_experts: expected 0 or more"),
+    ],
+)
+def test_wrong_combinations_are_refused_by_name(
+    tower: Any, language_model: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_parrot(tower(), language_model(), **{"image_token_id": IMAGE_TOKEN, **options})
+
+
+def test_unknown_residual_is_refused() -> None:
+    with pytest.raises(Exception, match="moe_residual"):
+        ParrotConfig(moe_residual="paper")  # type: ignore[arg-type]
+
+
+# A refactor that changes a loss must be seen. Recorded on x86-64 with torch 2.13.
+GOLDEN = {
+    "token": [5.836024761, 5.813270569, 5.791730404, 5.771278858],
+    "released": [5.841675282, 5.817612171, 5.794941425, 5.773513794],
+    "none": [5.816325188, 5.786574364, 5.758200169, 5.731696606],
+}
+
+
+@pytest.mark.parametrize("residual", ["token", "released", "none"])
+def test_golden_losses(residual: str) -> None:
+    options = {**MOE, "moe_residual": residual, "moe_weight": 0.5}
+    model = build_parrot(tiny_tower(), tiny_language_model(), image_token_id=IMAGE_TOKEN, **options)
+    generator = torch.Generator().manual_seed(0)
+    for _, parameter in sorted(model.named_parameters()):  # whatever order they were made in
+        parameter.data.normal_(std=0.2, generator=generator)
+    inputs = with_labels(together("right"))
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=0.05)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = model(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == pytest.approx(GOLDEN[residual], rel=1e-5)

@@ -1,0 +1,68 @@
+"""A saved folder carries its own code and works where this project is not installed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from model_cases import Build
+from PIL import Image
+
+from parrot.model import ParrotProcessor
+
+SCRIPT = """
+import json, sys
+sys.modules["parrot"] = None  # so that every import of the project fails
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+folder, picture, chat = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert type(model).__module__.startswith("transformers_modules."), type(model)
+assert type(processor).__module__.startswith("transformers_modules."), type(processor)
+text = processor.apply_chat_template(chat, add_generation_prompt=True)
+inputs = processor(text=text, images=Image.open(picture), return_tensors="pt")
+print(json.dumps(model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()))
+"""
+CHAT = [{"role": "user", "content": "<image>\nWhat is red?"}]
+
+
+def test_the_code_imports_nothing_of_the_project() -> None:
+    folder = Path(__file__).parents[2] / "parrot/model"
+    for file in folder.glob("*.py"):
+        imports = re.findall(r"^\s*(?:from|import)\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not [name for name in imports if name.split(".")[0] in ("parrot", "flows")], file
+
+
+def test_folder_works_without_the_project(
+    build: Build, processor: ParrotProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build()
+    # `register_for_auto_class` marks the classes; undone here, so that other tests save as before.
+    for cls, auto in ((type(model.config), "AutoConfig"), (type(model), "AutoModelForImageTextToText"),
+                      (ParrotProcessor, "AutoProcessor")):  # fmt: skip
+        monkeypatch.setattr(cls, "_auto_class", auto)
+    folder, picture = tmp_path / "model", tmp_path / "picture.png"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    Image.new("RGB", (30, 20), (200, 30, 90)).save(picture)
+    assert {file.name for file in folder.glob("*.py")} == {
+        "configuration_parrot.py", "modeling_parrot.py", "multilingual_moe.py", "processing_parrot.py",
+    }  # fmt: skip
+
+    text = processor.apply_chat_template(CHAT, add_generation_prompt=True)
+    with Image.open(picture) as image:
+        inputs = processor(text=text, images=image, return_tensors="pt")
+    expected = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", SCRIPT, folder, picture, json.dumps(CHAT)],
+        env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.strip().splitlines()[-1]) == expected
