@@ -1,0 +1,1 @@
+"""From upstream files to Parquet shards of one record schema."""

@@ -1,0 +1,1 @@
+"""The embedded picture world: small scenes with captions and questions in six languages."""

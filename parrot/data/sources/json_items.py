@@ -1,0 +1,137 @@
+"""Stream the entries of a JSON list or of JSON lines, with a bounded buffer."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from parrot.errors import ParrotError
+
+CHUNK = 1 << 20
+"""Characters read at a time."""
+MAX_ENTRY = 64 << 20
+"""Characters of one entry; more means that a quote or bracket is never closed."""
+
+_DECODER = json.JSONDecoder()
+_SPACE = " \t\r\n"
+# A word or an escape cut by the end of the buffer: `-Infinity` has nine characters, `\ud83d\ude00` twelve.
+_CUT = 16
+
+
+def read_items(path: Path | str) -> Iterator[Any]:
+    """The entries of a file that holds one JSON list, or one JSON value on each line.
+
+    Raises:
+        ParrotError: the file is missing or broken; names line and column.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.read(1)
+            while first and first in _SPACE:
+                first = file.read(1)
+            file.seek(0)
+            yield from _list_items(_Buffer(path, file)) if first == "[" else _lines(path, file)
+    except FileNotFoundError:
+        raise ParrotError(f"{path}: not found; `parrot data` fetches or makes the demo data") from None
+    except UnicodeDecodeError as error:
+        raise ParrotError(f"{path}: not UTF-8 ({error.reason}); convert the file") from None
+
+
+class _Buffer:
+    """A window on a text file: `text[position:]` is not yet consumed."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self.position = 0
+        self._path = path
+        self._file = file
+        self._text = ""
+        self._ended = False
+        self._line = 1  # of the window's first character, counted from 1, …
+        self._column = 1  # … like its column
+
+    def peek(self) -> str:
+        """The next character that is no white space, not consumed; empty at the end of the file."""
+        while True:
+            while self.position < len(self._text) and self._text[self.position] in _SPACE:
+                self.position += 1
+            if self.position < len(self._text):
+                return self._text[self.position]
+            if self._ended:
+                return ""
+            self._grow()
+
+    def value(self) -> Any:
+        """Consume one JSON value."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self.position)
+            except json.JSONDecodeError as error:
+                cut = error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
+                if not cut or self._ended:
+                    self.fail(error.msg, error.pos)
+            except RecursionError:
+                self.fail("nested too deeply")
+            else:
+                # `12` may go on as `123` or `12.5e3`: a value counts once enough follows it.
+                if end + _CUT <= len(self._text) or self._ended:
+                    self.position = end
+                    return value
+            if len(self._text) - self.position > MAX_ENTRY:
+                self.fail(f"an entry of more than {MAX_ENTRY >> 20} million characters begins here")
+            self._grow()
+
+    def fail(self, problem: str, position: int | None = None) -> NoReturn:
+        line, column = self._place(self.position if position is None else position)
+        _fail(self._path, line, column, problem)
+
+    def _grow(self) -> None:
+        """Drop what is consumed and read on."""
+        self._line, self._column = self._place(self.position)
+        self._text, self.position = self._text[self.position :], 0
+        # Twice as much each time, so that a long entry is not scanned from its start too often.
+        more = self._file.read(max(CHUNK, len(self._text)))
+        self._text += more
+        self._ended = not more
+
+    def _place(self, position: int) -> tuple[int, int]:
+        """Line and column of a character of the window."""
+        newlines = self._text.count("\n", 0, position)
+        if newlines:
+            return self._line + newlines, position - self._text.rindex("\n", 0, position)
+        return self._line, self._column + position
+
+
+def _list_items(buffer: _Buffer) -> Iterator[Any]:
+    buffer.peek()
+    buffer.position += 1
+    separator = "]" if buffer.peek() == "]" else ","
+    while separator == ",":
+        yield buffer.value()
+        separator = buffer.peek()
+        if separator not in {",", "]"}:
+            buffer.fail("expected ',' or ']' after an entry")
+        if separator == ",":
+            buffer.position += 1
+    buffer.position += 1
+    if buffer.peek():
+        buffer.fail("text after the list")
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[Any]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            _fail(path, number, error.colno, f"{error.msg} (a list, or one value on each line?)")
+        except RecursionError:
+            _fail(path, number, 1, "nested too deeply")
+
+
+def _fail(path: Path, line: int, column: int, problem: str) -> NoReturn:
+    raise ParrotError(
+        f"{path}: line {line}, column {column}: broken JSON: {problem}; correct the file or fetch it again"
+    )

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parrot.data.sources import json_items
+from parrot.data.sources.json_items import read_items
+from parrot.errors import ParrotError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+LISTS = st.lists(VALUES, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("json") / "items.json"
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@given(items=LISTS, ascii_only=st.booleans(), indent=st.sampled_from([None, 0, 2]))
+@settings(max_examples=60, deadline=None)
+def test_a_list_reads_as_json_loads_does(
+    file: Path, chunk: int, items: list[Any], ascii_only: bool, indent: int | None
+) -> None:
+    text = json.dumps(items, ensure_ascii=ascii_only, indent=indent)
+    file.write_bytes(text.encode("utf-8", "surrogatepass") if ascii_only else text.encode("utf-8", "replace"))
+    expected = json.loads(file.read_text(encoding="utf-8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_items, "CHUNK", chunk)
+        assert list(read_items(file)) == expected
+
+
+@given(items=st.lists(st.dictionaries(st.text(), VALUES, max_size=3), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_json_lines(file: Path, items: list[Any]) -> None:
+    file.write_text("\n\n".join(map(json.dumps, items)) + "\n", encoding="utf-8")
+    assert list(read_items(file)) == items
+
+
+@given(items=st.lists(VALUES, min_size=1, max_size=4), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_cut_list_is_an_error(file: Path, items: list[Any], data: st.DataObject) -> None:
+    text = json.dumps(items)
+    file.write_text(text[: data.draw(st.integers(1, len(text) - 1))], encoding="utf-8")
+    with pytest.raises(ParrotError, match=r"items.json: line 1, column \d+: broken JSON"):
+        list(read_items(file))
+
+
+@pytest.mark.parametrize("chunk", [3, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('[\n {"a": 1},\n {"a": tru}\n]', 3, 8),
+        ('[\n {"a": 1}\n {"a": 2}\n]', 3, 2),
+        ('[\n {"a": 1},\n]', 3, 1),
+        ("[1, 2] 3", 1, 8),
+        ('[{"a": "not closed}]', 1, 8),
+        ('{"a": 1}\n{"a" 2}\n', 2, 6),
+    ],
+)
+def test_errors_name_line_and_column(
+    file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, text: str, line: int, column: int
+) -> None:
+    monkeypatch.setattr(json_items, "CHUNK", chunk)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ParrotError, match=f"line {line}, column {column}: broken JSON"):
+        list(read_items(file))
+
+
+def test_an_error_in_the_middle_does_not_read_the_rest(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_items, "CHUNK", 100)
+    monkeypatch.setattr(json_items, "MAX_ENTRY", 1000)
+    file.write_text('["' + "x" * 5000 + '"]', encoding="utf-8")
+    with pytest.raises(ParrotError, match="an entry of more than"):
+        list(read_items(file))
+
+
+def test_byte_order_mark_and_encoding(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf [1]")
+    assert list(read_items(file)) == [1]
+    file.write_bytes('["é"]'.encode("latin-1"))
+    with pytest.raises(ParrotError, match="not UTF-8"):
+        list(read_items(file))
+
+
+def test_nesting_and_missing_file(file: Path, tmp_path: Path) -> None:
+    file.write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ParrotError, match="nested too deeply"):
+        list(read_items(file))
+    with pytest.raises(ParrotError, match=r"nowhere.json: not found; `parrot data`"):
+        list(read_items(tmp_path / "nowhere.json"))

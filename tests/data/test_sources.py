@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_sources import conversation, instruction, turns, write_json_list
+
+from parrot.data.images import ImageStore, check_image
+from parrot.data.records import Message, Record
+from parrot.data.rejects import Rejected, kind
+from parrot.data.sources import FORMATS, alpaca, llava
+from parrot.data.sources.json_items import read_items
+
+REAL = Path(__file__).parents[2] / "../shared/reference/real-data"
+needs_real_data = pytest.mark.skipif(
+    not REAL.is_dir(), reason="the real data samples are not beside this checkout"
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    return ImageStore(tmp_path)
+
+
+def read_llava(entry: Any, store: ImageStore | None = None) -> Record:
+    return llava.to_record(entry, 3, "en", "talk", store)
+
+
+@pytest.mark.parametrize(
+    "value", ["<image>\nWhat is it?", "What is it?\n<image>", "What is <image>it?", "<image>What is it?  "]
+)
+def test_the_placeholder_moves_to_the_front(store: ImageStore, value: str) -> None:
+    record = read_llava(conversation(1, value), store)
+    assert record.messages == (Message("user", "<image>\nWhat is it?"), Message("assistant", "Number 1."))
+    assert (record.id, record.source, record.language) == ("c1", "talk", "en")
+    assert [(image.path, image.bytes) for image in record.images] == [("1.jpg", b"1.jpg")]
+
+
+def test_several_images_and_several_turns(store: ImageStore) -> None:
+    talk = turns("Compare <image> and <image>.", "Equal.", "Sure?", " Yes. ")
+    record = read_llava({"image": ["2.jpg", "1.jpg"], "conversations": talk}, store)
+    assert record.messages[0].content == "<image>\n<image>\nCompare  and ."
+    assert [message.role for message in record.messages] == ["user", "assistant"] * 2
+    assert record.messages[3].content == " Yes. "
+    assert [image.path for image in record.images] == ["2.jpg", "1.jpg"]
+    assert record.id == "3"  # its place, for want of an id
+
+
+@pytest.mark.parametrize(
+    "entry", [{"conversations": turns("Hi", "Ho")}, {"image": None, "conversations": turns("Hi", "Ho")}]
+)
+def test_text_only(entry: dict[str, Any], store: ImageStore) -> None:
+    assert read_llava(entry).images == read_llava(entry, store).images == ()
+
+
+IMAGE = {"image": "1.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "field", "reason"),
+    [
+        ([], "", "wrong type"),
+        ({}, "conversations", "wrong type"),
+        ({"conversations": []}, "conversations", "turns"),
+        ({"conversations": turns("a", "b", "c")}, "conversations", "turns"),
+        ({"conversations": turns("a", "b")[::-1]}, "conversations[0].from", "turns"),
+        (
+            {"conversations": [*turns("a", "b"), turns("c")[0], turns("d")[0]]},
+            "conversations[3].from",
+            "turns",
+        ),
+        ({"conversations": ["a", "b"]}, "conversations[0]", "wrong type"),
+        ({"conversations": turns("a", " \n")}, "conversations[1].value", "empty text"),
+        ({"conversations": turns("a", "b", "", "d")}, "conversations[2].value", "empty text"),
+        ({"conversations": turns("a", None)}, "conversations[1].value", "wrong type"),  # type: ignore[arg-type]
+        ({"conversations": turns("a", "caf\ufffd")}, "conversations[1].value", "broken text"),
+        ({"conversations": turns("a", "\ud83d")}, "conversations[1].value", "broken text"),
+        ({"conversations": turns("<image>", "b")} | IMAGE, "conversations[0].value", "empty text"),
+        ({"conversations": turns("a", "<image>b")} | IMAGE, "conversations[1].value", "placeholders"),
+        ({"conversations": turns("a", "b")} | IMAGE, "conversations", "placeholders"),
+        ({"conversations": turns("<image>a", "b")}, "conversations", "placeholders"),
+        ({"conversations": turns("<image>a", "b", "<image>a", "b")} | IMAGE, "conversations", "placeholders"),
+        ({"conversations": turns("<image>a", "b"), "image": ""}, "image", "empty text"),
+        ({"conversations": turns("<image>a", "b"), "image": 7}, "image", "wrong type"),
+        ({"conversations": turns("<image>a", "b"), "image": "3.jpg"}, "image", "missing image"),
+        ({"conversations": turns("<image>a", "b"), "image": "../x.jpg"}, "image", "unsafe path"),
+    ],
+)
+def test_llava_rejects(store: ImageStore, entry: Any, field: str, reason: str) -> None:
+    with pytest.raises(Rejected) as error:
+        read_llava(entry, store)
+    assert (error.value.field, kind(error.value.reason)) == (field, reason)
+
+
+def test_images_without_a_place_for_them() -> None:
+    with pytest.raises(Rejected, match=r"missing image: params.yaml names no `images`"):
+        read_llava(conversation(1), None)
+
+
+def test_alpaca() -> None:
+    record = alpaca.to_record(instruction(4) | {"input": "in words"}, 9, "en", "text", None)
+    assert record == Record(
+        "9", "text", "en", (Message("user", "Say 4.\nin words"), Message("assistant", "4"))
+    )
+    bare = alpaca.to_record({"instruction": "Say 4.", "output": "4"}, 9, "en", "text", None)
+    assert bare.messages[0].content == "Say 4."
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "reason"),
+    [
+        ({"instruction": ""}, "instruction", "empty text"),
+        ({"instruction": None}, "instruction", "wrong type"),
+        ({"input": 3}, "input", "wrong type"),
+        ({"output": " "}, "output", "empty text"),
+        ({"output": ["a"]}, "output", "wrong type"),
+        ({"input": "see <image>"}, "instruction", "placeholders"),
+        ({"output": "<image>"}, "output", "placeholders"),
+    ],
+)
+def test_alpaca_rejects(change: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(Rejected) as error:
+        alpaca.to_record(instruction(1) | change, 0, "en", "text", None)
+    assert (error.value.field, kind(error.value.reason)) == (field, reason)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("a7", "a7"), (12, "12"), ("\ud800", "5"), ("", "5"), ([1], "5")]
+)
+def test_ids_that_cannot_be_written_are_replaced(given: Any, expected: str) -> None:
+    assert alpaca.to_record(instruction(1) | {"id": given}, 5, "en", "text", None).id == expected
+
+
+def test_every_format_has_an_adapter() -> None:
+    assert set(FORMATS) == {"llava", "alpaca", "mmmb"}
+
+
+@needs_real_data
+def test_real_alpaca_samples() -> None:
+    path = next((REAL / "instruction_samples").glob("alpaca_gpt4_*.json"))
+    entries = list(read_items(path))
+    assert entries == json.loads(path.read_text(encoding="utf-8"))
+    records = [alpaca.to_record(entry, number, "en", "alpaca", None) for number, entry in enumerate(entries)]
+    assert len(records) == 150
+    assert all(
+        record.messages[1].content == entry["output"] for record, entry in zip(records, entries, strict=True)
+    )
+
+
+@needs_real_data
+def test_real_pictures_in_a_folder(tmp_path: Path) -> None:
+    folder = REAL / "tuxpaint_stamps_six" / "images"
+    names = sorted(file.name for file in folder.iterdir())[:20]
+    items = [{"image": name, "conversations": turns("<image>\nWhat?", name)} for name in names]
+    store = ImageStore(folder)
+    for number, entry in enumerate(read_items(write_json_list(tmp_path / "talk.json", items))):
+        record = llava.to_record(entry, number, "en", "stamps", store)
+        assert min(check_image(record.images[0].bytes, 64)[:2]) > 0
+        assert record.images[0].bytes == (folder / names[number]).read_bytes()
