@@ -1,0 +1,1 @@
+"""Nothing trains on data that breaks the contract or misses an expectation."""

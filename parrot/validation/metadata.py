@@ -1,0 +1,114 @@
+"""What the checks look at: one light row for each record, measures in place of texts and pictures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from parrot.data.digests import content_digest, digest
+from parrot.data.images import image_header
+from parrot.data.records import IMAGE_TOKEN
+from parrot.data.shards import iterate
+
+FRAME_ROWS = 10_000
+LOST = "\N{REPLACEMENT CHARACTER}"
+
+# Read as bytes, so that text which is not UTF-8 is a finding and not a crash.
+_TURNS = pa.list_(pa.struct([("role", pa.binary()), ("content", pa.binary())]))
+
+
+def read_metadata(folder: Path) -> Iterator[pd.DataFrame]:
+    """Frames of at most 10,000 rows; one row describes one record:
+
+    shard, id, source, language: as stored; repeated_id, duplicate: an earlier record has the same
+    source and id, or the same texts and pictures; roles: as in "user assistant"; turns; text_bytes,
+    without image placeholders; stored_length; empty_texts, broken_texts: messages without text or
+    with lost characters; images, unreadable_images; placeholders: in the user's turns;
+    answer_placeholders: in the others; shorter_side, longer_side: pixels, over all images of the
+    record, none without image; formats: as in "JPEG".
+    """
+    seen_ids: set[tuple[str, str]] = set()
+    seen_contents: set[bytes] = set()
+    rows: list[dict[str, Any]] = []
+    for shard, batch in iterate(folder):
+        for stored in _raw_rows(batch):
+            turns = [(_text(turn["role"]), _text(turn["content"])) for turn in stored["messages"]]
+            pictures = [image["bytes"] or b"" for image in stored["images"]]
+            name = _text(stored["source"]), _text(stored["id"])
+            content = content_digest(turns, map(digest, pictures))
+            rows.append(
+                {
+                    "shard": shard.name,
+                    "id": name[1],
+                    "source": name[0],
+                    "language": _text(stored["language"]),
+                    "repeated_id": name in seen_ids,
+                    "duplicate": content in seen_contents,
+                    "stored_length": stored["length"],
+                    **_measure_texts(turns),
+                    **_measure_pictures(pictures),
+                }
+            )
+            seen_ids.add(name)
+            seen_contents.add(content)
+        if len(rows) >= FRAME_ROWS:
+            yield _frame(rows)
+            rows = []
+    if rows:
+        yield _frame(rows)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    sides = {"shorter_side": "float64", "longer_side": "float64"}
+    return pd.DataFrame(rows).astype(sides)
+
+
+def _raw_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    columns = {
+        name: batch.column(name).cast(_TURNS if name == "messages" else pa.binary())
+        for name in ("id", "source", "language", "messages")
+    }
+    columns |= {name: batch.column(name) for name in ("images", "length")}
+    rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
+    return rows
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode(errors="replace")
+
+
+def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
+    texts = [text.replace(IMAGE_TOKEN, "") for _, text in turns]
+    marks = [(role, text.count(IMAGE_TOKEN)) for role, text in turns]
+    return {
+        "roles": " ".join(role for role, _ in turns),
+        "turns": len(turns),
+        "text_bytes": sum(len(text.encode()) for text in texts),
+        "empty_texts": sum(not text.strip() for text in texts),
+        "broken_texts": sum(LOST in text for text in texts),
+        "placeholders": sum(count for role, count in marks if role == "user"),
+        "answer_placeholders": sum(count for role, count in marks if role != "user"),
+    }
+
+
+def _measure_pictures(pictures: list[bytes]) -> dict[str, Any]:
+    sides: list[int] = []
+    formats = set()
+    unreadable = 0
+    for picture in pictures:
+        try:
+            width, height, name = image_header(picture)
+        except ValueError:
+            unreadable += 1
+            continue
+        sides += width, height
+        formats.add(name)
+    return {
+        "images": len(pictures),
+        "unreadable_images": unreadable,
+        "shorter_side": min(sides, default=None),
+        "longer_side": max(sides, default=None),
+        "formats": " ".join(sorted(formats)),
+    }
