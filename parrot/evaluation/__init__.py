@@ -1,0 +1,1 @@
+"""Benchmark accuracy of a vision-language model, known only through the transformers API."""

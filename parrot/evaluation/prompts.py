@@ -1,0 +1,57 @@
+"""Prompts as data: `prompts.yaml` holds how a question is put and what is scored as its answer."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from parrot.data.records import IMAGE_TOKEN
+from parrot.data.sources.mmmb import Question
+from parrot.errors import ParrotError
+
+PROMPTS_FILE = Path(__file__).with_name("prompts.yaml")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to ask a multiple-choice question and to read its answer from likelihoods."""
+
+    name: str
+    version: str
+    prompt: str
+    candidates: Literal["texts", "letters"]
+    ends_turn: bool
+    closing: dict[str, str] = field(default_factory=dict)
+    """Language -> closing line; empty where the prompt has none."""
+
+    def ask(self, question: Question, language: str, *, picture: bool) -> str:
+        """The user's turn.
+
+        Raises:
+            ParrotError: the prompt ends in a closing line and `language` has none.
+        """
+        if self.closing and language not in self.closing:
+            raise ParrotError(
+                f"{PROMPTS_FILE.name}: {self.name}.closing has no line for '{language}'; add it there"
+            )
+        return self.prompt.format(
+            picture=f"{IMAGE_TOKEN}\n" if picture else "",
+            hint=f"{question.hint}\n" if question.hint else "",
+            question=question.question,
+            options="\n".join(f"{letter}. {text}" for letter, text in question.options.items()),
+            closing=self.closing.get(language, ""),
+        )
+
+    def answers(self, question: Question) -> dict[str, str]:
+        """Letter -> the text that is scored as the assistant's answer."""
+        texts = question.options
+        return dict(texts) if self.candidates == "texts" else {letter: letter for letter in texts}
+
+
+@cache
+def protocols() -> dict[str, Protocol]:
+    """Every protocol of `prompts.yaml` by name."""
+    tree = yaml.safe_load(PROMPTS_FILE.read_text(encoding="utf-8"))
+    return {name: Protocol(name=name, **settings) for name, settings in tree.items()}

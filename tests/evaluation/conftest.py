@@ -1,0 +1,113 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flat_world import WORDS, Reader, make_questions, write_tsv
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from parrot.backbones.tokenizer import train_tokenizer
+from parrot.config import Evaluate
+from parrot.model import ParrotProcessor, build_parrot
+
+IMAGE_SIZE, PATCH_SIZE, IMAGE_POSITIONS = 16, 8, 5
+CHATML = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Evaluate:
+    """Settings that point at a benchmark in two languages."""
+    files = {language: f"mmmb_{language}.tsv" for language in WORDS}
+    for language, name in files.items():
+        write_tsv(tmp_path / "mmmb" / name, make_questions(language))
+    return Evaluate(benchmark=str(tmp_path / "mmmb"), files=files, blind="removed", batch_size=5)
+
+
+@pytest.fixture(scope="session", params=["llava", "parrot"])
+def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Of transformers' LLaVA, and of Parrot: evaluation must not know which it is."""
+    texts = [word for words in WORDS.values() for word in words * 50]
+    texts += [question.question for language in WORDS for question in make_questions(language)]
+    tokenizer = train_tokenizer(texts, 330, tmp_path_factory.mktemp("tokenizer"))
+    image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    if request.param == "parrot":
+        return ParrotProcessor(image_processor, tokenizer, image_seq_length=IMAGE_POSITIONS)
+    return LlavaProcessor(
+        image_processor,
+        tokenizer,
+        patch_size=PATCH_SIZE,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=1,
+        chat_template=CHATML,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(processor: Any) -> PreTrainedModel:
+    """Random weights, large enough that pictures, words and experts change the scores."""
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+    )
+    text = Qwen2Config(
+        vocab_size=len(processor.tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+    )
+    image_token_id = processor.image_token_id
+    if isinstance(processor, LlavaProcessor):
+        config = LlavaConfig(
+            vision_config=vision,
+            text_config=text,
+            image_token_id=image_token_id,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+            image_seq_length=IMAGE_POSITIONS,
+        )
+        return LlavaForConditionalGeneration(config).eval()
+    parrot = build_parrot(
+        CLIPVisionModel(vision),
+        Qwen2ForCausalLM(text),
+        image_token_id=image_token_id,
+        num_experts=3,
+        moe_intermediate_size=8,
+    )
+    with torch.no_grad():  # experts start without effect
+        for parameter in parrot.model.multilingual_moe.parameters():
+            parameter.normal_(std=0.5)
+    return parrot.eval()
+
+
+@pytest.fixture
+def reader(processor: Any) -> Reader:
+    return Reader(processor, experts=3)

@@ -1,0 +1,184 @@
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from flat_world import WORDS, Reader, make_questions, picture
+
+from parrot.data.sources.mmmb import Question
+from parrot.errors import ParrotError
+from parrot.evaluation.inference import (
+    Run,
+    choose,
+    encode_prompts,
+    load_pictures,
+    predict,
+    swapped,
+)
+from parrot.evaluation.predictions import Prediction
+from parrot.evaluation.prompts import protocols
+
+LETTERS, TEXTS = protocols()["letter_likelihood"], protocols()["option_likelihood"]
+RUNS = (Run("seeing", TEXTS, "own"), Run("blind", TEXTS, "removed"), Run("letter", LETTERS, "own"))
+
+
+def answer(
+    model: Any,
+    processor: Any,
+    questions: Sequence[Question],
+    runs: Sequence[Run] = RUNS,
+    batch_size: int = 5,
+    language: str = "en",
+) -> dict[int, Prediction]:
+    batches = predict(model, processor, questions, language, runs, batch_size=batch_size, seed=1)
+    return {prediction.question.index: prediction for batch in batches for prediction in batch}
+
+
+def uneven(questions: Sequence[Question]) -> list[Question]:
+    """The same with two to four options whose lengths in tokens differ."""
+    options = {"A": "red", "B": "a very, very dark blue", "C": "蓝色的 thing", "D": "白"}
+    return [
+        replace(question, answer="A", options=dict(list(options.items())[: 2 + number % 3]))
+        for number, question in enumerate(questions)
+    ]
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_a_model_that_sees_is_always_right_and_a_blind_one_guesses(
+    reader: Reader, processor: Any, language: str
+) -> None:
+    answered = answer(reader, processor, make_questions(language), language=language).values()
+    assert all(prediction.hit("seeing") for prediction in answered)
+    assert sum(prediction.hit("blind") for prediction in answered) == len(answered) / 4
+
+
+def test_swapped_pictures_lead_a_seeing_model_astray(reader: Reader, processor: Any) -> None:
+    runs = (Run("seeing", TEXTS, "own"), Run("blind", TEXTS, "swapped"))
+    answered = answer(reader, processor, make_questions("en"), runs).values()
+    assert all(prediction.hit("seeing") and not prediction.hit("blind") for prediction in answered)
+
+
+def test_blind_means_no_pixels_and_no_placeholder(reader: Reader, processor: Any) -> None:
+    answer(reader, processor, make_questions("en", 4), (Run("blind", TEXTS, "removed"),))
+    prefill = reader.seen[0]
+    assert "pixel_values" not in prefill
+    assert not (prefill["input_ids"] == processor.image_token_id).any()
+
+
+def test_a_picture_is_preprocessed_once_for_all_runs(
+    reader: Reader, processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    preprocess = type(processor.image_processor).__call__
+
+    def counted(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+        counts.append(len(images))
+        return preprocess(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(type(processor.image_processor), "__call__", counted)
+    answer(reader, processor, make_questions("en", 12), batch_size=4)
+    assert counts == [4, 4, 4]
+
+
+def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, processor: Any) -> None:
+    questions = uneven(make_questions("zh", 6))
+    answered = answer(tiny_model, processor, questions, language="zh")
+    tokenizer = processor.tokenizer
+    for question in questions:
+        for run in RUNS:
+            pictures = None
+            if run.picture == "own":
+                pictures = load_pictures(processor, [question], [question.image])
+            asked = run.protocol.ask(question, "zh", picture=pictures is not None)
+            prompt = encode_prompts(processor, [asked], pictures)
+            end = [tokenizer.eos_token_id] if run.protocol.ends_turn else []
+            for letter, text in run.protocol.answers(question).items():
+                ids = torch.tensor([tokenizer(text).input_ids + end])
+                whole = torch.cat([prompt["input_ids"], ids], dim=1)
+                labels = torch.cat([torch.full_like(prompt["input_ids"], -100), ids], dim=1)
+                tensors = pictures.tensors if pictures else {}
+                with torch.inference_mode():
+                    loss = tiny_model(input_ids=whole, labels=labels, **tensors).loss
+                found = answered[question.index].answers[run.name].scores[letter]
+                assert found == pytest.approx(-loss.item() * ids.shape[1], abs=1e-4)
+
+
+def test_the_prompt_is_the_chat_template_with_all_image_positions(processor: Any) -> None:
+    question = make_questions("en")[1]
+    pictures = load_pictures(processor, [question], [question.image])
+    prompt = encode_prompts(processor, [TEXTS.ask(question, "en", picture=True)], pictures)
+    assert processor.tokenizer.decode(prompt["input_ids"][0]) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        + "<image>" * 5
+        + f"\n{question.question}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert prompt["pixel_values"].shape == (1, 3, 16, 16)
+
+
+def test_predictions_do_not_depend_on_the_batch_size(tiny_model: Any, processor: Any) -> None:
+    questions = uneven(make_questions("en", 40))
+    alone = answer(tiny_model, processor, questions, batch_size=1)
+    for size in (3, 32):
+        together = answer(tiny_model, processor, questions, batch_size=size)
+        assert together.keys() == alone.keys()
+        for index, prediction in alone.items():
+            for run, expected in prediction.answers.items():
+                found = together[index].answers[run]
+                assert found.choice == expected.choice
+                assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+
+
+def test_the_tiny_model_sees_and_reads(tiny_model: Any, processor: Any) -> None:
+    """Else the tests of batches and caches would prove nothing."""
+    question = make_questions("en")[0]
+    other_picture = replace(question, index=1, image=picture(3))
+    other_text = replace(question, index=2, question="How many things?")
+    answered = answer(tiny_model, processor, [question, other_picture, other_text], RUNS[:1])
+    scores = [tuple(prediction.answers["seeing"].scores.values()) for prediction in answered.values()]
+    assert all(abs(a - b) > 1e-3 for other in scores[1:] for a, b in zip(scores[0], other, strict=True))
+
+
+def test_the_experts_weights_of_the_first_run_are_kept(reader: Reader, processor: Any) -> None:
+    questions = make_questions("en", 4)
+    answered = answer(reader, processor, questions)
+    assert [answered[q.index].routing for q in questions] == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_equal_scores_go_to_the_first_letter() -> None:
+    assert choose({"A": -3.0, "B": -2.000004, "C": -2.0}).choice == "B"
+    assert choose({"A": -3.0, "B": -2.1, "C": -2.0}).choice == "C"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_swapping_never_shows_a_picture_to_itself(seed: int) -> None:
+    images = [bytes([number]) for number in range(7)] + [bytes([0])]
+    others = swapped(images, seed)
+    assert others.keys() == set(others.values()) == set(images)
+    assert all(image != other for image, other in others.items())
+    assert others == swapped(images, seed)
+
+
+def test_one_picture_cannot_be_swapped() -> None:
+    with pytest.raises(ParrotError, match=r"evaluate\.blind: 'swapped' needs at least two"):
+        swapped([b"same", b"same"], seed=1)
+
+
+def test_a_question_that_holds_the_placeholder_is_refused(reader: Reader, processor: Any) -> None:
+    odd = replace(make_questions("en")[0], question="What is <image>?")
+    with pytest.raises(ParrotError, match=r"holds <image>.*'<image>\\nLook\.\\nWhat is <image>\?'"):
+        answer(reader, processor, [odd])
+
+
+def test_a_picture_that_is_none_is_named(reader: Reader, processor: Any) -> None:
+    with pytest.raises(ParrotError, match="question 100, column 'image': a picture of 10 bytes"):
+        answer(reader, processor, [replace(make_questions("en")[0], image=b"no picture")])
+
+
+def test_a_diverged_model_is_told_from_a_wrong_one(tiny_model: Any, processor: Any) -> None:
+    diverged = copy.deepcopy(tiny_model)
+    with torch.no_grad():
+        diverged.lm_head.weight.fill_(torch.nan)
+    with pytest.raises(ParrotError, match="question 100 in 'en': the model's scores are not finite"):
+        answer(diverged, processor, make_questions("en", 1))
