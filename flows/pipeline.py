@@ -1,0 +1,205 @@
+"""The pipeline as a Prefect flow: `python -m flows.pipeline [STAGE…]`.
+
+DVC's graph is the pipeline; the flow runs each of its stages as a task, two at a time where the
+graph allows it, and knows nothing of what they do.
+"""
+
+import argparse
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.console import Console
+from flows.graph import Stage, read_graph, ready, remaining_minutes
+from flows.summary import (
+    accuracy_rows,
+    as_markdown,
+    as_text,
+    read_evaluation,
+    stage_rows,
+    where_to_look,
+)
+from flows.tasks import Outcome, Runner, StageFailed, run_stage
+from parrot.errors import ParrotError
+from parrot.processes import guard_descendants, pipeline_lock
+from parrot.tracking import track_pipeline
+
+LOCK_FILE = Path(".dvc/tmp/parrot.lock")
+PARALLEL = 2
+"""Stages at a time; the graph has two independent ones, the backbones."""
+
+_REPORT_SECONDS = 30.0
+
+
+@flow(name="parrot", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))  # type: ignore[arg-type]
+def pipeline(targets: list[str] | None = None) -> None:
+    """Bring `targets` (by default everything) up to date.
+
+    Raises:
+        ParrotError: another run holds the lock, a target is unknown, MLflow's store cannot be used.
+        StageFailed: a stage failed; those that need it have not run.
+    """
+    guard_descendants()
+    with pipeline_lock(LOCK_FILE):
+        stages = read_graph(targets or ())
+        runner = Runner(Console())
+        runner.outcomes = {name: Outcome() for name in stages}
+        with track_pipeline() as tracked:
+            try:
+                _run_all(stages, runner)
+            except BaseException:
+                runner.stop()
+                raise
+            finally:
+                evaluation = _evaluation(runner.outcomes)
+                tracked.log_metrics({f"evaluate/{name}": value for name, value in evaluation.items()})
+                tables = [stage_rows(runner.outcomes), accuracy_rows(evaluation)]
+                if not runner.stopping:
+                    create_markdown_artifact(as_markdown(tables), key="parrot-summary")
+                _print_end(runner.console, tables)
+
+
+def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """The metrics of evaluate if they are this state's, and not those of an earlier one."""
+    up_to_date = outcomes.get("evaluate", Outcome()).state in ("done", "cached", "restored")
+    return read_evaluation() if up_to_date else {}
+
+
+def _run_all(stages: Mapping[str, Stage], runner: Runner) -> None:
+    """Run every stage once those that it needs are done; after a failure, start no more."""
+    progress = Progress(stages, runner)
+    waiting, done = list(stages), dict[str, PrefectFuture[Any]]()
+    running: dict[str, PrefectFuture[Any]] = {}
+    failures: list[StageFailed] = []
+    while running or (waiting and not failures):
+        startable = [] if failures else ready(stages, waiting, done)
+        for name in startable[: PARALLEL - len(running)]:
+            waiting.remove(name)
+            progress.start(name)
+            named = run_stage.with_options(name=name, task_run_name=name)
+            needs = [done[need] for need in stages[name].needs]
+            running[name] = named.submit(runner=runner, stage=name, return_state=False, wait_for=needs)
+        try:
+            finished = next(as_completed(list(running.values()), timeout=_REPORT_SECONDS))
+        except TimeoutError:
+            progress.report()
+            continue
+        name = next(name for name, future in running.items() if future is finished)
+        done[name] = running.pop(name)
+        progress.end(name)
+        result = finished.result(raise_on_failure=False)
+        if isinstance(result, Exception):
+            failures.append(result if isinstance(result, StageFailed) else StageFailed(name, repr(result)))
+    if failures:
+        raise failures[0]
+
+
+class Progress:
+    """Says how far the pipeline is and, by the pace so far, about how long it still takes."""
+
+    def __init__(self, stages: Mapping[str, Stage], runner: Runner) -> None:
+        self._stages = stages
+        self._console = runner.console
+        self._outcomes = runner.outcomes
+        self._began: dict[str, float] = {}
+        self._done: set[str] = set()
+
+    def start(self, name: str) -> None:
+        self._began[name] = time.monotonic()
+        self._console.stages.add(name)
+        self._say(f"{name} ({len(self._began)} of {len(self._stages)})")
+
+    def end(self, name: str) -> None:
+        self._console.stages.discard(name)
+        self._done.add(name)
+        outcome = self._outcomes[name]
+        took = "" if outcome.state == "cached" else f" after {outcome.seconds:.0f} s"
+        self._say(f"{name}: {outcome.state}{took}")
+
+    def report(self) -> None:
+        self._say(", ".join(sorted(self._console.stages)) + " running")
+
+    def _say(self, what: str) -> None:
+        total = sum(stage.minutes for stage in self._stages.values())
+        pace = self._pace()
+        now = time.monotonic()
+        running = {name: (now - self._began[name]) / 60 for name in self._console.stages}
+        left = remaining_minutes(self._stages, self._done, running, parallel=PARALLEL, pace=pace)
+        behind = sum(self._stages[name].minutes for name in self._done) + sum(
+            min(minutes / pace, self._stages[name].minutes) for name, minutes in running.items()
+        )
+        share = f"{behind / total:.0%}" if total else "100%"
+        self._console.line(f"━━ {what} · {share} of the pipeline done, {_duration(left)}")
+
+    def _pace(self) -> float:
+        """Minutes taken for each minute that was expected, of the stages that have really run."""
+        ran = [name for name in self._done if self._outcomes[name].state == "done"]
+        expected = sum(self._stages[name].minutes for name in ran)
+        taken = sum(self._outcomes[name].seconds for name in ran) / 60
+        # One imagined minute at the expected pace keeps the first short stages from deciding all.
+        return (taken + 1) / (expected + 1)
+
+
+def _duration(minutes: float) -> str:
+    if minutes * 60 < 5:
+        return "seconds left"
+    if minutes < 1.5:
+        return f"about {5 * round(minutes * 12)} s left"
+    return f"about {minutes:.0f} min left"
+
+
+def _print_end(console: Console, tables: list[list[list[str]]]) -> None:
+    for rows in filter(None, tables):
+        console.line("")
+        console.line(as_text(rows))
+    if lines := where_to_look():
+        console.line("\nWhere to look next\n" + "\n".join(lines))
+
+
+def _check_prefect() -> None:
+    """Raise a ParrotError if PREFECT_API_URL names a server that does not answer."""
+    uri = os.environ.get("PREFECT_API_URL")
+    if not uri:
+        return
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
+    except urllib.error.HTTPError:
+        pass
+    except (OSError, ValueError) as error:
+        raise ParrotError(
+            f"PREFECT_API_URL: no Prefect server answers at {uri} ({getattr(error, 'reason', error)}); "
+            "start it with `prefect server start`, or unset the variable"
+        ) from None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.pipeline", description="Bring the pipeline, or some of its stages, up to date."
+    )
+    parser.add_argument("targets", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
+    targets = parser.parse_args(arguments).targets
+    try:
+        _check_prefect()
+        guard_descendants()  # Prefect's own server among them
+        pipeline(targets)
+    except ParrotError as error:
+        print(f"parrot: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("parrot: stopped; start again to go on from the last finished stage", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

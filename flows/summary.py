@@ -1,0 +1,78 @@
+"""What a pipeline run has come to: the stages, the accuracy per language, where to look next."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.tasks import Outcome
+
+EVALUATION = Path("metrics/evaluate.json")
+
+_WHERE_TO_LOOK = (
+    (Path("mlflow.db"), "runs, parameters, curves", "mlflow ui --backend-store-uri sqlite:///mlflow.db"),
+    (Path("reports/validation/data_docs/index.html"), "checks of the data", "{path}"),
+    (Path("plots"), "plots", "{path}/"),
+    (Path("artifacts/package"), "talk to the model", "parrot chat --model artifacts/package --image FILE"),
+)
+
+
+def read_evaluation() -> dict[str, Any]:
+    """The metrics of the stage evaluate, or nothing where it has not run."""
+    try:
+        tree = json.loads(EVALUATION.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
+    return [["stage", "state", "seconds"]] + [
+        [name, outcome.state, f"{outcome.seconds:.1f}"] for name, outcome in outcomes.items()
+    ]
+
+
+def accuracy_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
+    """Language, accuracy and blind accuracy in percent; empty without an evaluation."""
+    accuracy, blind = evaluation.get("accuracy"), evaluation.get("blind")
+    if not isinstance(accuracy, dict):
+        return []
+    blind = blind if isinstance(blind, dict) else {}
+    rows = [
+        [language, f"{100 * share:.1f}", f"{100 * blind[language]:.1f}" if language in blind else ""]
+        for language, share in accuracy.items()
+    ]
+    return [["language", "accuracy %", "blind %"], *rows]
+
+
+def as_markdown(tables: Sequence[list[list[str]]]) -> str:
+    """One Markdown table for each list of rows, the first row being its head."""
+    parts = []
+    for head, *rows in filter(None, tables):
+        lines = [head, ["---"] * len(head), *rows]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """The rows in aligned columns, the first to the left and numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column and _is_number(rows[-1][column]) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "   ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def where_to_look() -> list[str]:
+    """A line for each thing that is there to be looked at."""
+    return [
+        f"  {what + ':':<26}{how.format(path=path)}" for path, what, how in _WHERE_TO_LOOK if path.exists()
+    ]
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
