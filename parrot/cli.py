@@ -1,0 +1,133 @@
+"""`parrot STAGE`, `parrot data` and `parrot chat`: thin skins over the library."""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from parrot.config import PARAMS_FILE, load_params
+from parrot.errors import ParrotError
+from parrot.stages import STAGES, Stage
+
+CHECKPOINTS = Path(".parrot/checkpoints")
+USER_ERROR = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a `ParrotError` is printed as a sentence and ends with exit code 1."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+    except ParrotError as error:
+        sys.exit(f"parrot {args.command}: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(Path()).free / 2**30
+        sys.exit(
+            f"parrot {args.command}: no space left while writing {error.filename or 'its outputs'} "
+            f"({free:.1f} GiB free here); free some and start again"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="parrot", description="Train and use multilingual vision-language models."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="fetch data/ from the DVC remote, else make it; then verify it")
+    data.add_argument("--write", action="store_true", help="make the embedded world anew and update data.dvc")
+    data.set_defaults(run=_data)
+
+    for name, stage in STAGES.items():
+        command = commands.add_parser(name, help=f"the pipeline's stage {name}; dvc.yaml holds its paths")
+        for path in stage.paths:
+            command.add_argument(f"--{path.replace('_', '-')}", type=Path, required=True)
+        command.set_defaults(run=_stage)
+
+    chat = commands.add_parser("chat", help="ask a trained model")
+    chat.add_argument("--model", type=Path, default=Path("artifacts/package"), help="a model's folder")
+    chat.add_argument("--image", type=Path, help="the picture to talk about")
+    chat.add_argument("--prompt", help="answer this and stop")
+    chat.add_argument("--max-new-tokens", type=int, default=64)
+    chat.set_defaults(run=_chat)
+    return parser
+
+
+def _data(args: argparse.Namespace) -> None:
+    from parrot.data.versions import provide_data, rewrite_data
+
+    (rewrite_data if args.write else provide_data)(load_params().world)
+
+
+def _chat(args: argparse.Namespace) -> None:
+    from parrot.chat.terminal import chat
+
+    chat(args.model, args.image, args.prompt, args.max_new_tokens)
+
+
+def _stage(args: argparse.Namespace) -> None:
+    from parrot.processes import end_with_parents
+    from parrot.tracking import track_stage
+
+    end_with_parents()
+    stage = STAGES[args.command]
+    params = load_params()
+    # Before torch is imported: sums in another order are other bytes.
+    os.environ["OMP_NUM_THREADS"] = str(params.threads)
+    paths = {path: getattr(args, path) for path in stage.paths}
+    with track_stage(args.command, _tracked_params(args.command)) as tracked:
+        extra = {"run": _training_run(args.command, stage, paths, tracked)} if stage.trains else {}
+        metrics = stage.load()(**stage.choices(params), **paths, **extra)
+        tracked.log_metrics(_flat(metrics))
+        for kind in ("curve", "plots", "reports"):
+            if kind in paths and paths[kind].exists():
+                tracked.log_artifact(paths[kind])
+
+
+def _training_run(name: str, stage: Stage, paths: dict[str, Path], tracked: Any) -> Any:
+    from parrot.training.trainer import Run
+
+    inputs = [path for kind, path in paths.items() if kind not in ("output", "curve", "metrics")]
+    fingerprint = _fingerprint(inputs, _tracked_params(name))
+    return Run(name, CHECKPOINTS / f"{name}-{fingerprint}", tracked.log_metrics)
+
+
+def _fingerprint(inputs: Sequence[Path], params: dict[str, Any]) -> str:
+    """What a checkpoint may be resumed for: the same parameters and the same untouched input files."""
+    files = [file for path in inputs for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hashlib.sha256(json.dumps([params, stats], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _tracked_params(stage: str) -> dict[str, Any]:
+    """The parameters that dvc.yaml says the stage depends on."""
+    tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+    keys = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["params"]
+    chosen = {}
+    for key in keys:
+        value = tree
+        for part in key.split("."):
+            value = value[part]
+        chosen[key] = value
+    return chosen
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers of a nested dict under dotted names."""
+    flat: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            flat[f"{prefix}{key}"] = float(value)
+    return flat

@@ -1,0 +1,89 @@
+"""The model card: what the model is, how well it answers, and what it was made of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from parrot.config import Package
+
+PAPERS = ("2406.02539", "2305.04790")
+
+
+def model_card(
+    params: Package,
+    languages: Sequence[str],
+    evaluation: dict[str, Any],
+    lineage: dict[str, Any],
+    example: dict[str, str],
+) -> str:
+    """The README.md of the package, with the accuracies as `model-index` metadata."""
+    data = ModelCardData(
+        language=list(languages),
+        license=params.license,
+        library_name="transformers",
+        pipeline_tag="image-text-to-text",
+        tags=["parrot", "multilingual", "vision-language", *(f"arxiv:{paper}" for paper in PAPERS)],
+        model_name=params.name,
+        eval_results=[
+            EvalResult(
+                task_type="visual-question-answering",
+                dataset_type="mmmb",
+                dataset_name=f"MMMB form ({language})",
+                dataset_config=language,
+                dataset_split=lineage["benchmark"],
+                metric_type="accuracy",
+                metric_name=f"accuracy, {evaluation['protocol']}",
+                metric_value=evaluation["accuracy"][language],
+            )
+            for language in languages
+        ],
+    )
+    return f"""---
+{data.to_yaml()}
+---
+
+# {params.name}
+
+A multilingual vision-language model in the architecture of
+[Parrot](https://arxiv.org/abs/2406.02539): a vision tower, a projector, a multilingual mixture of
+experts that reads the question to guide the visual tokens, and a language model.
+
+```python
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained(FOLDER, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(FOLDER, trust_remote_code=True)
+```
+
+## Accuracy
+
+{evaluation["questions"]} multiple-choice questions, {len(languages)} languages, chance \
+{evaluation["chance"]:.1%}. *Seeing* and *blind* (picture {lineage["blind"]}) choose the likeliest option \
+text; *letter* chooses the likeliest letter.
+
+{_accuracy_table(languages, evaluation)}
+
+## An answer it must repeat
+
+Of `{example["image"]}`: “{example["question"]}” → “{example["answer"]}”. The package was loaded in a
+new process and gave this answer.
+
+## Where it comes from
+
+| | |
+|---|---|
+{_rows(lineage)}
+"""
+
+
+def _accuracy_table(languages: Sequence[str], evaluation: dict[str, Any]) -> str:
+    lines = ["| language | seeing | blind | letter |", "|---|---:|---:|---:|"]
+    for language in (*languages, "overall"):
+        cells = (evaluation[key][language] for key in ("accuracy", "blind", "letter"))
+        lines.append(f"| {language} | " + " | ".join(f"{value:.1%}" for value in cells) + " |")
+    return "\n".join(lines)
+
+
+def _rows(lineage: dict[str, Any]) -> str:
+    return "\n".join(f"| {key} | `{value}` |" for key, value in lineage.items())

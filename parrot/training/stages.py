@@ -1,0 +1,145 @@
+"""The two stages of Parrot's training (paper, section 3.3).
+
+Stage one aligns: only the projector learns, captions in, language model and tower frozen. Stage
+two adds the multilingual mixture of experts and trains it with projector and language model on
+conversations; the tower stays frozen.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from parrot.config import Align, Model, Moe, Sft, Training
+from parrot.data.shards import RecordDataset
+from parrot.errors import ParrotError
+from parrot.files import atomic_directory, write_json
+from parrot.model import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
+from parrot.training.conversations import ConversationCollator
+from parrot.training.trainer import Curve, Part, Run, fit
+
+PROJECTOR_FILE = "projector.safetensors"
+LAST = 10
+"""The loss that a stage reports is the mean of this many last logged ones."""
+
+
+def align(
+    params: Align,
+    model_params: Model,
+    *,
+    seed: int,
+    vision: Path,
+    language: Path,
+    records: Path,
+    output: Path,
+    curve: Path,
+    metrics: Path,
+    run: Run,
+) -> dict[str, Any]:
+    """Stage one: train the projector alone and write it to `output`; return the metrics."""
+    model, processor = assemble(vision, language, model_params, moe=None, seed=seed)
+    projector = model.model.multi_modal_projector
+    parts = [Part(list(projector.parameters()), params.training.learning_rate)]
+    history = _train(model, processor, parts, params.training, model_params, records, run, seed)
+    with atomic_directory(output) as partial:
+        save_file(projector.state_dict(), partial / PROJECTOR_FILE, metadata={"format": "pt"})
+    return _report(history, curve, metrics)
+
+
+def sft(
+    params: Sft,
+    model_params: Model,
+    *,
+    seed: int,
+    vision: Path,
+    language: Path,
+    aligned: Path,
+    records: Path,
+    output: Path,
+    curve: Path,
+    metrics: Path,
+    run: Run,
+) -> dict[str, Any]:
+    """Stage two: train projector, experts and language model; write the whole model to `output`."""
+    moe = params.moe if params.moe.enabled else None
+    model, processor = assemble(vision, language, model_params, moe=moe, seed=seed)
+    _load_projector(model, aligned / PROJECTOR_FILE)
+    bridge: list[nn.Module] = [model.model.multi_modal_projector]
+    if model.model.multilingual_moe is not None:
+        bridge.append(model.model.multilingual_moe)
+    parts = [
+        Part([p for module in bridge for p in module.parameters()], params.learning_rate),
+        Part(_unique(model.model.language_model, model.lm_head), params.language_model_learning_rate),
+    ]
+    history = _train(model, processor, parts, params.training, model_params, records, run, seed)
+    with atomic_directory(output) as partial:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+    return _report(history, curve, metrics)
+
+
+def assemble(
+    vision: Path, language: Path, params: Model, *, moe: Moe | None, seed: int
+) -> tuple[ParrotForConditionalGeneration, ParrotProcessor]:
+    """Join the two backbones; what joins them (projector, experts) starts from `seed`."""
+    tokenizer = AutoTokenizer.from_pretrained(language)
+    image_processor = AutoImageProcessor.from_pretrained(vision, backend="pil")
+    torch.manual_seed(seed)
+    try:
+        model = build_parrot(
+            AutoModel.from_pretrained(vision),
+            AutoModelForCausalLM.from_pretrained(language),
+            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+            projector=params.projector,
+            vision_feature_layer=params.vision_feature_layer,
+            num_experts=moe.num_experts if moe else 0,
+            moe_intermediate_size=moe.intermediate_size if moe else 0,
+            moe_residual=moe.residual if moe else "token",
+            moe_weight=moe.weight if moe else 1.0,
+        )
+    except ValueError as error:
+        raise ParrotError(f"model: {error}") from None
+    processor = ParrotProcessor(
+        image_processor=image_processor, tokenizer=tokenizer, image_seq_length=model.config.image_seq_length
+    )
+    return model, processor
+
+
+def _train(
+    model: ParrotForConditionalGeneration,
+    processor: ParrotProcessor,
+    parts: Sequence[Part],
+    training: Training,
+    model_params: Model,
+    records: Path,
+    run: Run,
+    seed: int,
+) -> Curve:
+    dataset = RecordDataset(records)
+    collate = ConversationCollator(processor, model_params.max_length)
+    return fit(model, parts, dataset, collate, training, run, seed=seed, lengths=dataset.lengths)
+
+
+def _load_projector(model: ParrotForConditionalGeneration, file: Path) -> None:
+    try:
+        model.model.multi_modal_projector.load_state_dict(load_file(file))
+    except (FileNotFoundError, RuntimeError) as error:
+        raise ParrotError(f"{file}: no projector that fits this model: {error}") from None
+
+
+def _unique(*modules: nn.Module) -> list[nn.Parameter]:
+    """Parameters of all modules, those shared (tied heads) once."""
+    return list({id(p): p for module in modules for p in module.parameters()}.values())
+
+
+def _report(history: Curve, curve: Path, metrics: Path) -> dict[str, Any]:
+    history.write_csv(curve)
+    last = [row["loss"] for row in history.rows[-LAST:]]
+    measured = {"steps": int(history.rows[-1]["step"]) if history.rows else 0}
+    measured |= {"loss": round(sum(last) / len(last), 4)} if last else {}
+    write_json(metrics, measured)
+    return measured

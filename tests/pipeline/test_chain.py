@@ -1,0 +1,175 @@
+"""The whole chain in miniature, as `dvc repro` runs it."""
+
+import json
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import Project
+
+pytestmark = pytest.mark.slow
+
+STAGES = [
+    "prepare", "validate", "backbones-vision", "backbones-language", "align", "sft", "evaluate", "package",
+]  # fmt: skip
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def read(project: Project, name: str) -> dict:
+    return json.loads((project.folder / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def runs(project: Project) -> list[tuple[str, str, str | None]]:
+    """(name, status, parent's name) of every MLflow run."""
+    with closing(sqlite3.connect(project.folder / "mlflow.db")) as database:
+        rows = database.execute("select run_uuid, name, status from runs").fetchall()
+        tags = database.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall()
+    names = {run: name for run, name, _ in rows}
+    parents = dict(tags)
+    return [(name, status, names.get(parents.get(run))) for run, name, status in rows]
+
+
+def test_every_stage_leaves_what_the_next_needs(finished: Project) -> None:
+    evaluation = read(finished, "evaluate")
+    languages = ["en", "zh", "pt", "ar", "tr", "ru", "overall"]
+    for key in ("accuracy", "blind", "letter"):
+        assert list(evaluation[key]) == languages
+        assert all(0 <= share <= 1 for share in evaluation[key].values())
+    assert evaluation["questions"] == 6 * 15
+    assert evaluation["protocol"] == "option_likelihood"
+    assert 0.25 <= evaluation["chance"] < 0.35
+    assert read(finished, "prepare")["align"]["records"] == 100
+    package = finished.folder / "artifacts/package"
+    assert json.loads((package / "example.json").read_text(encoding="utf-8"))["question"]
+    card = (package / "README.md").read_text(encoding="utf-8")
+    assert "model-index" in card
+    assert "pipeline_tag: image-text-to-text" in card
+    assert not list(package.rglob("*.bin")) + list(package.rglob("*.pt"))
+
+
+def test_mlflow_has_one_parent_with_a_child_for_each_stage(finished: Project) -> None:
+    found = runs(finished)
+    children = [name for name, _, parent in found if parent is not None]
+    assert sorted(set(children)) == sorted(STAGES)
+    assert len([run for run in found if run[2] is None]) >= 1
+    assert {status for _, status, _ in found} == {"FINISHED"}
+
+
+def test_a_second_run_has_nothing_to_do(finished: Project) -> None:
+    again = finished.repro()
+    assert again.returncode == 0
+    assert stages_run(again.stdout) == []
+    assert "up to date" in again.stdout
+
+
+def test_a_changed_parameter_reruns_what_depends_on_it(finished: Project) -> None:
+    params = finished.folder / "params.yaml"
+    before = params.read_text(encoding="utf-8")
+    finished.set_params({"sft.learning_rate": 0.002})
+    try:
+        dry = finished.repro("--dry")
+        assert stages_run(dry.stdout) == ["sft", "evaluate", "package"]
+        finished.set_params({"backbones.vision.hidden_size": 64})
+        dry = finished.repro("--dry")
+        assert stages_run(dry.stdout) == ["backbones-vision", "align", "sft", "evaluate", "package"]
+    finally:
+        params.write_text(before, encoding="utf-8")
+
+
+@pytest.fixture
+def no_survivors() -> Iterator[None]:
+    before = {process.pid for process in psutil.process_iter()}
+    yield
+    deadline = time.monotonic() + 5
+    while True:
+        left = [
+            process.info
+            for process in psutil.process_iter(["pid", "cmdline"])
+            if process.pid not in before and any("parrot" in part for part in process.info["cmdline"] or [])
+        ]
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    assert not left
+
+
+@pytest.mark.parametrize(
+    ("stage", "kill"), [("sft", signal.SIGKILL), ("align", signal.SIGTERM)], ids=["sft-KILL", "align-TERM"]
+)
+def test_a_killed_chain_ends_in_the_same_result(
+    finished: Project, make_project: Callable[[], Project], no_survivors: None, stage: str, kill: signal.Signals
+) -> None:
+    project = make_project()
+    process = project.start("dvc", "repro")
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith(f"Running stage '{stage}'"):
+            break
+    time.sleep(6)
+    process.send_signal(kill)
+    process.wait(timeout=20)
+    process.stdout.close()
+    assert not (project.folder / "artifacts/package").exists()
+    done = project.repro()
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ours, theirs = project.lock(), finished.lock()
+    for name in STAGES:
+        assert ours[name]["outs"] == theirs[name]["outs"], name
+
+
+def test_a_planted_violation_stops_before_training(make_project: Callable[[], Project]) -> None:
+    project = make_project()
+    file: Path = project.folder / "data/sft/conversations_en.json"
+    for name in ("conversations_zh", "conversations_pt"):
+        (file.parent / f"{name}.json").write_text(
+            json.dumps(json.loads((file.parent / f"{name}.json").read_text(encoding="utf-8"))[:1]),
+            encoding="utf-8",
+        )
+    assert project.run("dvc", "add", "--quiet", "data").returncode == 0
+    done = project.repro()
+    assert done.returncode != 0
+    assert stages_run(done.stdout) == ["prepare", "validate"]
+    assert "Traceback" not in done.stderr
+    assert "zh" in done.stderr
+    assert not (project.folder / "artifacts/validated.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        (lambda p: p.set_params({"sft.learnin_rate": 1.0}), "sft.learnin_rate: unknown key"),
+        (lambda p: p.set_params({"threads": "two"}), "threads: Input should be a valid integer"),
+        (lambda p: (p.folder / "data/sft/conversations_en.json").write_text("[{"), "conversations_en.json"),
+        (lambda p: (p.folder / "data/sft/images.zip").unlink(), "images.zip"),
+    ],
+    ids=["unknown key", "mistyped key", "broken JSON", "missing archive"],
+)
+def test_bad_input_gets_a_sentence(
+    make_project: Callable[[], Project], break_it: Callable[[Project], object], sentence: str
+) -> None:
+    project = make_project()
+    break_it(project)
+    done = project.run(
+        "parrot", "prepare", "--output", "artifacts/prepared", "--metrics", "metrics/prepare.json"
+    )
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_data_and_absent_server_get_a_sentence(make_project: Callable[[], Project]) -> None:
+    project = make_project()
+    command = ("parrot", "prepare", "--output", "artifacts/prepared", "--metrics", "metrics/prepare.json")
+    (project.folder / "data").rename(project.folder / "elsewhere")
+    done = project.run(*command)
+    assert done.returncode == 1
+    assert "parrot data" in done.stderr
+    assert "Traceback" not in done.stderr
