@@ -1,7 +1,7 @@
 """The pipeline as a Prefect flow: `python -m flows.pipeline [STAGE…]`.
 
-DVC's graph is the pipeline; the flow runs each of its stages as a task, two at a time where the
-graph allows it, and knows nothing of what they do.
+DVC's graph is the pipeline; the flow runs each of its stages as a task and knows nothing of what
+they do.
 """
 
 import argparse
@@ -35,15 +35,16 @@ from parrot.processes import guard_descendants, pipeline_lock
 from parrot.tracking import track_pipeline
 
 LOCK_FILE = Path(".dvc/tmp/parrot.lock")
-PARALLEL = 2
-"""Stages at a time; the graph has two independent ones, the backbones."""
-
 _REPORT_SECONDS = 30.0
 
 
-@flow(name="parrot", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))  # type: ignore[arg-type]
-def pipeline(targets: list[str] | None = None) -> None:
+@flow(name="parrot", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+def pipeline(targets: list[str] | None = None, parallel: int = 1) -> None:
     """Bring `targets` (by default everything) up to date.
+
+    Args:
+        parallel: how many stages may run at a time. One, where each uses all cores; two, where there
+            is a GPU for each backbone.
 
     Raises:
         ParrotError: another run holds the lock, a target is unknown, MLflow's store cannot be used.
@@ -56,7 +57,7 @@ def pipeline(targets: list[str] | None = None) -> None:
         runner.outcomes = {name: Outcome() for name in stages}
         with track_pipeline() as tracked:
             try:
-                _run_all(stages, runner)
+                _run_all(stages, runner, parallel)
             except BaseException:
                 runner.stop()
                 raise
@@ -75,15 +76,15 @@ def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     return read_evaluation() if up_to_date else {}
 
 
-def _run_all(stages: Mapping[str, Stage], runner: Runner) -> None:
+def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None:
     """Run every stage once those that it needs are done; after a failure, start no more."""
-    progress = Progress(stages, runner)
+    progress = Progress(stages, runner, parallel)
     waiting, done = list(stages), dict[str, PrefectFuture[Any]]()
     running: dict[str, PrefectFuture[Any]] = {}
     failures: list[StageFailed] = []
     while running or (waiting and not failures):
         startable = [] if failures else ready(stages, waiting, done)
-        for name in startable[: PARALLEL - len(running)]:
+        for name in startable[: parallel - len(running)]:
             waiting.remove(name)
             progress.start(name)
             named = run_stage.with_options(name=name, task_run_name=name)
@@ -107,8 +108,9 @@ def _run_all(stages: Mapping[str, Stage], runner: Runner) -> None:
 class Progress:
     """Says how far the pipeline is and, by the pace so far, about how long it still takes."""
 
-    def __init__(self, stages: Mapping[str, Stage], runner: Runner) -> None:
+    def __init__(self, stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None:
         self._stages = stages
+        self._parallel = parallel
         self._console = runner.console
         self._outcomes = runner.outcomes
         self._began: dict[str, float] = {}
@@ -134,7 +136,7 @@ class Progress:
         pace = self._pace()
         now = time.monotonic()
         running = {name: (now - self._began[name]) / 60 for name in self._console.stages}
-        left = remaining_minutes(self._stages, self._done, running, parallel=PARALLEL, pace=pace)
+        left = remaining_minutes(self._stages, self._done, running, parallel=self._parallel, pace=pace)
         behind = sum(self._stages[name].minutes for name in self._done) + sum(
             min(minutes / pace, self._stages[name].minutes) for name, minutes in running.items()
         )
@@ -187,11 +189,12 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m flows.pipeline", description="Bring the pipeline, or some of its stages, up to date."
     )
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
-    targets = parser.parse_args(arguments).targets
+    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
+    args = parser.parse_args(arguments)
     try:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them
-        pipeline(targets)
+        pipeline(args.targets, args.parallel)
     except ParrotError as error:
         print(f"parrot: {error}", file=sys.stderr)
         return 1

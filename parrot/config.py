@@ -5,6 +5,7 @@ file and the key.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -88,6 +89,8 @@ class Training(Section):
     warmup_steps: Share
     """As a share of all steps."""
     weight_decay: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon`: for the matrices of hidden layers; AdamW for the rest. Faster from scratch."""
     logging_steps: Count
     save_steps: Count
     """A killed run resumes from the last of these."""
@@ -126,6 +129,9 @@ class Vision(Backbone):
 class Language(Backbone):
     grid: Count
     """Patches on one side of the pictures that the language model learns to read."""
+    embedding_learning_rate: Rate
+    """Of the words; they are rarer than the rest and need larger steps."""
+    rope_theta: Rate
     vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Count
     intermediate_size: Count
@@ -205,6 +211,15 @@ class Params(Section):
         return self
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers, as DVC reads them: PyYAML takes `1e-3` for a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
     """Read and check `params.yaml`.
 
@@ -213,7 +228,7 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ParrotError(f"{path}: not found; run from the project's top folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

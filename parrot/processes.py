@@ -100,11 +100,7 @@ def _watched_ancestors() -> list[psutil.Process]:
         if flow is None:  # it died while this process was starting
             raise SystemExit(128 + signal.SIGTERM)
     ancestors: list[psutil.Process] = psutil.Process().parents()
-    ends = [
-        position
-        for position, process in enumerate(ancestors, start=1)
-        if process in (dvc, flow)
-    ]
+    ends = [position for position, process in enumerate(ancestors, start=1) if process in (dvc, flow)]
     return ancestors[: max(ends, default=0)]
 
 

@@ -1,5 +1,6 @@
 """`params.yaml`: what is committed is valid; what is wrong is said with file and key."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: Any, sentence: 
         load_params(file)
     assert str(file) in str(error.value)
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "1E-3", "0.001"])
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, number: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "params.yaml"
+    file.write_text(re.sub(r"\n  learning_rate: \S+", f"\n  learning_rate: {number}", text), encoding="utf-8")
+    assert load_params(file).sft.learning_rate == 0.001
 
 
 @pytest.mark.parametrize(

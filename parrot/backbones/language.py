@@ -116,7 +116,7 @@ def make_language_model(
         collate = _Collator(tokenizer.pad_token_id)
         history = fit(
             model,
-            [Part(list(model.parameters()), params.training.learning_rate)],
+            _parts(model, params),
             _Documents(training_set),
             collate,
             params.training,
@@ -151,11 +151,19 @@ def _config(params: Language, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config
         num_attention_heads=params.num_attention_heads,
         num_key_value_heads=params.num_key_value_heads,
         max_position_embeddings=2048,
+        initializer_range=params.hidden_size**-0.5,  # transformers' 0.02 is made for wide models
+        rope_parameters={"rope_type": "default", "rope_theta": params.rope_theta},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+
+
+def _parts(model: GridReader, params: Language) -> list[Part]:
+    words = model.get_input_embeddings().weight
+    others = [parameter for parameter in model.parameters() if parameter is not words]
+    return [Part(others, params.training.learning_rate), Part([words], params.embedding_learning_rate)]
 
 
 def _read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:

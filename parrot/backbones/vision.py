@@ -21,6 +21,8 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.training.trainer import Part, Run, fit
 
+CLS_WEIGHT = 0.25
+"""Of the loss at CLS beside that of all patches together; one patch has a sixteenth."""
 HELD_OUT = 0.04
 """Share of the pictures kept from training, on which the tower is measured."""
 
@@ -45,8 +47,7 @@ class PatchTagger(nn.Module):
         """`pixel_values` [batch, 3, height, width], `labels` [batch, 1 + patches, tags] of 0 and 1."""
         logits = self.classifier(self.vision_tower(pixel_values).last_hidden_state)
         per_position = binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(-1)
-        # CLS counts as much as all patches: what it must say, such as how many, is the harder part.
-        loss = per_position[:, 0].mean() + per_position[:, 1:].mean()
+        loss = CLS_WEIGHT * per_position[:, 0].mean() + per_position[:, 1:].mean()
         return {"loss": loss, "logits": logits}
 
 

@@ -32,11 +32,11 @@ class LengthGroupedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.lengths), generator=generator)
-        runs = order.split(self.batch_size * _MEGABATCH)
-        grouped = [run[torch.argsort(self.lengths[run], descending=True, stable=True)] for run in runs]
-        full, rest = [], []
-        for run in grouped:
-            for batch in run.split(self.batch_size):
+        full: list[torch.Tensor] = []
+        rest: list[torch.Tensor] = []
+        for run in torch.split(order, self.batch_size * _MEGABATCH):
+            by_length = run[torch.argsort(self.lengths[run], descending=True, stable=True)]
+            for batch in torch.split(by_length, self.batch_size):
                 (full if len(batch) == self.batch_size else rest).append(batch)
         shuffled = torch.randperm(len(full), generator=generator)
         # Short batches (one per incomplete run) go last, so that every full batch stays aligned.

@@ -139,7 +139,7 @@ def _unique(*modules: nn.Module) -> list[nn.Parameter]:
 def _report(history: Curve, curve: Path, metrics: Path) -> dict[str, Any]:
     history.write_csv(curve)
     last = [row["loss"] for row in history.rows[-LAST:]]
-    measured = {"steps": int(history.rows[-1]["step"]) if history.rows else 0}
+    measured: dict[str, Any] = {"steps": int(history.rows[-1]["step"]) if history.rows else 0}
     measured |= {"loss": round(sum(last) / len(last), 4)} if last else {}
     write_json(metrics, measured)
     return measured

@@ -22,6 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from parrot.config import Training
 from parrot.errors import ParrotError
 from parrot.files import atomic_file
+from parrot.training.optimizer import muon_with_adamw
 from parrot.training.sampler import LengthGroupedSampler
 
 COMPLETE = "complete"
@@ -66,7 +67,7 @@ class Curve:
 def fit(
     model: nn.Module,
     parts: Sequence[Part],
-    dataset: Dataset[Any],
+    dataset: Any,
     collate: Callable[[list[Any]], dict[str, Any]],
     training: Training,
     run: Run,
@@ -76,8 +77,8 @@ def fit(
 ) -> Curve:
     """Train `model` in place and return its loss curve; `max_steps: 0` leaves it as it is.
 
-    The model is called with what `collate` returns and answers with a `loss`. Only the parameters
-    named in `parts` require gradients afterwards.
+    `dataset` is a map-style data set. The model is called with what `collate` returns and answers
+    with a `loss`. Only the parameters named in `parts` require gradients afterwards.
 
     Raises:
         ParrotError: the loss became infinite or not a number.
@@ -95,6 +96,7 @@ def fit(
         data_collator=collate,
         callbacks=[_Progress(run)],
         parts=parts,
+        muon=training.optimizer == "muon",
         lengths=lengths,
         seed=seed,
     )
@@ -135,21 +137,30 @@ def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
 
 
 class _PartsTrainer(Trainer):
-    def __init__(self, *, parts: Sequence[Part], lengths: Sequence[int], seed: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *, parts: Sequence[Part], muon: bool, lengths: Sequence[int], seed: int, **kwargs: Any
+    ) -> None:
         self._parts = parts
+        self._muon = muon
         self._lengths = lengths
         self._seed = seed
         super().__init__(**kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        self.optimizer: torch.optim.Optimizer | None
         if self.optimizer is None:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             decay = self.args.weight_decay
-            groups = [
-                {"params": list(part.parameters), "lr": part.learning_rate, "weight_decay": decay}
-                for part in self._parts
-            ]
-            self.optimizer = optimizer_class(groups, **options)
+            if self._muon:
+                parts = [(part.parameters, part.learning_rate) for part in self._parts]
+                self.optimizer = muon_with_adamw(self.model, parts, decay)
+            else:
+                optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                groups = [
+                    {"params": list(part.parameters), "lr": part.learning_rate, "weight_decay": decay}
+                    for part in self._parts
+                ]
+                self.optimizer = optimizer_class(groups, **options)
+        assert self.optimizer
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> LengthGroupedSampler:

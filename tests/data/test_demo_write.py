@@ -8,12 +8,14 @@ import re
 import zipfile
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from parrot.config import World
 from parrot.data.demo.benchmark import draw_rows
+from parrot.data.demo.instructions import draw_instructions
 from parrot.data.demo.language import LANGUAGES
 from parrot.data.demo.questions import CATEGORIES
 from parrot.data.demo.scene import HELD_BACK
@@ -132,6 +134,8 @@ def test_instructions_are_different_alpaca_tasks(world: Path) -> None:
     assert len({(task["instruction"], task["input"]) for task in tasks}) == len(tasks) == 120
     assert all(set(task) == {"instruction", "input", "output"} and task["output"] for task in tasks)
     assert any(not task["input"] for task in tasks)
+    many = draw_instructions(Random("many"), 600)
+    assert len({(task["instruction"], task["input"]) for task in many}) == 600
 
 
 def test_benchmark_is_parallel_in_six_languages(world: Path) -> None:

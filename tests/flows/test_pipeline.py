@@ -39,7 +39,7 @@ def states(output: str) -> dict[str, str]:
 @pytest.mark.usefixtures("servers")
 def test_stages_run_in_order_in_parallel_and_once(project, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project(*CHAIN)
-    assert main([]) == 0
+    assert main(["--parallel", "2"]) == 0
     assert states(capsys.readouterr().out) == dict.fromkeys(NAMES, "done")
     order = (folder / "order").read_text().split()
     assert (order[0], sorted(order[1:3]), order[3]) == ("first", ["left", "right"], "last")
@@ -109,9 +109,7 @@ def test_one_run_at_a_time(project) -> None:
 
 
 @pytest.mark.usefixtures("servers")
-def test_the_summary_is_an_artifact_with_the_accuracy(
-    project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_is_an_artifact_with_the_accuracy(project, capsys: pytest.CaptureFixture[str]) -> None:
     from prefect.settings import PREFECT_API_URL
 
     values = '{"accuracy": {"en": 0.95, "overall": 0.9}, "blind": {"en": 0.3, "overall": 0.25}}'

@@ -31,7 +31,8 @@ def runs(project: Project) -> list[tuple[str, str, str | None]]:
     """(name, status, parent's name) of every MLflow run."""
     with closing(sqlite3.connect(project.folder / "mlflow.db")) as database:
         rows = database.execute("select run_uuid, name, status from runs").fetchall()
-        tags = database.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall()
+        query = "select run_uuid, value from tags where key = 'mlflow.parentRunId'"
+        tags = database.execute(query).fetchall()
     names = {run: name for run, name, _ in rows}
     parents = dict(tags)
     return [(name, status, names.get(parents.get(run))) for run, name, status in rows]
@@ -105,7 +106,11 @@ def no_survivors() -> Iterator[None]:
     ("stage", "kill"), [("sft", signal.SIGKILL), ("align", signal.SIGTERM)], ids=["sft-KILL", "align-TERM"]
 )
 def test_a_killed_chain_ends_in_the_same_result(
-    finished: Project, make_project: Callable[[], Project], no_survivors: None, stage: str, kill: signal.Signals
+    finished: Project,
+    make_project: Callable[[], Project],
+    no_survivors: None,
+    stage: str,
+    kill: signal.Signals,
 ) -> None:
     project = make_project()
     process = project.start("dvc", "repro")

@@ -49,8 +49,10 @@ def train(folder: Path, training: Training = TRAINING, rate: float = 0.05, repor
     return model, curve
 
 
-def test_a_resumed_run_repeats_the_losses_and_the_weights(tmp_path: Path) -> None:
-    whole, whole_curve = train(tmp_path / "whole")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_repeats_the_losses_and_the_weights(tmp_path: Path, optimizer: str) -> None:
+    training = TRAINING.model_copy(update={"optimizer": optimizer})
+    whole, whole_curve = train(tmp_path / "whole", training)
 
     class Killed(Exception):
         pass
@@ -60,13 +62,13 @@ def test_a_resumed_run_repeats_the_losses_and_the_weights(tmp_path: Path) -> Non
             raise Killed
 
     with pytest.raises(Killed):
-        train(tmp_path / "broken", report=die_at_13)
+        train(tmp_path / "broken", training, report=die_at_13)
     assert {path.name for path in (tmp_path / "broken/checkpoints").iterdir()} == {
         "checkpoint-5",
         "checkpoint-10",
     }
     steps: list[int] = []
-    resumed, resumed_curve = train(tmp_path / "broken", report=lambda metrics, step: steps.append(step))
+    resumed, resumed_curve = train(tmp_path / "broken", training, report=lambda _, step: steps.append(step))
 
     assert steps[0] == 11
     assert resumed_curve == whole_curve

@@ -1,6 +1,6 @@
 """Short text-only tasks in English about the world's words, in Alpaca's form."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 
 from parrot.data.demo.language import LANGUAGES
@@ -33,9 +33,8 @@ def draw_instructions(rng: Random, count: int) -> list[Task]:
     Raises:
         ParrotError: the world has fewer different tasks than that.
     """
-    kinds = [
-        list(kind) for kind in (_translations(), _opposites(), _digits(), _words(), _lists(rng), _groups(rng))
-    ]
+    drawn = (_translations(), _opposites(), _digits(), _words(), _lists(rng), _groups(rng))
+    kinds = [_different(kind) for kind in drawn]
     for kind in kinds:
         rng.shuffle(kind)
     tasks: list[Task] = []
@@ -49,6 +48,10 @@ def draw_instructions(rng: Random, count: int) -> list[Task]:
     tasks = tasks[:count]
     rng.shuffle(tasks)
     return tasks
+
+
+def _different(tasks: Iterable[Task]) -> list[Task]:
+    return list({(task["instruction"], task["input"]): task for task in tasks}.values())
 
 
 def _task(instruction: str, given: str, output: str) -> Task:

@@ -48,9 +48,10 @@ CATEGORIES = {
 # How readily a conversation asks a question, by category: evens out that some fit every item and
 # others only one. Found by counting; tests hold the result to a factor.
 _READINESS = {
-    "colour": 0.7, "shape": 60.0, "object": 1.0, "position": 0.8, "size": 2.3, "pattern": 2.3, "scene": 1.8,
-    "binding": 2.3, "digit": 16.0, "letter": 16.0, "direction": 16.0, "emotion": 16.0,
-    "count": 100.0, "relation": 100.0, "chart": 100.0,
+    "scene": 0.7, "colour": 0.6, "position": 0.5, "object": 1.5,
+    "size": 20.0, "pattern": 20.0, "binding": 20.0,
+    "digit": 100.0, "letter": 100.0, "direction": 100.0, "emotion": 100.0,
+    "shape": 200.0, "count": 200.0, "relation": 200.0, "chart": 200.0,
 }  # fmt: skip
 
 
@@ -91,9 +92,9 @@ def questions(scene: Scene) -> Iterator[Question]:
     yield _ask("scene", scene.background)
     if scene.group:
         yield _ask("count", NUMBERS[len(scene.group) - 1], scene.group[0].noun)
-    shapes = [item for item in scene.items if item.noun in SHAPES]
+    shapes = {item.noun for item in scene.items if item.noun in SHAPES}
     if len(shapes) == 1:
-        yield _ask("shape", shapes[0].noun)
+        yield _ask("shape", *shapes)
     if scene.kind == "pair":
         one, two = scene.items[:2]
         yield _ask("relation", _RELATION[one.place], one.noun, two.noun)
