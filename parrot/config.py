@@ -33,7 +33,8 @@ class World(Section):
     seed: int
     backbone_pictures: Count
     reading_documents: Count
-    align_pictures: Count
+    align_captions: Count
+    align_questions: Count
     sft_pictures: Count
     text_instructions: Count
     questions_per_category: Count

@@ -25,7 +25,8 @@ from parrot.errors import ParrotError
 SIZES = {
     "backbone_pictures": 300,
     "reading_documents": 300,
-    "align_pictures": 60,
+    "align_captions": 60,
+    "align_questions": 60,
     "sft_pictures": 260,
     "text_instructions": 120,
     "questions_per_category": 4,
@@ -94,10 +95,14 @@ def test_archives_are_stored_with_fixed_attributes(world: Path) -> None:
 
 
 def test_llava_files_point_at_their_pictures(world: Path) -> None:
-    for split, name, count in (("align", "captions", 60), ("sft", "conversations", 260)):
+    for split, archive, name, count in (
+        ("align", "images", "captions", 60),
+        ("align", "question_images", "questions", 60),
+        ("sft", "images", "conversations", 260),
+    ):
         entries = {code: load(world / split / f"{name}_{code}.json") for code in LANGUAGES}
         used = [entry["image"] for each in entries.values() for entry in each]
-        assert sorted(used) == sorted(pictures(world / split / "images.zip"))
+        assert sorted(used) == sorted(pictures(world / split / f"{archive}.zip"))
         assert len(used) == len(set(used)) == count
         share = len(entries["en"]) / count
         assert share == pytest.approx(0.75 if split == "align" else 0.6, abs=0.02)

@@ -44,7 +44,8 @@ def write_world(world: World, target: Path, *, workers: int = WORKERS) -> None:
     Raises:
         ParrotError: more text-only instructions are wanted than there are.
     """
-    total = world.backbone_pictures + world.reading_documents + world.align_pictures + world.sft_pictures
+    pictures_of_training = world.align_captions + world.align_questions + world.sft_pictures
+    total = world.backbone_pictures + world.reading_documents + pictures_of_training
     # Spawned, not forked: the caller may run threads. Workers end with their parent, however it ends.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
     with (
@@ -69,12 +70,13 @@ def write_world(world: World, target: Path, *, workers: int = WORKERS) -> None:
         write_list(backbones / "region_descriptions.json", _store(backbones / "images.zip", pictures))
         documents = make(_reading_document, _languages(world.seed, "reading", world.reading_documents))
         _write_lines(backbones / "reading.jsonl", (entry for entry, _ in documents))
-        for split, maker, count, name in (
-            ("align", _captioned_picture, world.align_pictures, "captions"),
-            ("sft", _discussed_picture, world.sft_pictures, "conversations"),
+        for split, archive, maker, count, name in (
+            ("align", "images.zip", _captioned_picture, world.align_captions, "captions"),
+            ("align", "question_images.zip", _questioned_picture, world.align_questions, "questions"),
+            ("sft", "images.zip", _discussed_picture, world.sft_pictures, "conversations"),
         ):
             languages = _languages(world.seed, split, count)
-            entries = _store(folder / split / "images.zip", make(maker, languages))
+            entries = _store(folder / split / archive, make(maker, languages))
             by_language = defaultdict(list)
             for language, entry in zip(languages, entries, strict=True):
                 by_language[language].append(entry)
@@ -135,11 +137,19 @@ def _captioned_picture(seed: int, index: int, language: str) -> Made:
     return _llava_entry("align", index, turns), encode(draw_picture(scene))
 
 
+def _questioned_picture(seed: int, index: int, language: str) -> Made:
+    return _conversation(seed, "align-questions", index, language, caption_share=0.0)
+
+
 def _discussed_picture(seed: int, index: int, language: str) -> Made:
-    rng = Random(f"{seed} sft {index}")
+    return _conversation(seed, "sft", index, language, caption_share=SFT_CAPTION_SHARE)
+
+
+def _conversation(seed: int, name: str, index: int, language: str, *, caption_share: float) -> Made:
+    rng = Random(f"{seed} {name} {index}")
     scene = draw_scene(rng)
-    turns = with_image(conversation(language, scene, rng, SFT_CAPTION_SHARE), rng)
-    return _llava_entry("sft", index, turns), encode(draw_picture(scene))
+    turns = with_image(conversation(language, scene, rng, caption_share), rng)
+    return _llava_entry(name, index, turns), encode(draw_picture(scene))
 
 
 def _llava_entry(split: str, index: int, turns: list[dict[str, str]]) -> Entry:
@@ -204,6 +214,7 @@ sets are published. To train on real data, put real files where these are.
 | `backbones/region_descriptions.json`, `backbones/images.zip` | Visual Genome regions | vision tower |
 | `backbones/reading.jsonl` | regions and LLaVA turns, no pictures | language model |
 | `align/captions_<language>.json`, `align/images.zip` | LLaVA pre-training | stage one |
+| `align/questions_<language>.json`, `align/question_images.zip` | LLaVA conversations | stage one |
 | `sft/conversations_<language>.json`, `sft/images.zip` | LLaVA conversations | stage two |
 | `sft/instructions_en.json` | Alpaca | stage two, text only |
 | `mmmb/dev`, `mmmb/test` | MMMB TSV, one per language, parallel | choosing settings; measuring |
