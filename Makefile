@@ -19,6 +19,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(UV) install --quiet --compile-bytecode $(FIND_LINKS) --requirement requirements.lock
 	$(UV) install --quiet --no-deps --editable .
 	$(BIN)/python -m compileall -q parrot flows
+	$(BIN)/python -m parrot.tracking
 	touch $@
 
 data: setup

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 
@@ -39,7 +39,7 @@ class MuonWithAdamW(Optimizer):
         self.param_groups = self._groups()
 
 
-def hidden_matrices(model: nn.Module) -> set[nn.Parameter]:
+def hidden_matrices(model: nn.Module) -> set[Tensor]:
     """The weights of linear layers, but for the head, whose rows stand for tokens as an embedding's do."""
     rows_of_tokens = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     heads = {

@@ -1,0 +1,64 @@
+"""The command line: sentences instead of tracebacks, and every stage of the graph."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import yaml
+
+import parrot.cli
+from parrot.cli import main
+from parrot.errors import ParrotError
+from parrot.stages import STAGES
+
+ROOT = Path(__file__).parents[1]
+
+
+def raising(error: Exception):
+    def run(args: object) -> None:
+        raise error
+
+    return run
+
+
+def test_a_user_error_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parrot.cli, "_chat", raising(ParrotError("data/a.json: broken")))
+    with pytest.raises(SystemExit) as stop:
+        main(["chat"])
+    assert stop.value.code == "parrot chat: data/a.json: broken"
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "artifacts/sft/model.safetensors")
+    monkeypatch.setattr(parrot.cli, "_chat", raising(full))
+    with pytest.raises(SystemExit) as stop:
+        main(["chat"])
+    assert "no space left while writing artifacts/sft/model.safetensors" in str(stop.value.code)
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parrot.cli, "_chat", raising(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        main(["chat"])
+
+
+def test_every_stage_of_the_graph_is_a_command_and_takes_its_options() -> None:
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert list(graph) == list(STAGES)
+    for name, stage in graph.items():
+        words = stage["cmd"].split()
+        assert words[:2] == ["parrot", name]
+        options = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+        assert options == set(STAGES[name].paths)
+        written = [next(iter(out)) if isinstance(out, dict) else out for kind in ("outs", "metrics", "plots")
+                   for out in stage.get(kind, [])]  # fmt: skip
+        read = [dep for dep in stage["deps"] if not dep.startswith("parrot/")]
+        for path in words[3::2]:
+            known = any(path == other or other.startswith(f"{path}/") for other in (*written, *read))
+            assert known or path == "reports/validation", f"{name}: DVC does not know of {path}"
+
+
+def test_chat_without_a_model_says_where_one_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["chat", "--model", str(tmp_path), "--prompt", "hello"])
+    assert "no model here; `make demo` makes artifacts/package" in str(stop.value.code)
