@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parrot.config import World
 from parrot.errors import ParrotError
+from parrot.files import write_text
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
@@ -23,7 +24,7 @@ def provide_data(world: World) -> None:
             f"{POINTER} is missing; restore it from git, or record your data with `dvc add data`"
         )
     if DATA.exists():
-        if not _matches():
+        if not _is_named():
             raise ParrotError(
                 f"{DATA}/ is not what {POINTER} names; `dvc add data` records what is there now, "
                 f"`dvc checkout --force data.dvc` or removing {DATA}/ goes back"
@@ -34,12 +35,11 @@ def provide_data(world: World) -> None:
         print(f"{DATA}/ fetched from the DVC remote")
         return
     _write(world)
-    if not _matches():
+    if not _is_named():
         raise ParrotError(
             f"no DVC remote has {DATA}/, and what params.yaml's `world` makes differs from {POINTER}; "
             f"`dvc pull` from a remote that has it, or accept what was made with `dvc add data`"
         )
-    _dvc("commit", "--quiet", str(POINTER), check=True)
     print(f"{DATA}/ made and verified against {POINTER}")
 
 
@@ -56,13 +56,17 @@ def _write(world: World) -> None:
     write_world(world, DATA)
 
 
-def _matches() -> bool:
-    """Whether the bytes are those that `data.dvc` names; DVC's cache may still lack them."""
-    status = json.loads(_dvc("status", "--json", str(POINTER), check=True).stdout or "{}")
-    changes = [
-        change for found in status.get(str(POINTER), []) for change in found.get("changed outs", {}).values()
-    ]
-    return not status or changes == ["not in cache"]
+def _is_named() -> bool:
+    """Whether `data/` holds the bytes that `data.dvc` names; if so, DVC's cache has them afterwards."""
+    status = _dvc("status", "--json", str(POINTER), check=True)
+    if not json.loads(status.stdout or "{}"):
+        return True
+    # Without a cache the status is "not in cache", right or wrong: let DVC name what is there.
+    named = POINTER.read_text(encoding="utf-8")
+    _dvc("add", "--quiet", str(DATA), check=True)
+    made = POINTER.read_text(encoding="utf-8")
+    write_text(POINTER, named)
+    return made == named
 
 
 def _dvc(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:

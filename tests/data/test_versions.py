@@ -55,6 +55,11 @@ def test_a_clone_without_a_remote_makes_what_data_dvc_names(
     assert (tmp_path / "data/README.md").read_text() == "mine"
 
     shutil.rmtree(tmp_path / "data")
+    provide_data(WORLD)
+    assert "fetched" in capsys.readouterr().out, "DVC's cache has it"
+
+    shutil.rmtree(tmp_path / "data")
+    shutil.rmtree(tmp_path / ".dvc/cache")
     with pytest.raises(ParrotError, match=r"makes differs from data\.dvc"):
         provide_data(WORLD.model_copy(update={"seed": 2}))
 
