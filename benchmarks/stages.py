@@ -34,10 +34,7 @@ def run(variant: str, seed: int) -> dict[str, Any]:
     options = [part for setting in settings for part in ("--set-param", setting)]
     subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *options, "evaluate"], check=True)
     minutes = (time.monotonic() - began) / 60
-    metrics = dvc.api.metrics_show(rev=name)
-    found = next(value for key, value in metrics.items() if key.endswith("evaluate.json"))
-    if isinstance(found, dict) and "accuracy" in found:
-        metrics = found
+    metrics = dvc.api.metrics_show("metrics/evaluate.json", rev=name)
     return {"accuracy": metrics["accuracy"], "blind": metrics["blind"], "minutes": round(minutes, 1)}
 
 
