@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -148,14 +149,16 @@ def test_a_killed_flow_leaves_nothing_running(project, number: int) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
     environment.pop("PARROT_FLOW", None)
     command = [sys.executable, "-m", "flows.pipeline"]
-    flow = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    # A runner in the background may ignore SIGINT, and a child would inherit that.
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    flow = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=interruptible)
+    deadline = time.monotonic() + 60
     while not ((folder / "pid").exists() and (folder / "pid").read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     below = psutil.Process(flow.pid).children(recursive=True)
     sleeper = psutil.Process(int((folder / "pid").read_text()))
     flow.send_signal(number)
-    flow.wait(timeout=10)
+    flow.wait(timeout=20)
     _, left = psutil.wait_procs([*below, sleeper], timeout=3)
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
     with pipeline_lock(LOCK_FILE):
