@@ -26,6 +26,7 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from parrot.backbones.hub import fetch
 from parrot.backbones.regions import Region, parse_regions, words_by_position
@@ -33,12 +34,12 @@ from parrot.backbones.tokenizer import IMAGE, train_tokenizer
 from parrot.config import Language
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model.processing_parrot import IGNORE_INDEX, encode_texts
+from parrot.model.processing_parrot import CHAT_TEMPLATE, IGNORE_INDEX, encode_texts
 from parrot.training.trainer import Curve, Part, Run, fit
 
 HELD_OUT = 0.04
 """Share of the documents kept from training, on which reading is measured."""
-KEEP = 0.5
+KEEP = 0.8
 """Share of the patches of a region whose words are kept: the tower will not be perfect either."""
 
 
@@ -193,7 +194,7 @@ def _read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:
 
 
 def _thinned(regions: list[Region], grid: int, draw: random.Random) -> list[list[str]]:
-    """Words of each position; a region keeps about half of its patches, but never none."""
+    """Words of each position; a region keeps `KEEP` of its patches, but never none."""
     positions = words_by_position(regions, grid)
     kept: list[list[str]] = [list(positions[0][0])] + [[] for _ in positions[1:]]
     for region in regions[1:]:
@@ -205,10 +206,12 @@ def _thinned(regions: list[Region], grid: int, draw: random.Random) -> list[list
 
 
 def _texts(documents: list[Document]) -> Iterator[str]:
-    """What the tokenizer is trained on: every turn, and the words of the grid as they stand inside a text."""
+    """What the tokenizer is trained on: conversations as the model sees them, and the words of the grids."""
+    texts, _ = render_jinja_template(
+        conversations=[document.messages for document in documents], chat_template=CHAT_TEMPLATE
+    )
+    yield from texts
     for document in documents:
-        for message in document.messages:
-            yield message["content"].replace(IMAGE, "")
         yield " " + " ".join(word for words in document.positions for word in words)
 
 

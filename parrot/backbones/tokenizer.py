@@ -1,6 +1,7 @@
 """A byte-level BPE tokenizer in the form of Qwen2's."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 PAD, TURN_START, TURN_END, IMAGE = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"
+SPECIAL = (PAD, TURN_START, TURN_END, IMAGE)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> Qwen2Tokenizer:
-    """Train on `texts`, save to `folder` and load it back as transformers does."""
+    """Train on what stands between the special tokens of `texts`, save to `folder` and load it back."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -22,13 +24,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> Qwen
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = [PAD, TURN_START, TURN_END, IMAGE]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(special),
+        vocab_size=vocab_size - len(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    between = re.compile("|".join(map(re.escape, SPECIAL)))
+    tokenizer.train_from_iterator((part for text in texts for part in between.split(text) if part), trainer)
     learned = json.loads(tokenizer.to_str())["model"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(learned["vocab"], ensure_ascii=False), encoding="utf-8")

@@ -21,7 +21,7 @@ FILE_CODES = {"zh": "cn"}
 _LETTERS = "ABCD"
 _HELD_BACK_SHARE = 0.3
 _KINDS_FOR = {"count": ("group",), "relation": ("pair",), "chart": ("chart",)}
-_WITHOUT_CHART = tuple(kind for kind in KINDS if kind != "chart")
+_OTHERWISE = ("corners", "group")
 _AXES = (("left", "right"), ("above", "below"))
 
 T = TypeVar("T")
@@ -102,9 +102,10 @@ def _fresh(
     rng: Random, category: str, answer: str, held_back: bool | None, taken: set[bytes]
 ) -> tuple[Scene, Question, bytes]:
     """A scene with such a question, whose picture is not taken yet."""
-    kinds = _KINDS_FOR.get(category, _WITHOUT_CHART)
+    kinds = _KINDS_FOR.get(category, _OTHERWISE)
     while True:
-        scene = draw_scene(rng, kind=rng.choice(kinds), held_back=True)
+        kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
+        scene = draw_scene(rng, kind=kind, held_back=True)
         fitting = [
             question
             for question in questions(scene)

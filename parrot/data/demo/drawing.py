@@ -30,6 +30,7 @@ _PAINT: dict[str, Colour] = {
     "purple": (125, 40, 170),
     "pink": (250, 130, 190),
     "black": (30, 30, 30),
+    "": _LIGHT,  # marks
 }
 _DARK_PAINT = frozenset({"blue", "green", "purple", "black"})
 _CHART_PAPER = (245, 245, 240)

@@ -44,7 +44,7 @@ def _item(item: Item) -> str:
     if not item.value:
         return f"{item.size} {item.colour} {item.pattern} {item.noun} {item.place}"
     said = _POINTING[item.value] if item.noun == "arrow" else item.value.lower()
-    return f"{item.colour} {item.noun} {said} {item.place}"
+    return f"{item.noun} {said} {item.place}"
 
 
 def _rank(scene: Scene, height: int) -> str:

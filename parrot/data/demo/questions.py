@@ -48,10 +48,9 @@ CATEGORIES = {
 # How readily a conversation asks a question, by category: evens out that some fit every item and
 # others only one. Found by counting; tests hold the result to a factor.
 _READINESS = {
-    "scene": 0.7, "colour": 0.6, "position": 0.5, "object": 1.5,
-    "size": 20.0, "pattern": 20.0, "binding": 20.0,
-    "digit": 100.0, "letter": 100.0, "direction": 100.0, "emotion": 100.0,
-    "shape": 200.0, "count": 200.0, "relation": 200.0, "chart": 200.0,
+    "scene": 0.8, "binding": 1.2, "size": 1.3, "colour": 1.7, "pattern": 1.6, "object": 0.8, "position": 2.6,
+    "shape": 3.0, "count": 100.0, "digit": 100.0, "letter": 100.0, "direction": 100.0, "emotion": 100.0,
+    "relation": 100.0, "chart": 100.0,
 }  # fmt: skip
 
 
@@ -108,16 +107,16 @@ def questions(scene: Scene) -> Iterator[Question]:
 
 def _about(scene: Scene, item: Item) -> Iterator[Question]:
     """Questions that name an item which is the only one of its noun and of its colour."""
+    if item.value:
+        yield _ask(_ASKED_OF_MARK[item.noun], item.value, item.noun)
+        return
     yield _ask("colour", item.colour, item.noun)
+    yield _ask("size", item.size, item.noun)
+    yield _ask("pattern", item.pattern, item.noun)
+    yield _ask("binding", item.noun, "thing", detail=item.colour)
     # On the edges, "left" would be true of more than one place.
     if scene.kind != "pair":
         yield _ask("position", item.place, item.noun)
-    if item.value:
-        yield _ask(_ASKED_OF_MARK[item.noun], item.value, item.noun)
-    else:
-        yield _ask("size", item.size, item.noun)
-        yield _ask("pattern", item.pattern, item.noun)
-        yield _ask("binding", item.noun, "thing", detail=item.colour)
 
 
 def _ask(category: str, answer: str, noun: str = "", other: str = "", detail: str = "") -> Question:

@@ -119,7 +119,8 @@ def _described_picture(seed: int, index: int, language: str) -> Made:
 
 def _reading_document(seed: int, index: int, language: str) -> Made:
     rng = Random(f"{seed} reading {index}")
-    scene = draw_scene(rng)
+    # A language model may have read of what no picture shows.
+    scene = draw_scene(rng, held_back=True)
     turns = conversation(language, scene, rng, READING_CAPTION_SHARE)
     entry = {
         "id": f"reading-{index:06}",
@@ -220,5 +221,6 @@ sets are published. To train on real data, put real files where these are.
 | `mmmb/dev`, `mmmb/test` | MMMB TSV, one per language, parallel | choosing settings; measuring |
 
 No picture of the benchmark occurs in training, and some pairs of colour and noun (such as a
-red fish) occur in the benchmark only: no training picture shows them and no training text names them.
+red fish) are shown by the benchmark only: no training picture has them and no conversation or
+instruction names them. The language model alone has read of them.
 """

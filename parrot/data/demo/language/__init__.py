@@ -42,7 +42,7 @@ class Language(Protocol):
         """What one answers when asked how many there are."""
 
     def describe(self, item: Item) -> str:
-        """'a small red striped fish', 'a red digit 7'."""
+        """'a small red striped fish', 'the digit 7'."""
 
     def counted(self, item: Item, count: int) -> str:
         """'three small red striped fish'."""

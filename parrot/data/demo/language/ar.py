@@ -144,14 +144,14 @@ def number(count: int, noun: str) -> str:
 
 
 def describe(item: Item) -> str:
-    noun, coloured = _NOUNS[item.noun][1], _agreeing(item.colour, item.noun, 1)
+    noun = _NOUNS[item.noun][1]
     match item.noun:
         case "digit" | "letter":
-            return f"ال{noun} {item.value} باللون ال{coloured}"
+            return f"ال{noun} {item.value}"
         case "face":
-            return f"{noun} {coloured} {_FACES[item.value]}"
+            return f"{noun} {_FACES[item.value]}"
         case "arrow":
-            return f"{noun} {coloured} يشير {ANSWERS['direction'][item.value]}"
+            return f"{noun} يشير {ANSWERS['direction'][item.value]}"
     return f"{noun} {_adjectives(item, 1)}"
 
 

@@ -90,11 +90,11 @@ def number(count: int, noun: str) -> str:
 def describe(item: Item) -> str:
     match item.noun:
         case "digit" | "letter":
-            return _with_article(f"{item.colour} {item.noun} {item.value}")
+            return f"the {item.noun} {item.value}"
         case "face":
-            return _with_article(f"{item.value} {item.colour} face")
+            return _with_article(f"{item.value} face")
         case "arrow":
-            return _with_article(f"{item.colour} arrow that points {ANSWERS['direction'][item.value]}")
+            return f"an arrow that points {ANSWERS['direction'][item.value]}"
     return _with_article(f"{_adjectives(item)} {item.noun}")
 
 

@@ -140,14 +140,14 @@ def number(count: int, noun: str) -> str:
 
 
 def describe(item: Item) -> str:
-    named, coloured = name(item.noun), _agreeing(item.colour, item.noun)
+    named = name(item.noun)
     match item.noun:
         case "digit" | "letter":
-            return f"{named} {item.value} {coloured}"
+            return f"{named} {item.value}"
         case "face":
-            return f"{named} {coloured} que mostra {ANSWERS['emotion'][item.value]}"
+            return f"{named} que mostra {ANSWERS['emotion'][item.value]}"
         case "arrow":
-            return f"{named} {coloured} que aponta {ANSWERS['direction'][item.value]}"
+            return f"{named} que aponta {ANSWERS['direction'][item.value]}"
     return counted(item, 1)
 
 

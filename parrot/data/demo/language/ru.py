@@ -136,14 +136,14 @@ def number(count: int, noun: str) -> str:
 
 
 def describe(item: Item) -> str:
-    noun, coloured = _NOUNS[item.noun][1], colour(item.colour, item.noun)
+    noun = _NOUNS[item.noun][1]
     match item.noun:
         case "digit" | "letter":
-            return f"{coloured} {noun} {item.value}"
+            return f"{noun} {item.value}"
         case "face":
-            return f"{ANSWERS['emotion'][item.value]} {coloured} {noun}"
+            return f"{ANSWERS['emotion'][item.value]} {noun}"
         case "arrow":
-            return f"{coloured} {noun}, указывающая {ANSWERS['direction'][item.value]}"
+            return f"{noun}, указывающая {ANSWERS['direction'][item.value]}"
     return _phrase(item, item_form=_NOUNS[item.noun][0], noun=noun)
 
 

@@ -119,16 +119,16 @@ def number(count: int, noun: str) -> str:
 
 
 def describe(item: Item) -> str:
-    noun, colour = _NOUNS[item.noun][0], _ADJECTIVES[item.colour]
+    noun = _NOUNS[item.noun][0]
     match item.noun:
         case "digit":
-            return f"{colour} bir {item.value} rakamı"
+            return f"bir {item.value} rakamı"
         case "letter":
-            return f"{colour} bir {item.value} harfi"
+            return f"bir {item.value} harfi"
         case "face":
-            return f"{colour}, {ANSWERS['emotion'][item.value]} bir {noun}"
+            return f"{ANSWERS['emotion'][item.value]} bir {noun}"
         case "arrow":
-            return f"{ANSWERS['direction'][item.value]} gösteren {colour} bir {noun}"
+            return f"{ANSWERS['direction'][item.value]} gösteren bir {noun}"
     return f"{_adjectives(item)} bir {noun}"
 
 

@@ -122,14 +122,13 @@ def describe(item: Item) -> str:
 
 def counted(item: Item, count: int) -> str:
     word, measure = _NOUNS[item.noun]
-    of_colour = f"{_COLOURS[item.colour]}的"
     match item.noun:
         case "digit" | "letter":
-            described = f"{of_colour}{word}{item.value}"
+            described = f"{word}{item.value}"
         case "face":
-            described = f"{of_colour}{word}，表情{ANSWERS['emotion'][item.value]}"
+            described = f"{word}，表情{ANSWERS['emotion'][item.value]}"
         case "arrow":
-            described = f"指向{ANSWERS['direction'][item.value]}的{_COLOURS[item.colour]}{word}"
+            described = f"指向{ANSWERS['direction'][item.value]}的{word}"
         case _:
             size = "大" if item.size == "big" else "小"
             described = f"{_PATTERNS[item.pattern]}的{_COLOURS[item.colour]}{size}{word}"
