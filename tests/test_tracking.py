@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from parrot import tracking
 from parrot.errors import ParrotError
 from parrot.lineage import flatten, input_hashes
-from parrot.tracking import ensure_store, track_pipeline, track_stage
+from parrot.tracking import PARENT_VARIABLE, ensure_store, track_pipeline, track_stage
+from parrot.tracking.runs import birth_tags
+from parrot.tracking.store import connect
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,14 +36,14 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", tracking.PARENT_VARIABLE):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "params.yaml").write_text("sft: {learning_rate: 0.1, api_key: hush}\n")
     return tmp_path
 
 
 def runs() -> dict[str, list]:
-    client, experiment = tracking.connect()
+    client, experiment = connect()
     found: dict[str, list] = {}
     for run in client.search_runs([experiment], order_by=["attributes.start_time ASC"]):
         found.setdefault(run.info.run_name, []).append(run)
@@ -56,7 +57,7 @@ def test_a_stage_under_the_flow_is_a_child_with_its_own_params(project: Path) ->
         run.log_metrics({"loss": 1.0}, step=2)
         run.log_metrics({"accuracy": {"en": 0.9, "overall": 0.8}, "protocol": "letter"})
         run.log_artifact("curve.txt")
-    client, _ = tracking.connect()
+    client, _ = connect()
     found = runs()
     (child,), (pipeline,) = found["evaluate"], found["pipeline"]
     assert child.data.tags["mlflow.parentRunId"] == pipeline.info.run_id == parent.id
@@ -78,8 +79,8 @@ def test_how_a_stage_ends_is_how_its_run_ends() -> None:
 
 
 def test_runs_of_dead_processes_are_ended() -> None:
-    client, experiment = tracking.connect()
-    tags = tracking._birth_tags("stage", "1-1.00")
+    client, experiment = connect()
+    tags = birth_tags("stage", "1-1.00")
     client.create_run(experiment, run_name="dead", tags=tags)
     with track_stage("next", {}):
         pass

@@ -143,7 +143,7 @@ def test_an_absent_prefect_server_is_named(monkeypatch: pytest.MonkeyPatch, caps
 def test_a_killed_flow_leaves_nothing_running(project, number: int) -> None:
     from prefect.settings import PREFECT_API_URL
 
-    from parrot.tracking import connect
+    from parrot.tracking.store import connect
 
     folder = project("long: {cmd: 'sleep 60 & echo $! > pid; wait', deps: [source], outs: [long]}")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value() or ""}

@@ -1,0 +1,12 @@
+"""What MLflow learns of a run. Nothing else in the project imports mlflow.
+
+One parent run stands for one pipeline run and has one child run per stage. The store is
+`mlflow.db` and `mlruns/` in the project, or what MLFLOW_TRACKING_URI names. A background thread
+does all the writing, so that neither mlflow's import nor a slow server holds up a stage.
+`python -m parrot.tracking` creates the store and sends what an absent server has left behind.
+"""
+
+from parrot.tracking.runs import PARENT_VARIABLE
+from parrot.tracking.stages import ensure_store, track_pipeline, track_stage
+
+__all__ = ["PARENT_VARIABLE", "ensure_store", "track_pipeline", "track_stage"]

@@ -1,0 +1,12 @@
+"""Create the store where there is none, and send what an absent server has left behind."""
+
+import sys
+
+from parrot.errors import ParrotError
+from parrot.tracking import ensure_store
+
+if __name__ == "__main__":
+    try:
+        ensure_store()
+    except ParrotError as error:
+        sys.exit(f"parrot: {error}")
