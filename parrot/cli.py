@@ -1,4 +1,4 @@
-"""`parrot STAGE`, `parrot data` and `parrot chat`: thin skins over the library."""
+"""`parrot STAGE`, `parrot data`, `parrot convert` and `parrot chat`: thin skins over the library."""
 
 import argparse
 import errno
@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{path.replace('_', '-')}", type=Path, required=True)
         command.set_defaults(run=_stage)
 
+    convert = commands.add_parser("convert", help="a checkpoint of the authors' code to ours, or back")
+    convert.add_argument("source", type=Path, metavar="SOURCE")
+    convert.add_argument("target", type=Path, metavar="TARGET", help="a new folder")
+    convert.add_argument("--vision-tower", help="the tower's folder; on the way back what names it")
+    convert.add_argument("--to-original", action="store_true", help="ours to the authors' layout")
+    convert.set_defaults(run=_convert)
+
     chat = commands.add_parser("chat", help="ask a trained model")
     chat.add_argument("--model", type=Path, default=Path("artifacts/package"), help="a model's folder")
     chat.add_argument("--image", type=Path, help="the picture to talk about")
@@ -75,6 +82,15 @@ def _chat(args: argparse.Namespace) -> None:
     chat(args.model, args.image, args.prompt, args.max_new_tokens)
 
 
+def _convert(args: argparse.Namespace) -> None:
+    from parrot.conversion.convert import convert, convert_back
+
+    if args.to_original:
+        convert_back(args.source, args.target, args.vision_tower)
+    else:
+        convert(args.source, args.target, Path(args.vision_tower) if args.vision_tower else None)
+
+
 def _stage(args: argparse.Namespace) -> None:
     from parrot.processes import end_with_parents
     from parrot.tracking import track_stage
@@ -88,7 +104,7 @@ def _stage(args: argparse.Namespace) -> None:
     with track_stage(args.command, _tracked_params(args.command)) as tracked:
         extra = {"run": _training_run(args.command, stage, paths, tracked)} if stage.trains else {}
         metrics = stage.load()(**stage.choices(params), **paths, **extra)
-        tracked.log_metrics(_flat(metrics))
+        tracked.log_metrics(metrics)
         for kind in ("curve", "plots", "reports"):
             if kind in paths and paths[kind].exists():
                 tracked.log_artifact(paths[kind])
@@ -120,14 +136,3 @@ def _tracked_params(stage: str) -> dict[str, Any]:
             value = value[part]
         chosen[key] = value
     return chosen
-
-
-def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers of a nested dict under dotted names."""
-    flat: dict[str, float] = {}
-    for key, value in metrics.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[f"{prefix}{key}"] = float(value)
-    return flat

@@ -77,7 +77,7 @@ def points(metrics: Mapping[str, Any], step: int) -> list[Point]:
     return [
         (_allowed(name), float(value), now, step)
         for name, value in flatten(metrics).items()
-        if isinstance(value, int | float)
+        if isinstance(value, int | float) and not isinstance(value, bool)
     ]
 
 

@@ -1,17 +1,20 @@
 """Equality with what the authors' code computed (../shared/reference/original), within its tolerances."""
 
+import copy
 import json
-import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config, Qwen2Tokenizer
+from safetensors.torch import load_file, save_file
+from transformers import CLIPImageProcessorPil, Qwen2Tokenizer
 
-from parrot.model import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
+from parrot.conversion.convert import convert
+from parrot.conversion.layout import original_name
+from parrot.model import ParrotForConditionalGeneration, ParrotProcessor
 
 ROOT = Path(__file__).parents[2] / "../shared/reference/original"
 if not ROOT.is_dir():
@@ -35,47 +38,17 @@ TOLERANCES = {
 }
 
 
-def convert(config: dict[str, Any], image_token_id: int) -> ParrotForConditionalGeneration:
-    weights = load_file(ROOT / "checkpoint/model.safetensors")
-    tower = json.loads((ROOT / config["mm_vision_tower"] / "config.json").read_text())
-    # Fields of the original's config that are Qwen2's as well.
-    shared = {
-        key: value for key, value in config.items() if key in Qwen2Config().to_dict() and key != "model_type"
-    }
-    with_moe = config["use_moe"]
-    parrot = ParrotForConditionalGeneration(
-        ParrotConfig(
-            vision_config=CLIPVisionConfig(**tower["vision_config"]),
-            text_config=Qwen2Config(**shared, rope_theta=config["rope_theta"]),
-            image_token_id=image_token_id,
-            projector=config["mm_projector_type"],
-            vision_feature_layer=config["mm_vision_select_layer"],
-            vision_feature_select_strategy=config["mm_vision_select_feature"],
-            num_experts=config["num_experts"] if with_moe else 0,
-            moe_intermediate_size=config["moe_intermediate_size"],
-            moe_residual="released" if config["use_moe_residual"] else "none",
-            moe_weight=config["moe_weight"],
-        )
-    )
-    experts = range(config["num_experts"])
-    state = {}
-    for key, tensor in weights.items():
-        if not key.startswith("model.moe_model.experts."):
-            state[_renamed(key)] = tensor
-    for part, dim in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
-        wide = torch.cat([weights[f"model.moe_model.experts.{e}.{part}.weight"] for e in experts], dim=dim)
-        state[f"model.multilingual_moe.{part}.weight"] = wide
-    if not with_moe:
-        state = {key: tensor for key, tensor in state.items() if "multilingual_moe" not in key}
-    parrot.load_state_dict(state, strict=True)
-    return parrot.eval()
-
-
-def _renamed(key: str) -> str:
-    key = key.replace("model.vision_tower.vision_tower.vision_model.", "model.vision_tower.")
-    key = key.replace("model.mm_projector.", "model.multi_modal_projector.")
-    key = key.replace("model.moe_model.gate.", "model.multilingual_moe.gate.")
-    return re.sub(r"^model\.(embed_tokens|layers|norm)\.", r"model.language_model.\1.", key)
+def converted(overrides: dict[str, Any], folder: Path) -> ParrotForConditionalGeneration:
+    """The fixture's checkpoint with another config, through `parrot convert`."""
+    source = folder / "source"
+    shutil.copytree(ROOT / "checkpoint", source, copy_function=shutil.copyfile)
+    (source / "config.json").write_text(json.dumps(CONFIG | overrides))
+    if not overrides.get("use_moe", True):
+        weights = load_file(source / "model.safetensors")
+        kept = {name: tensor for name, tensor in weights.items() if "moe_model" not in name}
+        save_file(kept, source / "model.safetensors", metadata={"format": "pt"})
+    convert(source, folder / "target", ROOT / CONFIG["mm_vision_tower"])
+    return ParrotForConditionalGeneration.from_pretrained(folder / "target").eval()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +72,7 @@ def processors(tokenizer: Any) -> dict[str, ParrotProcessor]:
 
 
 @pytest.fixture(scope="module")
-def models(tokenizer: Any) -> Any:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One model for each set of overrides that changes what is computed."""
     built: dict[str, ParrotForConditionalGeneration] = {}
 
@@ -107,7 +80,7 @@ def models(tokenizer: Any) -> Any:
         relevant = {key: overrides[key] for key in ("use_moe", "use_moe_residual") if key in overrides}
         key = json.dumps(relevant)
         if key not in built:
-            built[key] = convert({**CONFIG, **relevant}, tokenizer.image_token_id)
+            built[key] = converted(relevant, tmp_path_factory.mktemp("original"))
         return built[key]
 
     return get
@@ -289,8 +262,9 @@ def test_ids_and_labels(name: str, processors: Any) -> None:
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_one_training_step(stage: str, models: Any, tokenizer: Any) -> None:
     expected = json.loads((ROOT / "stages.json").read_text())[stage]
-    model = convert({**CONFIG, "use_moe": expected["arguments"]["use_moe"]}, tokenizer.image_token_id).train()
-    trainable = {_renamed(key) for key in expected["trainable"]}
+    model = copy.deepcopy(models({"use_moe": expected["arguments"]["use_moe"]})).train()
+    ours = {original_name(name, model.config): name for name, _ in model.named_parameters()}
+    trainable = {ours[key] for key in expected["trainable"] if key in ours}  # experts: `whole`
     for key, parameter in model.named_parameters():
         whole = "multilingual_moe" in key and stage == "stage2"
         parameter.requires_grad_(key in trainable or whole)
@@ -302,7 +276,7 @@ def test_one_training_step(stage: str, models: Any, tokenizer: Any) -> None:
     compared = 0
     for key, wanted in TENSORS.items():
         if key.startswith(f"{stage}/grad/"):
-            actual = gradients[f"{stage}/grad/{_renamed(key.removeprefix(f'{stage}/grad/'))}"]
+            actual = gradients[f"{stage}/grad/{ours[key.removeprefix(f'{stage}/grad/')]}"]
             assert (actual - wanted).norm() < 1e-4 * wanted.norm() + 1e-9, key
             compared += 1
     assert compared
@@ -314,8 +288,8 @@ def test_one_training_step(stage: str, models: Any, tokenizer: Any) -> None:
     after = dict(model.named_parameters())
     for key, wanted in TENSORS.items():
         if key.startswith(f"{stage}/after/"):
-            name = _renamed(key.removeprefix(f"{stage}/after/"))
-            if name not in after:  # the experts wait in the original's stage one and do not exist in ours
+            name = ours.get(key.removeprefix(f"{stage}/after/"))
+            if name is None:  # the experts wait in the original's stage one and do not exist in ours
                 continue
             gradient = gradients[f"{stage}/grad/{name}"]
             sure = gradient.abs() >= 1e-6  # AdamW's first step is about lr · sign(gradient)

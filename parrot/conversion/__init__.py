@@ -1,0 +1,1 @@
+"""Checkpoints of the authors' code (AIDC-AI/Parrot-7B, -14B) to ours and back."""
