@@ -63,8 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
     chat = commands.add_parser("chat", help="ask a trained model")
     chat.add_argument("--model", type=Path, default=Path("artifacts/package"), help="a model's folder")
-    chat.add_argument("--image", type=Path, help="the picture to talk about")
+    chat.add_argument(
+        "--image", type=Path, action="append", default=[], metavar="FILE", help="a picture to talk about"
+    )
     chat.add_argument("--prompt", help="answer this and stop")
+    chat.add_argument("--json", action="store_true", help="one line of JSON for each answer")
     chat.add_argument("--max-new-tokens", type=int, default=64)
     chat.set_defaults(run=_chat)
     return parser
@@ -79,7 +82,7 @@ def _data(args: argparse.Namespace) -> None:
 def _chat(args: argparse.Namespace) -> None:
     from parrot.chat.terminal import chat
 
-    chat(args.model, args.image, args.prompt, args.max_new_tokens)
+    chat(args.model, args.image, args.prompt, args.max_new_tokens, as_json=args.json)
 
 
 def _convert(args: argparse.Namespace) -> None:
