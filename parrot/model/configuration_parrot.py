@@ -8,18 +8,19 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 PROJECTOR = re.compile(r"linear|mlp([1-9])x_gelu")
-VISION_TOWERS = ("clip_vision_model",)
+VISION_TOWERS = ("clip_vision_model", "siglip_vision_model")
 
 
 @strict
 class ParrotConfig(PreTrainedConfig):
     r"""
     Every image becomes `image_seq_length` positions of the language model: the tower's CLS vector and
-    its patches, projected. With experts (`num_experts > 0`), a mixture of them, weighed once per image
+    its patches, projected. SigLIP has no CLS vector; what its pooling head makes of all patches takes
+    its place. With experts (`num_experts > 0`), a mixture of them, weighed once per image
     by how its CLS vector attends to the prompt, is applied to these positions.
 
     Args:
-        vision_config (`dict` or `PreTrainedConfig`): a CLIP vision tower.
+        vision_config (`dict` or `PreTrainedConfig`): a CLIP or SigLIP vision tower.
         text_config (`dict` or `PreTrainedConfig`): any causal language model of transformers.
         image_token_id (`int`): the id that stands at every image position of `input_ids`.
         projector (`str`): `"linear"`, or `"mlpNx_gelu"`: N linear layers with GELU between them.
@@ -63,7 +64,7 @@ class ParrotConfig(PreTrainedConfig):
 
     @property
     def image_seq_length(self) -> int:
-        """Positions that one image takes: CLS and patches."""
+        """Positions that one image takes: CLS (or what stands for it) and patches."""
         patches_per_side: int = self.vision_config.image_size // self.vision_config.patch_size
         return patches_per_side**2 + 1
 
@@ -72,9 +73,11 @@ class ParrotConfig(PreTrainedConfig):
         tower = self.vision_config
         if tower.model_type not in VISION_TOWERS:
             raise ValueError(
-                f"vision_config: a '{tower.model_type}' tower is not supported, the MoE needs a CLS vector; "
-                f"supported: {', '.join(VISION_TOWERS)}"
+                f"vision_config: a '{tower.model_type}' tower is not supported, the MoE needs a vector of "
+                f"the whole picture; supported: {', '.join(VISION_TOWERS)}"
             )
+        if tower.model_type == "siglip_vision_model" and not tower.vision_use_head:
+            raise ValueError("vision_config: vision_use_head is false, the MoE needs SigLIP's pooling head")
         layers = tower.num_hidden_layers
         if not -(layers + 1) <= self.vision_feature_layer <= layers:
             raise ValueError(

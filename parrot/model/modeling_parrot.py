@@ -102,8 +102,10 @@ class ParrotModel(ParrotPreTrainedModel):
             # Attention cannot run on no rows, yet a distributed run needs every rank to pass every module.
             pixel_values = pixel_values.new_zeros(1, *pixel_values.shape[1:])
         outputs = self.vision_tower(pixel_values, output_hidden_states=True, return_dict=True)
-        features = outputs.hidden_states[self.config.vision_feature_layer][:count]
-        projected: torch.Tensor = self.multi_modal_projector(features)
+        features = outputs.hidden_states[self.config.vision_feature_layer]
+        if self.config.vision_config.model_type == "siglip_vision_model":
+            features = torch.cat([outputs.pooler_output[:, None], features], dim=1)
+        projected: torch.Tensor = self.multi_modal_projector(features[:count])
         return projected
 
     @can_return_tuple

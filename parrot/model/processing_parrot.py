@@ -48,7 +48,7 @@ CHAT_TEMPLATE = """\
 
 
 class ParrotProcessor(ProcessorMixin):
-    """A CLIP image processor and a fast tokenizer that has the tokens of ChatML and `<image>`.
+    """A CLIP or SigLIP image processor and a fast tokenizer that has the tokens of ChatML and `<image>`.
 
     Args:
         image_seq_length: positions that one image takes, `ParrotConfig.image_seq_length`.
@@ -142,7 +142,7 @@ class ParrotProcessor(ProcessorMixin):
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """`pixel_values` [N, 3, height, width] of N pictures of any size; N may be 0."""
         if not images:
-            size = self.image_processor.crop_size
+            size = getattr(self.image_processor, "crop_size", None) or self.image_processor.size
             return torch.zeros(0, 3, size["height"], size["width"])
         if self.pad_to_square:
             images = [self._padded(image) for image in images]

@@ -14,14 +14,14 @@ from parrot.model import ParrotForConditionalGeneration, ParrotProcessor, build_
 
 @pytest.fixture
 def build() -> Build:
-    """`build(language_model=…, **options)`: a seeded model with a noisy MoE of three experts."""
+    """`build(language_model=…, tower=…, **options)`: a seeded model with a noisy MoE of three experts."""
 
-    def make(language_model: PreTrainedModel | None = None, **options: Any) -> ParrotForConditionalGeneration:
+    def make(
+        language_model: PreTrainedModel | None = None, tower: PreTrainedModel | None = None, **options: Any
+    ) -> ParrotForConditionalGeneration:
         torch.manual_seed(0)
-        language_model = language_model or tiny_language_model()
-        return noisy(
-            build_parrot(tiny_tower(), language_model, image_token_id=IMAGE_TOKEN, **{**MOE, **options})
-        )
+        tower, language_model = tower or tiny_tower(), language_model or tiny_language_model()
+        return noisy(build_parrot(tower, language_model, image_token_id=IMAGE_TOKEN, **{**MOE, **options}))
 
     return make
 

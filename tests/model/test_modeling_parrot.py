@@ -339,10 +339,29 @@ def test_wrong_inputs_are_named(build: Build, inputs: dict[str, Any], message: s
         build()(**tensors)
 
 
-def siglip() -> PreTrainedModel:
+def siglip(**options: Any) -> PreTrainedModel:
     return SiglipVisionModel(
-        SiglipVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-    )
+        SiglipVisionConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            image_size=28, patch_size=14, **options,
+        )
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def test_siglip_has_its_pooling_head_instead_of_cls(build: Build, tmp_path: Path) -> None:
+    model = build(tower=siglip())
+    inputs = together("right")
+    logits = model(**inputs).logits
+    for index in range(len(PROMPTS)):
+        mask = inputs["attention_mask"][index].bool()
+        torch.testing.assert_close(logits[index][mask], model(**alone(index)).logits[0], atol=2e-5, rtol=1e-4)
+    pooled = model.model.vision_tower(inputs["pixel_values"]).pooler_output
+    features = model.get_image_features(inputs["pixel_values"])
+    torch.testing.assert_close(features[:, 0], model.model.multi_modal_projector(pooled))
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(**inputs).logits, logits)
 
 
 def clip_with_text() -> PreTrainedModel:
@@ -355,7 +374,12 @@ def clip_with_text() -> PreTrainedModel:
 @pytest.mark.parametrize(
     ("tower", "language_model", "options", "message"),
     [
-        (siglip, tiny_language_model, {}, "siglip_vision_model"),
+        (
+            lambda: siglip(vision_use_head=False),
+            tiny_language_model,
+            {},
+            "vision_use_head is false, the MoE needs SigLIP's pooling head",
+        ),
         (clip_with_text, tiny_language_model, {}, "'clip' tower|expected CLIPVisionModel"),
         (
             tiny_tower,

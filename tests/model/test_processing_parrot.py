@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_cases import IMAGE_TOKEN, Build
 from PIL import Image
-from transformers import AutoProcessor, Qwen2Tokenizer
+from transformers import AutoProcessor, Qwen2Tokenizer, SiglipImageProcessorPil
 
 from parrot.model import ParrotProcessor
 from parrot.model.processing_parrot import encode_texts
@@ -207,3 +207,10 @@ def test_a_tokenizer_without_the_image_token_is_refused() -> None:
     plain = Qwen2Tokenizer(vocab={"a": 0, "<|endoftext|>": 1}, merges=[])
     with pytest.raises(ValueError, match="'<image>' is not one of its tokens"):
         ParrotProcessor(None, plain)
+
+
+def test_siglip_image_processor(tokenizer: Qwen2Tokenizer) -> None:
+    image_processor = SiglipImageProcessorPil(size={"height": 28, "width": 28})
+    processor = ParrotProcessor(image_processor, tokenizer, image_seq_length=5)
+    assert processor.encode_images([]).shape == (0, 3, 28, 28)
+    assert processor.encode_images([Image.new("RGB", (50, 20))]).shape == (1, 3, 28, 28)
