@@ -166,9 +166,18 @@ class Align(Section):
     training: RatedTraining
 
 
+class Lora(Section):
+    rank: Count
+    alpha: Count
+    dropout: float
+    target_modules: list[str]
+
+
 class Sft(Section):
     learning_rate: Rate
     language_model_learning_rate: Rate
+    lora: Lora | None
+    """Adapters learn (at `language_model_learning_rate`) and the language model's own weights do not."""
     moe: Moe
     training: Training
 

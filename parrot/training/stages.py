@@ -20,6 +20,7 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.model import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
 from parrot.training.conversations import ConversationCollator
+from parrot.training.lora import Adapters
 from parrot.training.trainer import Curve, Part, Run, fit
 
 PROJECTOR_FILE = "projector.safetensors"
@@ -64,19 +65,27 @@ def sft(
     metrics: Path,
     run: Run,
 ) -> dict[str, Any]:
-    """Stage two: train projector, experts and language model; write the whole model to `output`."""
+    """Stage two: train projector, experts and language model (or adapters in it).
+
+    Writes the whole model to `output`, adapters merged, and the adapters alone to `output`/adapter.
+    """
     moe = params.moe if params.moe.enabled else None
     model, processor = assemble(vision, language, model_params, moe=moe, seed=seed)
     _load_projector(model, aligned / PROJECTOR_FILE)
     bridge: list[nn.Module] = [model.model.multi_modal_projector]
     if model.model.multilingual_moe is not None:
         bridge.append(model.model.multilingual_moe)
+    adapters = Adapters(model.model.language_model, params.lora) if params.lora else None
+    words = adapters.parameters if adapters else _unique(model.model.language_model, model.lm_head)
     parts = [
         Part([p for module in bridge for p in module.parameters()], params.learning_rate),
-        Part(_unique(model.model.language_model, model.lm_head), params.language_model_learning_rate),
+        Part(words, params.language_model_learning_rate),
     ]
     history = _train(model, processor, parts, params.training, model_params, records, run, seed)
     with atomic_directory(output) as partial:
+        if adapters:
+            adapters.save(partial / "adapter")
+            adapters.merge()
         model.save_pretrained(partial)
         processor.save_pretrained(partial)
     return _report(history, curve, metrics)

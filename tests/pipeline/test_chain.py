@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from conftest import Project
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +143,27 @@ def test_a_planted_violation_stops_before_training(make_project: Callable[[], Pr
     assert "Traceback" not in done.stderr
     assert "zh" in done.stderr
     assert not (project.folder / "artifacts/validated.json").exists()
+
+
+def test_lora_leaves_the_language_models_own_weights_alone(finished: Project) -> None:
+    adapted = ["q_proj", "v_proj"]
+    lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "target_modules": adapted}
+    finished.set_params({"sft.lora": lora})
+    inputs = {"records": "prepared/sft", "vision": "backbones/vision", "language": "backbones/language",
+              "aligned": "align", "output": "lora"}  # fmt: skip
+    paths = [part for name, path in inputs.items() for part in (f"--{name}", f"artifacts/{path}")]
+    done = finished.run("parrot", "sft", *paths, "--curve", "lora.csv", "--metrics", "lora.json")
+    finished.set_params({"sft.lora": None})
+    assert done.returncode == 0, done.stderr[-3000:]
+    before = load_file(finished.folder / "artifacts/backbones/language/model.safetensors")
+    after = load_file(finished.folder / "artifacts/lora/model.safetensors")
+    for name, tensor in before.items():
+        ours = after[name.replace("model.", "model.language_model.", 1)]
+        assert torch.equal(tensor, ours) != (name.endswith(".weight") and name.split(".")[-2] in adapted), (
+            name
+        )
+    adapter = load_file(finished.folder / "artifacts/lora/adapter/adapter_model.safetensors")
+    assert len(adapter) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Adapters: nothing at first, then what they learned; saved, loaded by peft and merged alike."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import Qwen2Config, Qwen2Model
+
+from parrot.config import Lora
+from parrot.errors import ParrotError
+from parrot.training.lora import Adapters
+
+PARAMS = Lora(rank=4, alpha=8, dropout=0.1, target_modules=["q_proj", "v_proj"])
+
+
+@pytest.fixture
+def language_model() -> Qwen2Model:
+    torch.manual_seed(0)
+    return Qwen2Model(
+        Qwen2Config(
+            vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+    ).eval()  # fmt: skip
+
+
+@torch.no_grad()
+def output(model: nn.Module) -> Tensor:
+    hidden: Tensor = model(input_ids=torch.arange(20)[None]).last_hidden_state
+    return hidden
+
+
+def test_adapters_are_saved_loaded_and_merged_alike(language_model: Qwen2Model, tmp_path: Path) -> None:
+    base, before = copy.deepcopy(language_model), output(language_model)
+    names = {name for name, _ in language_model.named_parameters()}
+    adapters = Adapters(language_model, PARAMS)
+    language_model.eval()  # new layers come in training mode, with dropout
+    torch.testing.assert_close(output(language_model), before)
+    assert len(adapters.parameters) == 2 * 2 * 2  # layers, modules, A and B
+    for parameter in adapters.parameters:
+        nn.init.normal_(parameter, std=0.3)
+    adapted = output(language_model)
+    assert not torch.allclose(adapted, before, atol=1e-2)
+
+    adapters.save(tmp_path)
+    loaded = PeftModel.from_pretrained(base, tmp_path).eval()
+    torch.testing.assert_close(output(loaded), adapted)
+    adapters.merge()
+    torch.testing.assert_close(output(language_model), adapted, atol=1e-5, rtol=1e-4)
+    assert {name for name, _ in language_model.named_parameters()} == names
+
+
+def test_unknown_modules_are_named(language_model: Qwen2Model) -> None:
+    params = PARAMS.model_copy(update={"target_modules": ["to_q"]})
+    with pytest.raises(ParrotError, match=r"sft\.lora\.target_modules: .*down_proj, gate_proj, k_proj"):
+        Adapters(language_model, params)
