@@ -1,6 +1,7 @@
 """`data/` is what `data.dvc` names: fetched when a DVC remote has it, else made, always verified."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from parrot.files import write_text
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
+PROVIDED = Path(".parrot/provided-data.dvc")
+"""What `data.dvc` said when data was last provided: if `data/` is still that, replacing it loses nothing."""
 
 
 def provide_data(world: World) -> None:
@@ -23,30 +26,40 @@ def provide_data(world: World) -> None:
         raise ParrotError(
             f"{POINTER} is missing; restore it from git, or record your data with `dvc add data`"
         )
+    named = POINTER.read_text(encoding="utf-8")
+    print(f"{DATA}/ {_provide(named, world)}")
+    write_text(PROVIDED, named)
+
+
+def _provide(named: str, world: World) -> str:
+    """Do what is needed, and say what was done."""
     if DATA.exists():
-        if not _is_named():
+        there = _pointer_to_data(named)
+        if there == named:
+            return f"is what {POINTER} names"
+        if not PROVIDED.exists() or PROVIDED.read_text(encoding="utf-8") != there:
             raise ParrotError(
                 f"{DATA}/ is not what {POINTER} names; `dvc add data` records what is there now, "
                 f"`dvc checkout --force data.dvc` or removing {DATA}/ goes back"
             )
-        print(f"{DATA}/ is what {POINTER} names")
-        return
+        print(f"{DATA}/ is that of an earlier {POINTER}: replacing it")
+        shutil.rmtree(DATA)
     if _dvc("pull", "--quiet", str(POINTER)).returncode == 0:
-        print(f"{DATA}/ fetched from the DVC remote")
-        return
+        return "fetched from the DVC remote"
     _write(world)
-    if not _is_named():
+    if _pointer_to_data(named) != named:
         raise ParrotError(
             f"no DVC remote has {DATA}/, and what params.yaml's `world` makes differs from {POINTER}; "
             f"`dvc pull` from a remote that has it, or accept what was made with `dvc add data`"
         )
-    print(f"{DATA}/ made and verified against {POINTER}")
+    return f"made and verified against {POINTER}"
 
 
 def rewrite_data(world: World) -> None:
     """Make the embedded world anew and let `data.dvc` name it."""
     _write(world)
     _dvc("add", "--quiet", str(DATA), check=True)
+    write_text(PROVIDED, POINTER.read_text(encoding="utf-8"))
     print(f"{DATA}/ made; commit {POINTER}")
 
 
@@ -56,17 +69,16 @@ def _write(world: World) -> None:
     write_world(world, DATA)
 
 
-def _is_named() -> bool:
-    """Whether `data/` holds the bytes that `data.dvc` names; if so, DVC's cache has them afterwards."""
+def _pointer_to_data(named: str) -> str:
+    """What `data.dvc` would say of `data/`; DVC's cache has the bytes afterwards. `named`: what it says."""
     status = _dvc("status", "--json", str(POINTER), check=True)
     if not json.loads(status.stdout or "{}"):
-        return True
+        return named
     # Without a cache the status is "not in cache", right or wrong: let DVC name what is there.
-    named = POINTER.read_text(encoding="utf-8")
     _dvc("add", "--quiet", str(DATA), check=True)
-    made = POINTER.read_text(encoding="utf-8")
+    there = POINTER.read_text(encoding="utf-8")
     write_text(POINTER, named)
-    return made == named
+    return there
 
 
 def _dvc(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:

@@ -76,6 +76,27 @@ def test_a_remote_is_asked_first(
     assert (written / "data/mmmb/test/mmmb_en.tsv").is_file()
 
 
+def test_data_of_an_earlier_data_dvc_is_replaced_if_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dvc("init", "--no-scm", "-q")
+    newer = WORLD.model_copy(update={"seed": 2})
+    rewrite_data(newer)
+    pointer = (tmp_path / "data.dvc").read_text()
+    rewrite_data(WORLD)
+    (tmp_path / "data.dvc").write_text(pointer)  # as `git pull` does
+    provide_data(newer)
+    assert "earlier data.dvc: replacing it" in capsys.readouterr().out
+
+    rewrite_data(WORLD)
+    (tmp_path / "data/README.md").write_text("mine")
+    (tmp_path / "data.dvc").write_text(pointer)
+    with pytest.raises(ParrotError, match="is not what"):
+        provide_data(newer)
+    assert (tmp_path / "data/README.md").read_text() == "mine"
+
+
 def test_without_data_dvc_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParrotError, match=r"data.dvc is missing"):
