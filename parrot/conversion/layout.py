@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPVisionConfig, Qwen2Config
 
 from parrot.errors import ParrotError
@@ -84,8 +85,8 @@ def parrot_config(original: dict[str, Any], tower: CLIPVisionConfig, image_token
         )
     except KeyError as error:
         raise ParrotError(f"config.json: the field {error} is missing") from None
-    except ValueError as error:
-        raise ParrotError(f"config.json: {error}") from None
+    except (ValueError, StrictDataclassError) as error:
+        raise ParrotError(f"config.json: {' '.join(str(error).split())}") from None
 
 
 def original_config(

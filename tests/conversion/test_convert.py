@@ -241,6 +241,7 @@ def test_an_index_may_not_point_outside(original: Path, tmp_path: Path) -> None:
         ({"model_type": "llava"}, "model_type is 'llava', expected 'parrot_qwen2'"),
         ({"mm_projector_type": "identity"}, "projector: expected 'linear' or 'mlpNx_gelu'"),
         ({"mm_vision_tower": "openai/clip"}, "name the tower's folder with --vision-tower"),
+        ({"mm_vision_select_feature": "patch"}, "expected one of ('cls_patch',), got patch"),
         ({"num_experts": None}, "the field 'num_experts' is missing"),
     ],
 )
