@@ -31,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free = shutil.disk_usage(Path()).free / 2**30
+        place = Path(error.filename or getattr(args, "output", ".")).absolute()
+        place = next(folder for folder in (place, *place.parents) if folder.exists())
+        free = shutil.disk_usage(place).free / 2**30
         sys.exit(
             f"parrot {args.command}: no space left while writing {error.filename or 'its outputs'} "
-            f"({free:.1f} GiB free here); free some and start again"
+            f"({free:.1f} GiB free in {place}); free some and start again"
         )
 
 
