@@ -38,6 +38,7 @@ LOCK_FILE = Path(".dvc/tmp/parrot.lock")
 _REPORT_SECONDS = 30.0
 
 
+# Threads for as many stages as could ever be ready at once; `parallel` decides how many are started.
 @flow(name="parrot", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
 def pipeline(targets: list[str] | None = None, parallel: int = 1) -> None:
     """Bring `targets` (by default everything) up to date.

@@ -19,7 +19,6 @@ FILE_CODES = {"zh": "cn"}
 """The published files name Chinese `cn`."""
 
 _LETTERS = "ABCD"
-_HELD_BACK_SHARE = 0.3
 _KINDS_FOR = {"count": ("group",), "relation": ("pair",), "chart": ("chart",)}
 _OTHERWISE = ("corners", "group")
 _AXES = (("left", "right"), ("above", "below"))
