@@ -231,7 +231,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         prompt_mask: torch.Tensor | None = None,
-        supervised_only: bool = False,
+        supervised_only: bool | None = None,
         **kwargs: Any,
     ) -> ParrotCausalLMOutputWithPast:
         """As LLaVA's in transformers.
@@ -245,7 +245,8 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):
             prompt_mask: [B, up to T], true for the tokens that guide the MoE; where it ends, so does the
                 prompt. If not given: the tokens whose label is -100, or without labels all of them. Image
                 positions and padding never take part.
-            supervised_only: compute head and loss only where there is a label. Same loss, less memory.
+            supervised_only: compute the head only where there is a label: the same loss for less time and
+                memory, but `logits` are [supervised positions, V]. If not given: in training mode.
             num_items_in_batch: divides the summed loss, as in every model of transformers.
 
         Raises:
@@ -266,6 +267,8 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):
         hidden_states = outputs.last_hidden_state
         vocab_size = self.config.text_config.vocab_size
         loss = None
+        if supervised_only is None:
+            supervised_only = self.training
         if labels is not None and supervised_only:
             # Position t predicts label t + 1.
             targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)

@@ -7,8 +7,13 @@ units per expert, P prompt tokens of the whole batch.
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .configuration_parrot import ParrotConfig
+
+CHUNK_BYTES = 2**24
+"""Of the experts' hidden units at once: larger tensors leave the caches and, on a CPU, are paged in anew
+each time. On a GPU one picture of a 7B model is more than this, and enough to fill it."""
 
 
 class MultilingualMoe(nn.Module):
@@ -74,11 +79,16 @@ class MultilingualMoe(nn.Module):
         return logits.softmax(dim=-1, dtype=torch.float32)
 
     def mix(self, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Σ_e weights[n, e] · expert_e(features[n]) [N, L, H]."""
-        hidden = F.silu(self.gate_proj(features)) * self.up_proj(features)
-        per_unit = weights.repeat_interleave(hidden.shape[-1] // self.num_experts, dim=-1)
-        mixture: torch.Tensor = self.down_proj(hidden * per_unit[:, None, :])
-        return mixture
+        """Σ_e weights[n, e] · expert_e(features[n]) [N, L, H], some images at a time."""
+        width = self.gate_proj.weight.shape[0]
+        per_unit = weights.repeat_interleave(width // self.num_experts, dim=-1)[:, None, :]
+        image_bytes = features.shape[1] * width * features.element_size()
+        images = max(1, CHUNK_BYTES // image_bytes)
+        mixtures = [
+            self.down_proj(_gated(self.gate_proj(x), self.up_proj(x), scale))
+            for x, scale in zip(torch.split(features, images), torch.split(per_unit, images), strict=True)
+        ]
+        return torch.cat(mixtures)
 
     def _selected(self, weights: torch.Tensor) -> torch.Tensor:
         """Zero for all but the `top_k` largest weights of each image; the others as they are."""
@@ -86,6 +96,16 @@ class MultilingualMoe(nn.Module):
             return weights
         kept = weights.topk(self.top_k, dim=-1).indices
         return weights * torch.zeros_like(weights).scatter(-1, kept, 1.0)
+
+
+def _gated(gate: torch.Tensor, up: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """silu(gate) · up · scale; between them nothing is kept for the backward pass, it is computed again."""
+
+    def product(gate: torch.Tensor, up: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return F.silu(gate) * up * scale
+
+    hidden: torch.Tensor = checkpoint(product, gate, up, scale, use_reentrant=False, preserve_rng_state=False)
+    return hidden
 
 
 __all__ = ["MultilingualMoe"]

@@ -202,6 +202,8 @@ def test_loss_of_supervised_positions_only(build: Build, num_items: torch.Tensor
     torch.testing.assert_close(sparse.loss, whole.loss)
     torch.testing.assert_close(sparse.logits, whole.logits[:, :-1][supervised])
     torch.testing.assert_close(sparse_gradients, gradients)
+    assert model.train()(**inputs).logits.shape == sparse.logits.shape
+    assert model.eval()(**inputs).logits.shape == whole.logits.shape
 
 
 def test_text_only_batch_with_no_rows_of_pixels_reaches_every_parameter(build: Build) -> None:

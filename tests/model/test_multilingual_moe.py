@@ -58,6 +58,26 @@ def test_equals_the_loops(residual: str, top_k: int | None) -> None:
     torch.testing.assert_close(weights, expected_weights)
 
 
+def test_some_images_at_a_time_are_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, samples = torch.randn(5, 5, HIDDEN, requires_grad=True), torch.tensor([0, 0, 1, 1, 1])
+    prompts = torch.randn(7, HIDDEN), torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    results = []
+    for chunk_bytes in (2**24, 1):  # all five, and one after the other
+        monkeypatch.setattr("parrot.model.multilingual_moe.CHUNK_BYTES", chunk_bytes)
+        moe = make()
+        output, _ = moe(features, samples, *prompts)
+        gradients = torch.autograd.grad(output.square().sum(), [features, *moe.parameters()])
+        results.append((output, *gradients))
+    torch.testing.assert_close(*results)
+
+
+def test_no_image_is_none() -> None:
+    no_image = torch.empty(0, 5, HIDDEN), torch.empty(0, dtype=torch.long)
+    output, weights = make()(*no_image, torch.randn(3, HIDDEN), torch.zeros(3).long())
+    assert output.shape == (0, 5, HIDDEN)
+    assert weights.shape == (0, EXPERTS)
+
+
 def test_all_experts_chosen_is_the_dense_mixture() -> None:
     inputs = (
         torch.randn(2, 5, HIDDEN),
