@@ -21,6 +21,7 @@ from typing import Any
 import dvc.api
 
 BASE = "everything"
+EVERY_LOSS = "sft.training.logging_steps=1"
 STUDIES: dict[str, dict[str, list[str]]] = {
     "stages": {
         BASE: [],
@@ -29,14 +30,16 @@ STUDIES: dict[str, dict[str, list[str]]] = {
         "no MoE": ["sft.moe.enabled=false"],
     },
     "moe": {
-        BASE: [],
+        BASE: [EVERY_LOSS],
         # With weight 1 this is x + M(x) as in `token`, but the experts start at random.
-        "random start": ["sft.moe.residual=released", "sft.moe.weight=1.0"],
-        "as released": ["sft.moe.residual=released", "sft.moe.weight=0.1"],
-        "no residual": ["sft.moe.residual=none"],
+        "random start": [EVERY_LOSS, "sft.moe.residual=released", "sft.moe.weight=1.0"],
+        "as released": [EVERY_LOSS, "sft.moe.residual=released", "sft.moe.weight=0.1"],
+        "no residual": [EVERY_LOSS, "sft.moe.residual=none"],
     },
 }
 FIRST_STEPS = 100
+SHOWN = 20
+"""The table shows the mean loss of this many steps; the file holds every one that was logged."""
 
 
 def run(variant: str, changes: list[str], seed: int) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def run(variant: str, changes: list[str], seed: int) -> dict[str, Any]:
     minutes = (time.monotonic() - began) / 60
     metrics = dvc.api.metrics_show("metrics/evaluate.json", rev=name)
     rows = csv.DictReader(dvc.api.read("plots/sft.csv", rev=name).splitlines())
-    losses = [float(row["loss"]) for row in rows if float(row["step"]) <= FIRST_STEPS]
+    losses = {row["step"]: float(row["loss"]) for row in rows if float(row["step"]) <= FIRST_STEPS}
     return {
         "accuracy": metrics["accuracy"],
         "blind": metrics["blind"],
@@ -74,11 +77,19 @@ def table(results: dict[str, dict[str, Any]], variants: Iterable[str], seeds: li
         cells.append(f"±{stdev(overall) * 100:.1f}" if len(overall) > 1 else "–")
         cells.append("–" if variant == BASE else f"{(base - mean(overall)) * 100:.1f}")
         cells.append(f"{mean(run['blind']['overall'] for run in runs):.1%}")
-        losses = zip(*(run["first_losses"] for run in runs), strict=True)
-        cells.append(" ".join(f"{mean(of_runs):.2f}" for of_runs in losses))
+        cells.append(" ".join(f"{loss:.2f}" for loss in first_losses(runs)))
         cells.append(f"{mean(run['minutes'] for run in runs):.1f}")
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def first_losses(runs: list[dict[str, Any]]) -> list[float]:
+    """The runs' mean loss of each SHOWN steps up to FIRST_STEPS."""
+    groups: dict[int, list[float]] = {}
+    for run in runs:
+        for step, loss in run["first_losses"].items():
+            groups.setdefault((int(step) - 1) // SHOWN, []).append(loss)
+    return [mean(group) for _, group in sorted(groups.items())]
 
 
 def main() -> None:
