@@ -5,19 +5,22 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from model_cases import Build
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from parrot.model import ParrotProcessor
 
 SCRIPT = """
-import json, sys
-sys.modules["parrot"] = None  # so that every import of the project fails
+import importlib.util, json, sys
+assert not any(importlib.util.find_spec(name) for name in ("parrot", "peft", "pandas", "accelerate"))
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 folder, picture, chat = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
@@ -25,9 +28,33 @@ assert type(model).__module__.startswith("transformers_modules."), type(model)
 assert type(processor).__module__.startswith("transformers_modules."), type(processor)
 text = processor.apply_chat_template(chat, add_generation_prompt=True)
 inputs = processor(text=text, images=Image.open(picture), return_tensors="pt")
-print(json.dumps(model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()))
+ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()
+content = [{"type": "image", "image": picture}, {"type": "text", "text": "What is red?"}]
+ask = pipeline("image-text-to-text", model=folder, trust_remote_code=True)
+messages = [{"role": "user", "content": content}]
+answers = ask(text=[messages, messages], batch_size=2, max_new_tokens=8, return_full_text=False)
+print(json.dumps({"ids": ids, "answers": [answer[0]["generated_text"] for answer in answers]}))
 """
 CHAT = [{"role": "user", "content": "<image>\nWhat is red?"}]
+
+
+@pytest.fixture(scope="module")
+def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with transformers, torch, Pillow, what these require, and nothing else."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    names, wanted = set(), ["transformers", "torch", "pillow"]
+    while wanted:
+        if (name := canonicalize_name(wanted.pop())) in names:
+            continue
+        names.add(name)
+        distribution = metadata.distribution(name)
+        for file in distribution.files or ():
+            link = folder / file.parts[0]
+            if file.parts[0] != ".." and not link.exists():
+                link.symlink_to(Path(str(distribution.locate_file(file.parts[0]))))
+        requirements = [Requirement(text) for text in distribution.requires or ()]
+        wanted += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return folder
 
 
 def test_the_code_imports_nothing_of_the_project() -> None:
@@ -37,8 +64,12 @@ def test_the_code_imports_nothing_of_the_project() -> None:
         assert not [name for name in imports if name.split(".")[0] in ("parrot", "flows")], file
 
 
-def test_folder_works_without_the_project(
-    build: Build, processor: ParrotProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_folder_works_with_transformers_torch_and_pillow_alone(
+    build: Build,
+    processor: ParrotProcessor,
+    bare_environment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = build()
     # `register_for_auto_class` marks the classes; undone here, so that other tests save as before.
@@ -56,13 +87,16 @@ def test_folder_works_without_the_project(
     text = processor.apply_chat_template(CHAT, add_generation_prompt=True)
     with Image.open(picture) as image:
         inputs = processor(text=text, images=image, return_tensors="pt")
-    expected = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()
+    expected = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0]
+    answer = processor.tokenizer.decode(expected[inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    places = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": str(bare_environment)}
     result = subprocess.run(
-        [sys.executable, "-P", "-c", SCRIPT, folder, picture, json.dumps(CHAT)],
-        env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+        [sys.executable, "-S", "-P", "-c", SCRIPT, folder, picture, json.dumps(CHAT)],
+        env=os.environ | places | {"HF_HUB_OFFLINE": "1"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.strip().splitlines()[-1]) == expected
+    found = json.loads(result.stdout.strip().splitlines()[-1])
+    assert found == {"ids": expected.tolist(), "answers": [answer, answer]}
