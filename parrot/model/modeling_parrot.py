@@ -123,6 +123,8 @@ class ParrotModel(ParrotPreTrainedModel):
         """See `ParrotForConditionalGeneration.forward`."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
+        if input_ids is not None and input_ids.shape[1] == 0:
+            raise ValueError("input_ids are empty: there is no prompt")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         padding_mask = (
@@ -187,7 +189,14 @@ class ParrotModel(ParrotPreTrainedModel):
                 f"{images} images of {length} positions each need {images * length} image positions in "
                 f"input_ids, found {sum(counts)}; {where}"
             )
-        return image_positions.nonzero()[::length, 0].to(image_features.device)
+        places = image_positions.nonzero()  # [N · L, sample and position]
+        first, last = places[::length], places[length - 1 :: length]
+        scattered = first[last[:, 1] - first[:, 1] != length - 1, 0].tolist()
+        if scattered:
+            raise ValueError(
+                f"sample {scattered[0]}: the {length} positions of an image in input_ids are not successive"
+            )
+        return first[:, 0].to(image_features.device)
 
 
 class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):

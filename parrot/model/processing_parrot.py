@@ -10,6 +10,8 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from .image_inputs import checked_image, checked_images
+
 IGNORE_INDEX = -100
 
 # ChatML: turns joined by a newline, none after the last. What is learned (`generation`) is the answer,
@@ -77,10 +79,21 @@ class ParrotProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, ...]:
+        if text is not None:
+            images = checked_images(images, [text] if isinstance(text, str) else text, self.image_token)
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
         if images is not None and self.pad_to_square:
             images = [self._padded(image) for image in make_flat_list_of_images(images)]
         return images, text, videos, audio
+
+    def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
+        for sample, (whole, ids) in enumerate(zip(text, text_inputs["input_ids"], strict=True)):
+            expected, kept = whole.count(self.image_token), list(ids).count(self.image_token_id)
+            if kept != expected:
+                raise ValueError(
+                    f"sample {sample}: truncation would keep {kept} of its {expected} image positions; "
+                    f"raise max_length or shorten the text"
+                )
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
         return self.image_token * self.image_seq_length
@@ -107,10 +120,14 @@ class ParrotProcessor(ProcessorMixin):
         Raises:
             ValueError: pictures and `<image>` of a conversation do not match, or it is too long.
         """
-        rows = []
+        rows, pixels = [], []
         texts = encode_texts(self.tokenizer, conversations, self.chat_template)
         for index, ((ids, labels), pictures) in enumerate(zip(texts, images, strict=True)):
             is_image = ids == self.image_token_id
+            if (is_image & (labels != IGNORE_INDEX)).any():
+                raise ValueError(
+                    f"conversation {index}: {self.image_token} in an answer; pictures belong to what is asked"
+                )
             if is_image.sum() != len(pictures):
                 raise ValueError(
                     f"conversation {index}: {is_image.sum()} {self.image_token} in its text, "
@@ -121,6 +138,7 @@ class ParrotProcessor(ProcessorMixin):
                 raise ValueError(
                     f"conversation {index}: {repeats.sum()} positions, more than max_length = {max_length}"
                 )
+            pixels += [checked_image(picture, f"conversation {index}") for picture in pictures]
             rows.append((ids.repeat(repeats), labels.repeat(repeats)))
         shape = (len(rows), max(len(ids) for ids, _ in rows))
         input_ids = np.full(shape, self.tokenizer.pad_token_id)
@@ -135,7 +153,7 @@ class ParrotProcessor(ProcessorMixin):
                 "input_ids": torch.from_numpy(input_ids),
                 "attention_mask": torch.from_numpy(attention_mask),
                 "labels": torch.from_numpy(padded_labels),
-                "pixel_values": self.encode_images([picture for pictures in images for picture in pictures]),
+                "pixel_values": self.encode_images(pixels),
             }
         )
 
@@ -178,7 +196,10 @@ def encode_texts(
     texts, answers = render_jinja_template(
         conversations=conversations, chat_template=chat_template, return_assistant_tokens_mask=True
     )
-    encodings = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # an earlier call of the tokenizer may have left either behind
+    backend.no_padding()
+    encodings = backend.encode_batch(texts, add_special_tokens=False)
     rows = []
     for encoding, spans in zip(encodings, answers, strict=True):
         ids = np.asarray(encoding.ids)

@@ -52,3 +52,48 @@ def noisy(parrot: ParrotForConditionalGeneration) -> ParrotForConditionalGenerat
             for parameter in module.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
     return parrot.eval()
+
+
+PICTURE = [IMAGE_TOKEN] * 5
+# Text only, one picture, two pictures in different turns, a picture in a short prompt.
+PROMPTS = [
+    list(range(10, 22)),
+    [1, 2, *PICTURE, 30, 31, 32, 33],
+    [3, *PICTURE, 40, 41, 42, *PICTURE, 43, 44, 45, 46],
+    [4, *PICTURE, 50],
+]
+PICTURES = [0, 1, 2, 1]
+
+
+def pixels(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def batch(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
+    longest = max(map(len, prompts))
+    rows, masks = [], []
+    for ids in prompts:
+        padding = [0] * (longest - len(ids))
+        rows.append(padding + ids if side == "left" else ids + padding)
+        masks.append(
+            [0] * len(padding) + [1] * len(ids) if side == "left" else [1] * len(ids) + [0] * len(padding)
+        )
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
+
+
+def alone(index: int) -> dict[str, torch.Tensor]:
+    before = sum(PICTURES[:index])
+    inputs = {"input_ids": torch.tensor([PROMPTS[index]])}
+    if PICTURES[index]:
+        inputs["pixel_values"] = pixels(sum(PICTURES))[before : before + PICTURES[index]]
+    return inputs
+
+
+def together(side: str) -> dict[str, torch.Tensor]:
+    return {**batch(PROMPTS, side), "pixel_values": pixels(sum(PICTURES))}
+
+
+def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Ids from 20 on are answers."""
+    ids = inputs["input_ids"]
+    return {**inputs, "labels": torch.where((ids >= 20) & (ids != IMAGE_TOKEN), ids, -100)}

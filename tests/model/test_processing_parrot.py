@@ -1,5 +1,6 @@
 """The chat template, what is learned, pictures, and equality of the quick way with transformers' own."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,57 @@ def test_bad_conversations_are_named(
         processor.encode_conversations(chats, [pictures(count) for count in images], max_length)
 
 
-def test_call_refuses_a_wrong_number_of_pictures(processor: ParrotProcessor) -> None:
-    with pytest.raises(ValueError, match="<image>"):
-        processor(text=["<image> <image>"], images=pictures(1))
-    with pytest.raises(ValueError, match="<image>"):
-        processor(text=["<image>"])
+def test_a_picture_in_an_answer_is_refused(processor: ParrotProcessor) -> None:
+    chat = [{"role": "user", "content": "Draw a cat."}, {"role": "assistant", "content": "<image>"}]
+    with pytest.raises(ValueError, match="conversation 0: <image> in an answer"):
+        processor.encode_conversations([chat], [pictures(1)], max_length=512)
+
+
+@pytest.mark.parametrize(
+    ("texts", "images", "message"),
+    [
+        (
+            ["<image> <image>"],
+            lambda: pictures(1),
+            r"2 <image> .* \(\[2\] by sample\), but 1 images",
+        ),
+        (["a", "<image>"], lambda: None, r"1 <image> .* \(\[0, 1\] by sample\), but 0"),
+        (
+            ["<image>"] * 2,
+            lambda: [pictures(1), pictures(2)],
+            "sample 1: 1 <image> .*, but 2 images",
+        ),
+        (["a", " \n"], lambda: None, "sample 1: an empty prompt"),
+        (["a", "<image>"], lambda: [b"GIF"], "sample 1: expected an image, found bytes"),
+        (
+            ["<image>", "<image>"],
+            lambda: [*pictures(1), "no/such.png"],
+            "sample 1: no image could be read",
+        ),
+    ],
+)
+def test_a_call_names_the_sample_that_is_wrong(
+    processor: ParrotProcessor, texts: list[str], images: Callable[[], Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        processor(text=texts, images=images())
+
+
+def test_truncation_never_cuts_into_an_image(processor: ParrotProcessor) -> None:
+    texts = ["a", "<image> what is this, and that, and that?"]
+    cut = processor(text=texts, images=pictures(1), truncation=True, max_length=7, padding=True)
+    assert max(map(len, cut["input_ids"])) == 7
+    with pytest.raises(ValueError, match="sample 1: truncation would keep 4 of its 5 image positions"):
+        processor(text=texts, images=pictures(1), truncation=True, max_length=4)
+
+
+def test_a_call_that_truncates_leaves_nothing_behind(processor: ParrotProcessor) -> None:
+    def lengths() -> list[int]:
+        return processor.encode_conversations([CHATS[2]], [[]], 512)["attention_mask"].sum(1).tolist()
+
+    before = lengths()
+    processor(text=["a b c d e f g"], truncation=True, max_length=3)
+    assert lengths() == before
 
 
 @pytest.mark.parametrize("size", [(40, 20), (20, 40)])

@@ -81,7 +81,8 @@ def test_folder_works_with_transformers_torch_and_pillow_alone(
     processor.save_pretrained(folder)
     Image.new("RGB", (30, 20), (200, 30, 90)).save(picture)
     assert {file.name for file in folder.glob("*.py")} == {
-        "configuration_parrot.py", "modeling_parrot.py", "multilingual_moe.py", "processing_parrot.py",
+        "configuration_parrot.py", "image_inputs.py", "modeling_parrot.py", "multilingual_moe.py",
+        "processing_parrot.py",
     }  # fmt: skip
 
     text = processor.apply_chat_template(CHAT, add_generation_prompt=True)
