@@ -68,10 +68,15 @@ def difference_interval(
     """The accuracy of `first` minus that of `second` on the same questions, in the same resamples.
 
     Returns:
-        -1 … 1; an interval of -1 … 1 where there are fewer than `MIN_CLUSTERS`.
+        -1 … 1; an interval of -1 … 1 where there are fewer than `MIN_CLUSTERS`, and one that reaches to
+        zero where fewer than that differ at all.
     """
     differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    return _mean_interval(differences, languages, clusters, -1.0, seed)
+    estimate = _mean_interval(differences, languages, clusters, -1.0, seed)
+    differing = {cluster for cluster, difference in zip(clusters, differences, strict=True) if difference}
+    if len(differing) < MIN_CLUSTERS:
+        return estimate._replace(low=min(estimate.low, 0.0), high=max(estimate.high, 0.0))
+    return estimate
 
 
 def _mean_interval(

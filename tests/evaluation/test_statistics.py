@@ -111,6 +111,15 @@ def test_a_handful_of_clusters_proves_nothing() -> None:
     assert not estimate.excludes_zero
 
 
+@pytest.mark.parametrize("differing", [MIN_CLUSTERS - 1, MIN_CLUSTERS])
+def test_a_difference_that_a_handful_of_clusters_shows_may_be_none(differing: int) -> None:
+    names = [str(number) for number in range(40)]
+    first = [number < differing for number in range(40)]
+    estimate = difference_interval(first, [False] * 40, ["en"] * 40, names)
+    assert estimate.excludes_zero == (differing >= MIN_CLUSTERS)
+    assert estimate.high < 0.4
+
+
 @pytest.mark.parametrize(
     ("only_first", "only_second", "expected"),
     [
