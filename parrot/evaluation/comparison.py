@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.evaluation.records import Answered, Evaluation, grouped
+from parrot.evaluation.records import Answered, Evaluation, columns, grouped
 from parrot.evaluation.scoring import OVERALL
 from parrot.evaluation.statistics import Estimate, accuracy_interval, difference_interval, holm, mcnemar
 
@@ -64,8 +64,6 @@ def _compare(
     """`p_holm` is left as `p`."""
     a = [question.replies[run].hit for question in group]
     b = [replied[_key(question)] for question in group]
-    languages = [question.language for question in group]
-    clusters = [question.cluster for question in group]
     only_a = sum(right and not other for right, other in zip(a, b, strict=True))
     only_b = sum(other and not right for right, other in zip(a, b, strict=True))
     p = mcnemar(only_a, only_b)
@@ -73,9 +71,9 @@ def _compare(
         family=family,
         name=name,
         questions=len(group),
-        a=accuracy_interval(a, languages, clusters),
-        b=accuracy_interval(b, languages, clusters),
-        difference=difference_interval(a, b, languages, clusters),
+        a=accuracy_interval(a, *columns(group)),
+        b=accuracy_interval(b, *columns(group)),
+        difference=difference_interval(a, b, *columns(group)),
         only_a=only_a,
         only_b=only_b,
         p=p,

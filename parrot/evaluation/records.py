@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,11 @@ def grouped(answered: Iterable[Answered], key: Callable[[Answered], str]) -> dic
     for question in answered:
         groups.setdefault(key(question), []).append(question)
     return groups
+
+
+def columns(answered: Sequence[Answered]) -> tuple[list[str], list[str]]:
+    """The language and the cluster of each question."""
+    return [question.language for question in answered], [question.cluster for question in answered]
 
 
 def _read(folder: Path, file: str, name: str) -> str:
