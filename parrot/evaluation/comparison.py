@@ -32,6 +32,7 @@ class Comparison:
     """Questions that A alone answered rightly."""
     only_b: int
     p: float
+    """McNemar's, over all questions of the group."""
     p_holm: float
 
 
@@ -99,7 +100,7 @@ def check_comparable(first: Evaluation, second: Evaluation) -> None:
         if keys:
             named = ", ".join(f"{language} {index}" for language, index in sorted(keys)[:SHOWN])
             more = ", …" if len(keys) > SHOWN else ""
-            problems.append(f"{len(keys)} questions {place}: {named}{more}")
+            problems.append(f"questions {place}: {len(keys)} ({named}{more})")
     if problems:
         raise ParrotError(
             f"{first.name} (A) and {second.name} (B) cannot be compared; evaluate one of them again with "

@@ -6,6 +6,7 @@ chapter 8), and one draw serves all languages: the same name in two languages is
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +50,11 @@ def accuracy_interval(
         0 … 1; an interval of 0 … 1 where there are fewer than `MIN_CLUSTERS`.
     """
     estimate = _mean_interval(np.asarray(hits, dtype=float), languages, clusters, 0.0, seed)
-    least = round(((1 - CONFIDENCE) / 2) ** (1 / len(set(clusters))), _DECIMALS)
+    least = ((1 - CONFIDENCE) / 2) ** (1 / len(set(clusters)))
     if all(hits):
-        return estimate._replace(low=least, high=1.0)
+        return estimate._replace(low=_rounded(least), high=1.0)
     if not any(hits):
-        return estimate._replace(low=0.0, high=1 - least)
+        return estimate._replace(low=0.0, high=_rounded(1 - least))
     return estimate
 
 
@@ -92,13 +93,19 @@ def _mean_interval(
     value = _rounded((sums.sum(0) / sizes.sum(0)).mean())
     if len(drawn) < MIN_CLUSTERS:
         return Estimate(value, lowest, 1.0)
-    even = np.full(len(drawn), 1 / len(drawn))
-    counts = np.random.default_rng(seed).multinomial(len(drawn), even, RESAMPLES).astype(float)
+    counts = _draw(len(drawn), seed)
     questions = counts @ sizes
     whole = questions.all(axis=1)  # where languages share few clusters, a draw can miss one altogether
     means = (counts[whole] @ sums / questions[whole]).mean(axis=1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, _rounded(low), _rounded(high))
+
+
+@lru_cache(maxsize=1)  # languages and runs of one evaluation have the same number
+def _draw(clusters: int, seed: int) -> NDArray[np.float64]:
+    """How often each cluster is in each resample, [RESAMPLES, clusters]."""
+    even = np.full(clusters, 1 / clusters)
+    return np.random.default_rng(seed).multinomial(clusters, even, RESAMPLES).astype(float)
 
 
 def _rounded(value: float) -> float:

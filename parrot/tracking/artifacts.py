@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parrot.errors import ParrotError
+from parrot.lineage import without_password
 from parrot.tracking.store import check_store, connect, shown_uri, store_uri
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
         raise ParrotError(f"{shown_uri()}: no MLflow store to take run {run} from; "
                           f"change to the project's folder, or set MLFLOW_TRACKING_URI")  # fmt: skip
     check_store()
-    client, _ = connect()
     try:
+        client, _ = connect()
         owner = _owner(client, run, folder)
         if owner is None:
             raise ParrotError(f"{shown_uri()}: neither run {run} nor a child of it has the artifact "
                               f"folder '{folder}'; name a run that ended well")  # fmt: skip
         return Path(client.download_artifacts(owner, folder, str(target)))
     except MlflowException as error:
+        reason = without_password(str(error)).strip().partition("\n")[0]
         raise ParrotError(
-            f"{shown_uri()}: run {run} cannot be read ({str(error).splitlines()[0]}); "
-            f"`mlflow ui` shows the runs there are"
+            f"{shown_uri()}: run {run} cannot be read ({reason}); `mlflow ui` shows the runs there are"
         ) from None
 
 

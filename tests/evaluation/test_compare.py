@@ -1,5 +1,4 @@
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from parrot.evaluation.compare import compare, load
 from parrot.evaluation.comparison import check_comparable, compare_evaluations
 from parrot.evaluation.records import read_evaluation
 from parrot.evaluation.statistics import mcnemar
-from parrot.tracking import PARENT_VARIABLE, ensure_store, track_pipeline, track_stage
+from parrot.tracking import track_pipeline, track_stage
 
 
 def good(language: str, run: str, index: int) -> bool:
@@ -123,8 +122,8 @@ def test_missing_and_changed_questions_are_counted_and_the_first_are_named(a: Pa
     with pytest.raises(ParrotError) as told:
         check_comparable(read_evaluation(a), read_evaluation(b))
     assert str(told.value).splitlines()[1:] == [
-        "  8 questions only in A: zh 32, zh 33, zh 34, zh 35, zh 36, …",
-        "  1 questions of another category, answer or cluster: en 3",
+        "  questions only in A: 8 (zh 32, zh 33, zh 34, zh 35, zh 36, …)",
+        "  questions of another category, answer or cluster: 1 (en 3)",
     ]
 
 
@@ -138,29 +137,7 @@ def test_what_is_neither_folder_nor_run_is_refused() -> None:
         load("artifacts/nothing")
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: creating the tables takes seconds."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        ensure_store()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def project(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(empty_store, folder)
-    monkeypatch.chdir(folder)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    return folder
-
-
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("tracked_folder")
 def test_runs_of_mlflow_are_found_by_their_own_and_by_their_parents_id(tmp_path: Path) -> None:
     with track_pipeline() as parent:
         for hit in (good, worse_in_chinese):  # the second time as after a retry
@@ -175,7 +152,7 @@ def test_runs_of_mlflow_are_found_by_their_own_and_by_their_parents_id(tmp_path:
     assert of_stage.answered == read_evaluation(tmp_path / "worse_in_chinese" / "evaluation").answered
 
 
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("tracked_folder")
 def test_runs_without_evaluation_and_unknown_runs_are_named() -> None:
     with track_stage("prepare", {}) as stage:
         pass
@@ -185,8 +162,8 @@ def test_runs_without_evaluation_and_unknown_runs_are_named() -> None:
         load("0" * 32)
 
 
-def test_without_a_store_none_is_made(project: Path) -> None:
-    (project / "mlflow.db").unlink()
+def test_without_a_store_none_is_made(tracked_folder: Path) -> None:
+    (tracked_folder / "mlflow.db").unlink()
     with pytest.raises(ParrotError, match=r"mlflow\.db: no MLflow store to take run"):
         load("0" * 32)
-    assert not list(project.iterdir())
+    assert not list(tracked_folder.iterdir())
