@@ -1,4 +1,4 @@
-"""`parrot STAGE`, `parrot data`, `parrot convert` and `parrot chat`: thin skins over the library."""
+"""`parrot STAGE`, `parrot data`, `compare`, `convert` and `chat`: thin skins over the library."""
 
 import argparse
 import errno
@@ -56,6 +56,15 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{path.replace('_', '-')}", type=Path, required=True)
         command.set_defaults(run=_stage)
 
+    compare = commands.add_parser("compare", help="two evaluations of the same questions, A minus B")
+    for name in ("a", "b"):
+        compare.add_argument(
+            name, metavar=name.upper(), help="an evaluation folder, or an MLflow run: its id or runs:/ID"
+        )
+    compare.add_argument("--run", dest="asked", default="seeing", help="which answers (default: seeing)")
+    compare.add_argument("--output", type=Path, metavar="FILE.json", help="and a plot beside it")
+    compare.set_defaults(run=_compare)
+
     convert = commands.add_parser("convert", help="a checkpoint of the authors' code to ours, or back")
     convert.add_argument("source", type=Path, metavar="SOURCE")
     convert.add_argument("target", type=Path, metavar="TARGET", help="a new folder")
@@ -85,6 +94,12 @@ def _chat(args: argparse.Namespace) -> None:
     from parrot.chat.terminal import chat
 
     chat(args.model, args.image, args.prompt, args.max_new_tokens, as_json=args.json)
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from parrot.evaluation.compare import compare
+
+    compare(args.a, args.b, args.asked, args.output)
 
 
 def _convert(args: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,32 +13,17 @@ import pytest
 
 from parrot.errors import ParrotError
 from parrot.lineage import flatten, input_hashes
-from parrot.tracking import PARENT_VARIABLE, ensure_store, track_pipeline, track_stage
+from parrot.tracking import ensure_store, track_pipeline, track_stage
 from parrot.tracking.runs import birth_tags
 from parrot.tracking.store import connect
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: creating the tables takes seconds."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        ensure_store()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copy(empty_store, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "params.yaml").write_text("sft: {learning_rate: 0.1, api_key: hush}\n")
-    return tmp_path
+def project(tracked_folder: Path) -> Path:
+    (tracked_folder / "params.yaml").write_text("sft: {learning_rate: 0.1, api_key: hush}\n")
+    return tracked_folder
 
 
 def runs() -> dict[str, list]:
