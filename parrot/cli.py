@@ -1,4 +1,4 @@
-"""`parrot STAGE`, `parrot data`, `compare`, `convert` and `chat`: thin skins over the library."""
+"""`parrot STAGE`, `parrot data`, `score`, `compare`, `convert` and `chat`: thin skins over the library."""
 
 import argparse
 import errno
@@ -72,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--to-original", action="store_true", help="ours to the authors' layout")
     convert.set_defaults(run=_convert)
 
+    score = commands.add_parser("score", help="score predictions for multiple-choice benchmarks")
+    score.add_argument("tsv_dir", type=Path, metavar="TSV_DIR", help="the benchmarks' files")
+    score.add_argument("pred_dir", type=Path, metavar="PRED_DIR", help="predictions, in files named as those")
+    score.add_argument("--protocol", choices=("parrot", "vlmevalkit", "vlmevalkit-2024"), default="parrot")
+    score.add_argument("--output", type=Path, required=True, metavar="FILE", help="the report, as JSON")
+    score.add_argument("--benchmarks", type=Path, metavar="FILE", help="other suites than the known ones")
+    score.set_defaults(run=_score)
+
     chat = commands.add_parser("chat", help="ask a trained model")
     chat.add_argument("--model", type=Path, default=Path("artifacts/package"), help="a model's folder")
     chat.add_argument(
@@ -100,6 +108,13 @@ def _compare(args: argparse.Namespace) -> None:
     from parrot.evaluation.compare import compare
 
     compare(args.a, args.b, args.asked, args.output)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from parrot.evaluation.score import score
+
+    chosen = {"benchmarks": args.benchmarks} if args.benchmarks else {}
+    score(args.tsv_dir, args.pred_dir, protocol=args.protocol, output=args.output, **chosen)
 
 
 def _convert(args: argparse.Namespace) -> None:

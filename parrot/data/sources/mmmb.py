@@ -5,21 +5,19 @@ Format: https://github.com/open-compass/VLMEvalKit/blob/main/docs/en/Development
 
 import base64
 import binascii
-import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parrot.data.images import ImageStore
 from parrot.data.records import IMAGE_TOKEN, Image, Message, Record
 from parrot.data.rejects import Rejected
-from parrot.errors import ParrotError
+from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
 
 REQUIRED = ("index", "question", "A", "B", "answer", "category", "image")
 MAX_REFERENCE = 64
 """An `image` of at most this many characters is the index of the row that holds the picture."""
-
-csv.field_size_limit(1 << 30)  # pictures; the default is 128 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +35,119 @@ class Question:
     answer: str
     category: str
     split: str
-    image: bytes
+    image: bytes = b""
+    l2_category: str = ""
+    group: int | None = None
+    """`g_index`: which rows are rotations of one question; None if the file does not say."""
+    picture: int | None = None
+    """Index of the first row of the file that holds the picture; None if it was not read from a file."""
+    row: int = 0
+    """Where it stands in its file; the header is row 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as it stands in a file, but for its picture, of which a digest is left."""
+
+    number: int
+    cells: dict[str, str]
+    """Column -> text; `image` is empty where it held a picture."""
+    digest: bytes
+    """Of the picture; empty where `image` names another row, or nothing."""
 
 
 def read_questions(path: Path | str) -> Iterator[Question]:
     """The questions of a TSV, one by one; of the pictures only shared ones stay in memory.
 
-    Columns are read by name; `hint`, `split` and the options from C on may be absent.
+    Columns are read by name; `hint`, `split`, `l2-category`, `g_index` and the options from C on may
+    be absent.
 
     Raises:
         ParrotError: the file is missing or no such TSV, or a cell is wrong; names row and column.
             The header is row 1.
     """
     path = Path(path)
-    shared = _shared_pictures(path)
-    for row, cells in _rows(path):
-        options = {letter: text for letter, text in cells.items() if _is_option(letter) and text}
-        if not options:
-            raise _wrong(path, row, "A", "the question has no options")
-        answer = cells["answer"].strip()
-        if answer not in options:
-            raise _wrong(path, row, "answer", f"{answer!r} is none of the options {', '.join(options)}")
-        if not cells["question"].strip():
-            raise _wrong(path, row, "question", "empty")
-        if not cells["category"].strip():
-            raise _wrong(path, row, "category", "empty")
-        image = cells["image"]
-        reference = _reference(image)
-        yield Question(
-            index=_index(path, row, cells),
-            question=cells["question"],
-            hint=cells.get("hint", ""),
-            options=options,
-            answer=answer,
-            category=cells["category"],
-            split=cells.get("split", ""),
-            image=_picture(path, row, image) if reference is None else shared[reference],
-        )
+    rows = read_texts(path)
+    questions = parse_questions(path, rows)
+    shared = _shared_pictures(path, rows)
+    for question, (row, cells) in zip(questions, read_rows(path, REQUIRED), strict=True):
+        reference = _reference(cells["image"])
+        image = _picture(path, row, cells["image"]) if reference is None else shared[reference]
+        yield replace(question, image=image)
+
+
+def read_texts(path: Path) -> list[Row]:
+    """The rows of a TSV without their pictures, in one pass.
+
+    Raises:
+        ParrotError: the file is missing or no such TSV.
+    """
+    rows = []
+    for number, cells in read_rows(path, REQUIRED):
+        digest = b""
+        picture = cells["image"].strip()
+        if len(picture) > MAX_REFERENCE:
+            digest = hashlib.blake2b(picture.encode(), digest_size=16).digest()
+            cells["image"] = ""
+        rows.append(Row(number, cells, digest))
+    return rows
+
+
+def parse_questions(path: Path, rows: Iterable[Row]) -> list[Question]:
+    """Questions without pictures.
+
+    Raises:
+        ParrotError: a cell is wrong; names row and column of `path`.
+    """
+    questions: dict[int, Question] = {}
+    references: dict[int, int] = {}
+    holders: dict[bytes, int] = {}
+    for row in rows:
+        question = _parse_question(path, row)
+        index, number = question.index, row.number
+        if index in questions:
+            raise wrong_cell(path, number, "index", f"{index} is already that of row {questions[index].row}")
+        if row.digest:
+            question = replace(question, picture=holders.setdefault(row.digest, index))
+        else:
+            references[index] = _checked_reference(path, row)
+        questions[index] = question
+    for index, reference in references.items():
+        question, holder = questions[index], questions.get(reference)
+        if holder is None:
+            raise wrong_cell(path, question.row, "image", f"no row of index {reference} has a picture")
+        if reference in references:
+            why = "it is this row" if reference == index else f"row {holder.row} names another one"
+            raise wrong_cell(path, question.row, "image", f"no row of index {reference} has a picture: {why}")
+        questions[index] = replace(question, picture=holder.picture)
+    return list(questions.values())
+
+
+def _parse_question(path: Path, row: Row) -> Question:
+    number, cells = row.number, row.cells
+    options = {letter: text for letter, text in cells.items() if is_option(letter) and text}
+    if not options:
+        raise wrong_cell(path, number, "A", "the question has no options")
+    answer = cells["answer"].strip()
+    if answer not in options:
+        raise wrong_cell(path, number, "answer", f"{answer!r} is none of the options {', '.join(options)}")
+    if not cells["question"].strip():
+        raise wrong_cell(path, number, "question", "empty")
+    if not cells["category"].strip():
+        raise wrong_cell(path, number, "category", "empty")
+    group = cells.get("g_index")
+    return Question(
+        index=whole_number(path, number, "index", cells["index"]),
+        question=cells["question"],
+        hint=cells.get("hint", ""),
+        options=options,
+        answer=answer,
+        category=cells["category"],
+        split=cells.get("split", ""),
+        l2_category=cells.get("l2-category", ""),
+        group=None if group is None else whole_number(path, number, "g_index", group),
+        row=number,
+    )
 
 
 def to_record(
@@ -95,84 +169,42 @@ def to_record(
     return Record(name, source, language, messages, (Image(name, question.image),))
 
 
-def _shared_pictures(path: Path) -> dict[int, bytes]:
-    """The pictures that other rows refer to, by index; also checks that indices are unique."""
-    rows_by_index: dict[int, int] = {}
-    references: dict[int, int] = {}
-    for row, cells in _rows(path):
-        index = _index(path, row, cells)
-        if index in rows_by_index:
-            raise _wrong(path, row, "index", f"{index} is already that of row {rows_by_index[index]}")
-        rows_by_index[index] = row
-        if (reference := _reference(cells["image"])) is not None:
-            references.setdefault(reference, row)
-    if not references:
-        return {}
-    pictures = {}
-    for row, cells in _rows(path):
-        if (index := int(cells["index"])) in references and _reference(cells["image"]) is None:
-            pictures[index] = _picture(path, row, cells["image"])
-    for reference, row in references.items():
-        if reference not in pictures:
-            raise _wrong(path, row, "image", f"no row of index {reference} has a picture")
-    return pictures
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row's number (the header is row 1) and its cells by column."""
-    row = 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t", strict=True)
-            columns = next(reader, [])
-            for name in REQUIRED:
-                if name not in columns:
-                    found = ", ".join(columns) or "none"
-                    raise ParrotError(f"{path}: column '{name}' is missing; the file has {found}")
-            for row, cells in enumerate(reader, start=2):
-                if not cells:
-                    continue
-                if len(cells) != len(columns):
-                    raise ParrotError(f"{path}: row {row}: {len(cells)} cells under {len(columns)} columns; "
-                                      f"is a quote or a tab missing?")  # fmt: skip
-                yield row, dict(zip(columns, cells, strict=True))
-    except FileNotFoundError:
-        raise ParrotError(f"{path}: not found; `parrot data` fetches or makes the demo data") from None
-    except UnicodeDecodeError as error:
-        raise ParrotError(f"{path}: not UTF-8 after row {row} ({error.reason})") from None
-    except csv.Error as error:
-        raise ParrotError(
-            f"{path}: row {row + 1}: not tab-separated with standard quoting: {error}"
-        ) from None
-
-
-def _is_option(column: str) -> bool:
+def is_option(column: str) -> bool:
+    """Whether a column of this name holds an option."""
     return len(column) == 1 and "A" <= column <= "Z"
 
 
+def _shared_pictures(path: Path, rows: Iterable[Row]) -> dict[int, bytes]:
+    """The pictures that other rows refer to, by index."""
+    references = {_reference(row.cells["image"]) for row in rows if not row.digest}
+    if not references:
+        return {}
+    return {
+        int(cells["index"]): _picture(path, row, cells["image"])
+        for row, cells in read_rows(path, REQUIRED)
+        if int(cells["index"]) in references
+    }
+
+
 def _reference(image: str) -> int | None:
-    """The index that a short `image` names; None if it is a picture (or nonsense: then decoding says so)."""
+    """The index that a short `image` names; None if it is a picture."""
     text = image.strip()
     return int(text) if len(text) <= MAX_REFERENCE and text.isdecimal() and text.isascii() else None
 
 
-def _index(path: Path, row: int, cells: dict[str, str]) -> int:
-    try:
-        return int(cells["index"])
-    except ValueError:
-        raise _wrong(path, row, "index", f"{cells['index']!r} is no whole number") from None
+def _checked_reference(path: Path, row: Row) -> int:
+    image = row.cells["image"]
+    if not image.strip():
+        raise wrong_cell(path, row.number, "image", "empty")
+    reference = _reference(image)
+    if reference is None:
+        problem = f"{image!r} is neither a picture nor the index of another row"
+        raise wrong_cell(path, row.number, "image", problem)
+    return reference
 
 
 def _picture(path: Path, row: int, text: str) -> bytes:
-    if not text.strip():
-        raise _wrong(path, row, "image", "empty")
-    if len(text.strip()) <= MAX_REFERENCE:
-        raise _wrong(path, row, "image", f"{text!r} is neither a picture nor the index of another row")
     try:
         return base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(path, row, "image", f"broken base64: {error}") from None
-
-
-def _wrong(path: Path, row: int, column: str, problem: str) -> ParrotError:
-    return ParrotError(f"{path}: row {row}, column '{column}': {problem}; correct the file or fetch it again")
+        raise wrong_cell(path, row, "image", f"broken base64: {error}") from None

@@ -1,0 +1,71 @@
+"""Predictions as files: our own tables of index and prediction, and VLMEvalKit's tables."""
+
+from collections.abc import Collection, Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
+from parrot.errors import ParrotError
+
+COLUMNS = ("index", "prediction")
+
+
+def find_predictions(folder: Path, tsv: Path) -> Path:
+    """The table in `folder` that is named as `tsv`, or so with the ending .xlsx.
+
+    Raises:
+        ParrotError: there is none, or both.
+    """
+    candidates = [folder / tsv.name, folder / f"{tsv.stem}.xlsx"]
+    found = [path for path in candidates if path.is_file()]
+    if not found:
+        raise ParrotError(f"{candidates[0]}: not found; it has to hold the predictions for {tsv}")
+    if len(found) > 1:
+        raise ParrotError(f"{found[1]}: stands beside {found[0].name}; keep the one that counts")
+    return found[0]
+
+
+def read_predictions(path: Path, known: Collection[int]) -> dict[int, str]:
+    """Index -> prediction, from a .tsv or .xlsx with these two columns and any others.
+
+    Args:
+        known: indices of the questions' file.
+
+    Raises:
+        ParrotError: the table cannot be read, or has a row that is doubled or unknown.
+    """
+    predictions: dict[int, str] = {}
+    for row, cells in _read_sheet(path) if path.suffix == ".xlsx" else read_rows(path, COLUMNS):
+        index = whole_number(path, row, "index", cells["index"])
+        if index not in known:
+            raise wrong_cell(path, row, "index", f"{index} is no question of the file of this name")
+        if index in predictions:
+            raise wrong_cell(path, row, "index", f"{index} has a prediction already")
+        predictions[index] = cells["prediction"]
+    return predictions
+
+
+def require_predictions(path: Path, predictions: Mapping[int, str], required: Iterable[int]) -> None:
+    """See that every question has a prediction.
+
+    Raises:
+        ParrotError: `path` has none for one; names the first, and how many more.
+    """
+    if missing := [index for index in required if index not in predictions]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ParrotError(f"{path}: column 'index': no prediction for question {missing[0]}{more}; add it")
+
+
+def _read_sheet(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
+    if find_spec("openpyxl") is None:
+        raise ParrotError(f"{path}: reading .xlsx needs the package openpyxl; "
+                          f"install it, or save the table as .tsv")  # fmt: skip
+    frame = pd.read_excel(path, dtype=str, keep_default_na=False)
+    for name in COLUMNS:
+        if name not in frame:
+            raise ParrotError(
+                f"{path}: column '{name}' is missing; the file has {', '.join(map(str, frame))}"
+            )
+    return enumerate(frame[list(COLUMNS)].to_dict("records"), start=2)

@@ -1,0 +1,157 @@
+"""`parrot score`: from benchmark files and predictions to accuracies, without a model."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parrot.data.sources.mmmb import Question, Row, parse_questions, read_texts
+from parrot.data.sources.tsv import whole_number
+from parrot.errors import ParrotError
+from parrot.evaluation import kit, readers
+from parrot.evaluation.exchange import find_predictions, read_predictions, require_predictions
+from parrot.evaluation.multiple_choice import (
+    Reader,
+    accuracies,
+    by_split,
+    check_rotations,
+    extract,
+    hits,
+    main_row,
+    paired,
+    rotation_groups,
+)
+from parrot.evaluation.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
+from parrot.files import write_json
+
+PARROT, KIT = "parrot", "vlmevalkit"
+READERS: dict[str, Reader] = {
+    PARROT: readers.read_answer,
+    KIT: kit.read_answer,
+    "vlmevalkit-2024": kit.read_answer_2024,
+}
+"""Scoring protocol -> how it reads an answer. All but our own read the tables as the kit does, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A benchmark file and the predictions for it."""
+
+    file: BenchmarkFile
+    published: bool | None
+    """Whether the file is the published one; None where that is not known."""
+    rows: list[Row]
+    table: Path
+    predictions: dict[int, str]
+
+
+def score(
+    tsv_dir: Path, pred_dir: Path, *, protocol: str, output: Path, benchmarks: Path = BENCHMARKS_FILE
+) -> dict[str, Any]:
+    """Score every benchmark file in `tsv_dir`, write the report to `output` and print a table.
+
+    The report maps suite -> language -> what `score_file` returns, and `protocol` to its name.
+
+    Raises:
+        ParrotError: a file is missing or wrong; names file, row and column.
+    """
+    shown = [protocol, *(name for name in (PARROT, KIT) if name != protocol)]
+    report: dict[str, Any] = {"protocol": protocol}
+    lines = [_line("suite", "language", "scored", shown, "unreadable")]
+    for file in find_files(tsv_dir, load_suites(benchmarks)):
+        answered = read_answered(file, pred_dir)
+        found = score_file(answered, protocol)
+        report.setdefault(file.suite, {})[file.language] = found
+        for reason, count in found.get("dropped", {}).items():
+            print(f"{file.path}: dropped as VLMEvalKit does: {reason}: {count}", file=sys.stderr)
+        overall = [f"{found['overall']:.1%}", *(_overall(answered, name) for name in shown[1:])]
+        unreadable = f"{found['unreadable']:.1%}"
+        lines.append(_line(file.suite, file.language, str(found["n_scored"]), overall, unreadable))
+    write_json(output, report)
+    print("\n".join(lines), flush=True)
+    return report
+
+
+def read_answered(file: BenchmarkFile, pred_dir: Path) -> Answered:
+    """Read a benchmark file, without its pictures, and the table in `pred_dir` that belongs to it.
+
+    Raises:
+        ParrotError: one of the two is missing or cannot be read.
+    """
+    rows = read_texts(file.path)
+    if not rows:
+        raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
+    known = {whole_number(file.path, row.number, "index", row.cells["index"]) for row in rows}
+    table = find_predictions(pred_dir, file.path)
+    return Answered(file, file.published(), rows, table, read_predictions(table, known))
+
+
+def score_file(answered: Answered, protocol: str) -> dict[str, Any]:
+    """What one file's predictions are worth.
+
+    Returns:
+        `dataset`; `mode` (vanilla or circular); `split` (its name, "none" or, if there are several,
+        "all"); `n_rows`; `n_scored` (rows, or groups of rotations, that count); `overall`, `category` and
+        `l2_category` (shares of hits, 0 to 1); `hits` (index -> 0 or 1); `extracted` (index of every row
+        -> letter, or None); `unreadable` (share of the rows in which no option was read); and where they
+        apply `published`, `dropped` (reason -> how many), `splits` (accuracies of each) and `paired`.
+
+    Raises:
+        ParrotError: a cell is wrong, or a prediction is missing.
+    """
+    file, predictions, dropped = answered.file, answered.predictions, {}
+    if protocol == PARROT:
+        questions = parse_questions(file.path, answered.rows)
+        if file.circular:
+            check_rotations(file.path, questions, texts=not answered.published)
+    else:
+        questions = kit.read_questions(file.path, answered.rows)
+        predictions = kit.read_predictions(predictions)
+        dropped = _dropped(answered, questions)
+    require_predictions(answered.table, predictions, (question.index for question in questions))
+    extracted = extract(questions, predictions, READERS[protocol])
+    scored = hits(questions, extracted, circular=file.circular)
+    if not scored:
+        raise ParrotError(f"{file.path}: no row is left to score; replace it by the published file")
+    splits = by_split(scored)
+    unread = [question for question in questions if extracted[question.index] not in question.options]
+    return {
+        "dataset": file.dataset,
+        "mode": "circular" if file.circular else "vanilla",
+        "split": next(iter(splits)) if len(splits) == 1 else "all",
+        "n_rows": len(questions),
+        "n_scored": len(scored),
+        **accuracies(scored),
+        "hits": {str(question.index): int(hit) for question, hit in scored},
+        "extracted": {str(index): letter for index, letter in extracted.items()},
+        "unreadable": len(unread) / len(questions),
+        **({} if answered.published is None else {"published": answered.published}),
+        **({"dropped": dropped} if dropped else {}),
+        **({"splits": splits} if len(splits) > 1 else {}),
+        **({"paired": paired(scored)} if protocol == PARROT else {}),
+    }
+
+
+def _dropped(answered: Answered, questions: Sequence[Question]) -> dict[str, int]:
+    """Why the kit leaves something out -> how many, of rows or of groups."""
+    groups = rotation_groups(questions) if answered.file.circular else {}
+    counts = {
+        "rows without image": len(answered.rows) - len(questions),
+        "groups without main row": sum(main_row(group, rows) is None for group, rows in groups.items()),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _overall(answered: Answered, protocol: str) -> str:
+    """The accuracy under another protocol than the chosen one, which may refuse what that one takes."""
+    try:
+        return f"{score_file(answered, protocol)['overall']:.1%}"
+    except ParrotError as error:
+        print(f"not scored under {protocol}: {error}", file=sys.stderr)
+        return "–"
+
+
+def _line(suite: str, language: str, scored: str, overall: Sequence[str], unreadable: str) -> str:
+    columns = "".join(f"{cell:>17}" for cell in overall)
+    return f"{suite:<18}{language:<9}{scored:>7}{columns}{unreadable:>12}"

@@ -1,0 +1,107 @@
+"""Benchmarks as configuration: `benchmarks.yaml` says which files make up a suite, and how it is scored."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+
+from parrot.config import Section
+from parrot.errors import ParrotError
+
+BENCHMARKS_FILE = Path(__file__).with_name("benchmarks.yaml")
+
+Pattern = Annotated[str, StringConstraints(pattern=r"\{language\}")]
+Md5 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
+
+
+class Suite(Section):
+    """The files of one benchmark, one for each language."""
+
+    file: Pattern
+    dataset: Pattern
+    circular: bool
+    languages: list[str] = Field(min_length=1)
+    md5: dict[str, Md5] = Field(default_factory=dict)
+    """Language -> hash of the published file."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkFile:
+    """A TSV, and what its suite says about it."""
+
+    path: Path
+    suite: str
+    language: str
+    dataset: str
+    circular: bool
+    md5: str | None
+
+    def published(self) -> bool | None:
+        """Whether it has the bytes of the published file; None where those are not known."""
+        if self.md5 is None:
+            return None
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest() == self.md5
+
+
+def load_suites(path: Path = BENCHMARKS_FILE) -> dict[str, Suite]:
+    """Every suite by name.
+
+    Raises:
+        ParrotError: the file is missing, is not YAML, or a suite is not as `benchmarks.yaml` explains.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        suites = TypeAdapter(dict[str, Suite]).validate_python(tree)
+    except OSError as error:
+        raise ParrotError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise ParrotError(
+            f"{path}: {key}: {problem['msg']}; {BENCHMARKS_FILE.name} explains the keys"
+        ) from None
+    names = [name for suite in suites.values() for name in _names(suite)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParrotError(f"{path}: the file name {name} belongs to two entries; give one another name")
+    return suites
+
+
+def find_files(folder: Path, suites: dict[str, Suite]) -> list[BenchmarkFile]:
+    """The suites' files that are in `folder`, by suite and language.
+
+    Raises:
+        ParrotError: there is none, or a TSV that no suite names.
+    """
+    if not folder.is_dir():
+        raise ParrotError(f"{folder}: no folder; name the one that holds the benchmarks' TSVs")
+    known = {
+        name: BenchmarkFile(
+            folder / name, title, language, suite.dataset.format(language=language), suite.circular,
+            suite.md5.get(language),
+        )
+        for title, suite in suites.items()
+        for language, name in zip(suite.languages, _names(suite), strict=True)
+    }  # fmt: skip
+    for path in sorted(folder.glob("*.tsv")):
+        if path.name not in known:
+            raise ParrotError(
+                f"{path}: no suite names this file; add its suite or language to a copy of "
+                f"{BENCHMARKS_FILE} and pass that with --benchmarks, or move the file away"
+            )
+    found = [file for file in known.values() if file.path.is_file()]
+    if not found:
+        example = next(iter(known), "mmmb_en.tsv")
+        raise ParrotError(f"{folder}: holds no benchmark; expected files such as {example}")
+    return found
+
+
+def _names(suite: Suite) -> Sequence[str]:
+    return [suite.file.format(language=language) for language in suite.languages]
