@@ -15,10 +15,11 @@ import yaml
 
 from parrot.config import PARAMS_FILE, load_params
 from parrot.errors import ParrotError
-from parrot.stages import STAGES, Stage
+from parrot.stages import STAGES
 
 CHECKPOINTS = Path(".parrot/checkpoints")
-USER_ERROR = 1
+OUTPUTS = ("output", "curve", "metrics", "plots", "reports")
+"""Kinds of paths that a resumable stage writes; the others it reads."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,7 +138,11 @@ def _stage(args: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = str(params.threads)
     paths = {path: getattr(args, path) for path in stage.paths}
     with track_stage(args.command, _tracked_params(args.command)) as tracked:
-        extra = {"run": _training_run(args.command, stage, paths, tracked)} if stage.trains else {}
+        extra: dict[str, Any] = {}
+        if stage.trains:
+            extra["run"] = _training_run(args.command, paths, tracked)
+        if stage.resumes:
+            extra["work"] = _checkpoints(args.command, paths)
         metrics = stage.load()(**stage.choices(params), **paths, **extra)
         tracked.log_metrics(metrics)
         for kind in ("curve", "plots", "reports"):
@@ -145,12 +150,16 @@ def _stage(args: argparse.Namespace) -> None:
                 tracked.log_artifact(paths[kind])
 
 
-def _training_run(name: str, stage: Stage, paths: dict[str, Path], tracked: Any) -> Any:
+def _training_run(name: str, paths: dict[str, Path], tracked: Any) -> Any:
     from parrot.training.trainer import Run
 
-    inputs = [path for kind, path in paths.items() if kind not in ("output", "curve", "metrics")]
-    fingerprint = _fingerprint(inputs, _tracked_params(name))
-    return Run(name, CHECKPOINTS / f"{name}-{fingerprint}", tracked.log_metrics)
+    return Run(name, _checkpoints(name, paths), tracked.log_metrics)
+
+
+def _checkpoints(name: str, paths: dict[str, Path]) -> Path:
+    """Where the stage finds what a killed run of the same inputs and parameters had done."""
+    inputs = [path for kind, path in paths.items() if kind not in OUTPUTS]
+    return CHECKPOINTS / f"{name}-{_fingerprint(inputs, _tracked_params(name))}"
 
 
 def _fingerprint(inputs: Sequence[Path], params: dict[str, Any]) -> str:

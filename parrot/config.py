@@ -185,8 +185,10 @@ class Sft(Section):
 class Evaluate(Section):
     benchmark: str
     files: dict[str, str]
+    circular: bool
     blind: Literal["removed", "swapped"]
     batch_size: Count
+    processes: Count
 
 
 class Package(Section):

@@ -21,6 +21,8 @@ class Stage:
     paths: tuple[str, ...]
     trains: bool = False
     """Takes a `run`: a place for checkpoints and a way to report the loss as it falls."""
+    resumes: bool = False
+    """Takes a `work` folder, where a killed run finds what it had done."""
 
     def load(self) -> Callable[..., dict[str, Any]]:
         module, name = self.function.split(":")
@@ -66,7 +68,8 @@ STAGES: dict[str, Stage] = {
     "evaluate": Stage(
         "parrot.evaluation.evaluate:evaluate",
         lambda params: {"params": params.evaluate, "languages": params.languages, "seed": params.seed},
-        ("model_dir", "metrics", "predictions", "plots"),
+        ("model_dir", "metrics", "reports", "plots"),
+        resumes=True,
     ),
     "package": Stage(
         "parrot.publishing.package:package",

@@ -1,23 +1,38 @@
 """The stage `evaluate`: ask a model every question of a benchmark, seeing and blind."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import hashlib
+import json
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
-import parrot.model  # noqa: F401  (registers the Auto classes)
 from parrot.config import Evaluate
-from parrot.data.sources.mmmb import Question, read_questions
-from parrot.errors import ParrotError
+from parrot.data.sources.mmmb import Question
 from parrot.evaluation import report, scoring
-from parrot.evaluation.inference import Run, predict
-from parrot.evaluation.predictions import Prediction, write_predictions
+from parrot.evaluation.benchmark import identify, read_benchmark
+from parrot.evaluation.inference import Answered, Run
+from parrot.evaluation.journal import Journal
+from parrot.evaluation.page import make_example, write_page
+from parrot.evaluation.predictions import Answer, Prediction, join_rotations, judge, write_predictions
 from parrot.evaluation.prompts import protocols
+from parrot.evaluation.records import PREDICTIONS, SETTINGS, read_evaluation
+from parrot.evaluation.shares import Share, cut
+from parrot.evaluation.summary import choose_wrong, eye_warnings, summarise, worst_categories
+from parrot.evaluation.workers import Task, answer_shares, load_processor
+from parrot.evaluation.written import score_written
 from parrot.files import atomic_directory, write_json
+from parrot.lineage import run_tags
+
+PROVENANCE = "provenance.json"
+PAGE = "report.html"
+WORST, EXAMPLES = 3, 6
+"""Categories of which the page shows wrong answers, and how many of each."""
 
 
 def evaluate(
@@ -27,125 +42,157 @@ def evaluate(
     seed: int,
     model_dir: Path,
     metrics: Path,
-    predictions: Path,
+    reports: Path,
     plots: Path,
+    work: Path,
 ) -> dict[str, Any]:
     """Score the model in `model_dir` on `params.benchmark`, write what was found and print a table.
 
-    Three runs: by the likelihood of the option texts with the picture ("seeing"), the same with
-    the picture removed or swapped ("blind"), and by the likelihood of the letters with the picture
-    ("letter").
+    Four runs: by the likelihood of the option texts with the picture ("seeing"), the same with the
+    picture removed or swapped ("blind"), by the likelihood of the letters with the picture
+    ("letter"), and by the letter read from what the model writes ("written").
 
     Args:
         seed: decides which picture is swapped for which.
         metrics: JSON with `accuracy`, `blind` and `letter` (each language -> share of right answers,
-            and `overall`, the mean over the languages), `chance`, `protocol`, `prompts` (protocol ->
-            version), `questions` (how many, over all languages), `category` (-> accuracy).
-        predictions: JSON lines, one per language and question.
+            and `overall`, the mean over the languages), `written` (scoring protocol -> such),
+            `unreadable` (share of written answers), `interval` and `eyes` (seeing minus blind), each
+            language -> 95 % interval; `chance`, `protocol`, `prompts` (protocol -> version), `questions`
+            (how many, over all languages), `category` (-> accuracy).
+        reports: an evaluation folder, which `parrot compare` takes: settings, predictions, where they
+            come from, and a page to look at.
         plots: folder for heat maps and the tables behind them.
+        work: folder for the answers so far; the next call with the same one goes on there.
 
     Raises:
         ParrotError: a language, file, category or picture is missing, or the model does not load.
     """
     benchmark = read_benchmark(params, languages)
-    model, processor = load_model(model_dir)
+    processor = load_processor(model_dir)
     known = protocols()
     runs = (
         Run("seeing", known["option_likelihood"], "own"),
         Run("blind", known["option_likelihood"], params.blind),
         Run("letter", known["letter_likelihood"], "own"),
+        Run("written", known["letter_generation"], "own"),
     )
-    answered = answer_all(model, processor, benchmark, runs, batch_size=params.batch_size, seed=seed)
-    by_category = scoring.category_accuracy(answered, languages, "seeing")
+    settings = {
+        "benchmark": identify(params, benchmark),
+        "circular": params.circular,
+        "pad_to_square": bool(getattr(processor, "pad_to_square", False)),
+        "prompts": {
+            run.name: {"protocol": run.protocol.name, "version": run.protocol.version, "picture": run.picture}
+            for run in runs
+        },
+    }
+    journal = work / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.jsonl"
+    every = answer_all(Task(params, languages, seed, runs, model_dir), benchmark, journal)
+    predictions = join_rotations(every) if params.circular else every
+    with atomic_directory(reports) as folder:
+        write_json(folder / SETTINGS, settings)
+        write_json(folder / PROVENANCE, {**run_tags(), **_provenance(model_dir), "seed": seed})
+        write_predictions(folder / PREDICTIONS, predictions)
+        evaluation = read_evaluation(folder, str(reports))
+        found = summarise(evaluation.answered, evaluation.runs)
+        questions = {(language, q.index): q for language, rows in benchmark.items() for q in rows}
+        examples = [
+            make_example(wrong, questions[wrong.language, wrong.index])
+            for category in worst_categories(found.category, WORST)
+            for wrong in choose_wrong(evaluation.answered, category, EXAMPLES)
+        ]
+        write_page(folder / PAGE, f"Evaluation of {model_dir}", settings, found, examples)
+    by_category = scoring.category_accuracy(predictions, languages, "seeing")
     values: dict[str, Any] = {
-        "accuracy": scoring.accuracy(answered, languages, "seeing"),
-        "blind": scoring.accuracy(answered, languages, "blind"),
-        "letter": scoring.accuracy(answered, languages, "letter"),
-        "chance": scoring.chance(answered, languages),
+        "accuracy": scoring.accuracy(predictions, languages, "seeing"),
+        "blind": scoring.accuracy(predictions, languages, "blind"),
+        "letter": scoring.accuracy(predictions, languages, "letter"),
+        **score_written(params, every, "written"),
+        "interval": {name: list(estimate[1:]) for name, estimate in found.accuracy["seeing"].items()},
+        "eyes": {name: list(estimate[1:]) for name, estimate in found.eyes.items()},
+        "chance": scoring.chance(predictions, languages),
         "protocol": runs[0].protocol.name,
         "prompts": {run.protocol.name: run.protocol.version for run in runs},
-        "questions": len(answered),
+        "questions": len(predictions),
         "category": by_category,
     }
-    write_predictions(predictions, answered)
     with atomic_directory(plots) as folder:
         report.write_plots(
             folder,
             languages,
             seeing=by_category,
-            blind=scoring.category_accuracy(answered, languages, "blind"),
-            experts=scoring.expert_weights(answered, languages),
+            blind=scoring.category_accuracy(predictions, languages, "blind"),
+            experts=scoring.expert_weights(predictions, languages),
         )
     write_json(metrics, values)
-    print(report.table(values), flush=True)
+    print(report.table(values), *eye_warnings(found.eyes), sep="\n", flush=True)
+    shutil.rmtree(work, ignore_errors=True)
     return values
 
 
-def read_benchmark(params: Evaluate, languages: Sequence[str]) -> dict[str, list[Question]]:
-    """Language -> its questions, in the order of its file.
+def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Path) -> list[Prediction]:
+    """Every prediction, by language and then in the order of its file; progress on stderr.
 
-    Raises:
-        ParrotError: a language has no file or no question, or lacks a category that another one has.
+    Args:
+        file: of the answers so far; what stands there is not asked again.
     """
-    paths: dict[str, Path] = {}
-    for language in languages:
-        if language not in params.files:
-            raise ParrotError(f"params.yaml: evaluate.files: no benchmark file for '{language}'; name one")
-        paths[language] = Path(params.benchmark) / params.files[language]
-        if not paths[language].is_file():
-            raise ParrotError(f"{paths[language]}: not found; run `parrot data`, "
-                              f"or correct `evaluate` in params.yaml")  # fmt: skip
-    pictures: dict[bytes, bytes] = {}  # one copy of a picture, in however many languages it is asked about
-    benchmark = {
-        language: [
-            replace(question, image=pictures.setdefault(question.image, question.image))
-            for question in read_questions(path)
-        ]
-        for language, path in paths.items()
+    shares = cut(benchmark, task.params.batch_size)
+    journal = Journal(file)
+    asked, right = Counter[str](), Counter[str]()
+    with tqdm(total=sum(map(len, benchmark.values())), desc="evaluate", unit="question") as bar:
+
+        def show(rows: Sequence[dict[str, Any]]) -> None:
+            for row in rows:
+                question = benchmark[row["language"]][row["place"]]
+                asked[row["language"]] += 1
+                right[row["language"]] += row["answers"][task.runs[0].name]["choice"] == question.answer
+            bar.set_postfix_str(" ".join(f"{name} {right[name] / asked[name]:.0%}" for name in asked))
+            bar.update(len(rows))
+
+        for rows in journal.done.values():
+            show(rows)
+        waiting = [share.number for share in shares if share.number not in journal.done]
+        for number, answered in answer_shares(task, shares, waiting):
+            journal.append(number, [_row(one) for one in answered])
+            show(journal.done[number])
+    journal.close()
+    return _predictions(benchmark, shares, journal)
+
+
+def _row(answered: Answered) -> dict[str, Any]:
+    return {
+        "language": answered.asked.language,
+        "place": answered.asked.place,
+        "answers": {run: answer.to_row() for run, answer in answered.answers.items()},
+        "routing": answered.routing,
     }
-    categories = {language: {q.category for q in questions} for language, questions in benchmark.items()}
-    everywhere = set().union(*categories.values())
-    for language, path in paths.items():
-        if not benchmark[language]:
-            raise ParrotError(f"{path}: holds no question; replace it by the published file")
-        if missing := everywhere - categories[language]:
-            raise ParrotError(f"{path}: no question of category {', '.join(sorted(missing))}, "
-                              f"which another language has; complete the file")  # fmt: skip
-    return benchmark
 
 
-def load_model(model_dir: Path) -> tuple[Any, Any]:
-    """The model, ready to be asked on the accelerator if there is one, and its processor."""
-    if not (model_dir / "config.json").is_file():
-        raise ParrotError(f"{model_dir}: holds no model (no config.json); run the stage that trains it first")
-    model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype="auto", local_files_only=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    processor = AutoProcessor.from_pretrained(model_dir, local_files_only=True)
-    return model.to(device).eval(), processor
-
-
-def answer_all(
-    model: Any,
-    processor: Any,
-    benchmark: dict[str, list[Question]],
-    runs: Sequence[Run],
-    *,
-    batch_size: int,
-    seed: int,
+def _predictions(
+    benchmark: Mapping[str, Sequence[Question]], shares: Sequence[Share], journal: Journal
 ) -> list[Prediction]:
-    """Every prediction, by language and then in the order of its file; progress on stderr."""
-    answered: list[Prediction] = []
-    total = sum(len(questions) for questions in benchmark.values())
-    with tqdm(total=total, desc="evaluate", unit="question") as bar:
-        for language, questions in benchmark.items():
-            found: list[Prediction] = []
-            for batch in predict(
-                model, processor, questions, language, runs, batch_size=batch_size, seed=seed
-            ):
-                found += batch
-                right = sum(prediction.hit(runs[0].name) for prediction in found)
-                bar.set_postfix_str(f"{language} {right / len(found):.1%}")
-                bar.update(len(batch))
-            place = {question.index: number for number, question in enumerate(questions)}
-            answered += sorted(found, key=lambda prediction: place[prediction.question.index])
-    return answered
+    rows = {(row["language"], row["place"]): row for share in shares for row in journal.done[share.number]}
+    return [
+        judge(
+            question,
+            language,
+            {run: Answer(**answer) for run, answer in rows[language, place]["answers"].items()},
+            rows[language, place]["routing"],
+        )
+        for language, questions in benchmark.items()
+        for place, question in enumerate(questions)
+    ]
+
+
+def _provenance(model_dir: Path) -> dict[str, Any]:
+    """What the numbers come from, beside the commit: the weights and the machine."""
+    weights = sorted(model_dir.glob("*.safetensors"))
+    return {
+        "model": {file.name: _sha256(file) for file in weights},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,27 +1,29 @@
-"""Batched scoring: how likely a model finds each answer to a question about a picture.
+"""Batched answers: how a model, known only through the transformers API, answers a share of the questions."""
 
-The answers to one question share its prompt, so the prompt is computed once and its cache is
-copied for each answer. A multilingual mixture of experts thereby sees the prompt alone, as in
-training: it routes when the prompt is computed, before any answer is there.
-"""
-
+import inspect
 import math
-import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from parrot.data.images import decode
-from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
-from parrot.evaluation.predictions import Answer, Prediction
+from parrot.evaluation.decoding import Prefix, log_likelihoods, read_prompts, write_answers
+from parrot.evaluation.predictions import Answer
 from parrot.evaluation.prompts import Protocol
+from parrot.evaluation.readers import read_answer
+from parrot.evaluation.shares import Asked, Share
 
 TIE = 1e-5
 """Scores (nats) closer than this are equal: their rounding differs with the shape of the batch."""
+LETTER_TOKENS = 8
+"""A letter that comes later than this is not what an answer begins with."""
+_TEXT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+_LETTER = re.compile(r"\W*([A-Z])[^\w\s'’-]|\W*([A-Z])\s*\n")
 
 
 @dataclass(frozen=True)
@@ -35,173 +37,130 @@ class Run:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Preprocessed pictures, one for each question of a batch."""
+    """The pictures of a share, each once."""
 
+    place: dict[bytes, int]
+    """Encoded picture -> its row in the tensors."""
     tensors: dict[str, torch.Tensor]
-    """What the vision tower reads, such as pixel_values [batch, 3, height, width]."""
+    """What the model takes for them: pixel_values [pictures, 3, height, width], or features of them."""
     positions: list[int]
     """How many positions of its prompt each picture takes."""
 
+    def rows(self, images: Sequence[bytes]) -> dict[str, torch.Tensor]:
+        """The model's inputs for a batch that shows these."""
+        places = [self.place[image] for image in images]
+        return {name: tensor[places] for name, tensor in self.tensors.items()}
 
-def predict(
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to one question by the name of the run, and the experts' weights in the first run."""
+
+    asked: Asked
+    answers: dict[str, Answer]
+    routing: list[float] | None
+
+
+def answer_share(
     model: Any,
     processor: Any,
-    questions: Sequence[Question],
-    language: str,
+    share: Share,
     runs: Sequence[Run],
     *,
     batch_size: int,
-    seed: int,
-) -> Iterator[list[Prediction]]:
-    """Answer `questions` in every run; yield batches, the longest questions first.
+    swapped: Mapping[bytes, bytes],
+) -> list[Answered]:
+    """Answer the questions of a share in every run, the longest questions first.
 
-    A picture is decoded and preprocessed once for all runs that show it beside its own question.
+    Args:
+        swapped: the picture that a run with swapped pictures shows in a picture's place.
 
     Raises:
         ParrotError: a picture cannot be read, or the model's scores are not finite.
     """
-    others = {}
-    if any(run.picture == "swapped" for run in runs):
-        others = swapped([question.image for question in questions], seed)
-    order = sorted(questions, key=_length, reverse=True)
+    pictures = load_pictures(model, processor, share.asked, runs, batch_size=batch_size, swapped=swapped)
+    order = sorted(share.asked, key=_length, reverse=True)
+    answered: list[Answered] = []
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        shown: dict[str, Pictures | None] = {
-            "own": load_pictures(processor, batch, [question.image for question in batch]),
-            "removed": None,
-        }
-        if others:
-            shown["swapped"] = load_pictures(processor, batch, [others[question.image] for question in batch])
         answers: list[dict[str, Answer]] = [{} for _ in batch]
-        routings = []
-        for run in runs:
-            pictures = shown[run.picture]
-            scores, routing = _score_batch(model, processor, batch, language, run.protocol, pictures)
-            routings.append([None] * len(batch) if routing is None else routing.tolist())
-            for found, row in zip(answers, scores, strict=True):
-                found[run.name] = choose(row)
-        yield [
-            Prediction(question, language, found, routing)
-            for question, found, routing in zip(batch, answers, routings[0], strict=True)
-        ]
+        routing: list[list[float] | None] = [None] * len(batch)
+        for sharing in _runs_by_prompt(batch, runs):
+            prompts = encode_prompts(processor, batch, sharing[0], pictures, swapped)
+            prefix = read_prompts(model, prompts)
+            for run in sharing:
+                last = run is sharing[-1]
+                for found, answer in zip(
+                    answers, _answers(model, processor, batch, run.protocol, prefix, last), strict=True
+                ):
+                    found[run.name] = answer
+            if runs[0] in sharing and prefix.routing is not None:
+                routing = prefix.routing.tolist()
+        in_order = [{run.name: found[run.name] for run in runs} for found in answers]
+        answered += map(Answered, batch, in_order, routing)
+    return answered
 
 
-def _score_batch(
-    model: Any,
-    processor: Any,
-    batch: Sequence[Question],
-    language: str,
-    protocol: Protocol,
-    pictures: Pictures | None,
-) -> tuple[list[dict[str, float]], torch.Tensor | None]:
-    """Letter -> score for each question, and the experts' weights."""
-    asked = [protocol.ask(question, language, picture=pictures is not None) for question in batch]
-    answers = [protocol.answers(question) for question in batch]
+def _runs_by_prompt(batch: Sequence[Asked], runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Runs that put the same texts and pictures to the model, so that it reads them once."""
+
+    def prompt(run: Run) -> tuple[str, ...]:
+        texts = (run.protocol.ask(asked.question, asked.language, picture=True) for asked in batch)
+        return (run.picture, run.protocol.system, *texts)
+
+    for _, sharing in groupby(sorted(runs, key=prompt), key=prompt):
+        yield list(sharing)
+
+
+def _answers(
+    model: Any, processor: Any, batch: Sequence[Asked], protocol: Protocol, prefix: Prefix, last: bool
+) -> list[Answer]:
     tokenizer = processor.tokenizer
-    end = [tokenizer.eos_token_id] if protocol.ends_turn else []
-    texts = [text for options in answers for text in options.values()]
-    encoded = iter(tokenizer(texts, add_special_tokens=False).input_ids)
-    candidates = [[next(encoded) + end for _ in options] for options in answers]
-    scores, routing = log_likelihoods(model, encode_prompts(processor, asked, pictures), candidates)
-    for question, row in zip(batch, scores, strict=True):
-        if not all(math.isfinite(score) for score in row):
-            raise ParrotError(
-                f"question {question.index} in '{language}': the model's scores are not finite; "
-                f"its training has diverged"
-            )
-    named = [dict(zip(options, row, strict=True)) for options, row in zip(answers, scores, strict=True)]
-    return named, routing
-
-
-def load_pictures(processor: Any, batch: Sequence[Question], images: Sequence[bytes]) -> Pictures:
-    """Decode and preprocess one picture for each question."""
-    decoded = []
-    for question, image in zip(batch, images, strict=True):
-        try:
-            decoded.append(decode(image))
-        except ParrotError as error:
-            raise ParrotError(f"question {question.index}, column 'image': {error}") from None
-    inputs = processor(
-        text=[processor.image_token] * len(decoded), images=decoded, padding=True, return_tensors="pt"
-    )
-    positions = (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()
-    text = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
-    return Pictures({name: value for name, value in inputs.items() if name not in text}, positions)
-
-
-def encode_prompts(
-    processor: Any, asked: Sequence[str], pictures: Pictures | None
-) -> dict[str, torch.Tensor]:
-    """The model's inputs up to where the assistant's answer begins, padded on the left.
-
-    Args:
-        asked: the user's turns, [batch]; each holds one `<image>` if there are pictures, else none.
-    """
-    tokenizer = processor.tokenizer
-    conversations = [[{"role": "user", "content": text}] for text in asked]
-    prompts = processor.apply_chat_template(conversations, add_generation_prompt=True)
-    positions = pictures.positions if pictures else [0] * len(prompts)
-    expected = 1 if pictures else 0
-    for number, (prompt, count) in enumerate(zip(prompts, positions, strict=True)):
-        if prompt.count(processor.image_token) != expected:
-            raise ParrotError(
-                f"a question's text holds {processor.image_token}, which stands for its picture; "
-                f"take it out: {asked[number]!r}"
-            )
-        prompts[number] = prompt.replace(processor.image_token, processor.image_token * count)
-    starts = tokenizer.bos_token is not None and prompts[0].startswith(tokenizer.bos_token)
-    inputs = tokenizer(
-        prompts, add_special_tokens=not starts, padding=True, padding_side="left", return_tensors="pt"
-    )
-    return {
-        "input_ids": inputs["input_ids"],
-        "attention_mask": inputs["attention_mask"],
-        **(pictures.tensors if pictures else {}),
-    }
-
-
-@torch.inference_mode()
-def log_likelihoods(
-    model: Any, prompts: dict[str, torch.Tensor], candidates: Sequence[Sequence[list[int]]]
-) -> tuple[list[list[float]], torch.Tensor | None]:
-    """log p(candidate | prompt), in nats, summed over the candidate's tokens.
-
-    Args:
-        prompts: input_ids and attention_mask [batch, length], padded on the left, and the pictures.
-        candidates: for each prompt the token ids of its possible answers.
-
-    Returns:
-        One list of scores for each prompt, and the experts' weights [batch, experts] if the model
-        has experts and was shown pictures.
-    """
-    device = model.device
-    prompts = {name: value.to(device) for name, value in prompts.items()}
-    mask = prompts["attention_mask"]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    outputs = model(**prompts, position_ids=positions, use_cache=True, logits_to_keep=1)
-
-    rows = torch.tensor([row for row, answers in enumerate(candidates) for _ in answers], device=device)
-    answers = [torch.tensor(ids, device=device) for row in candidates for ids in row]
-    targets = pad_sequence(answers, batch_first=True, padding_value=-1)  # [answers, tokens]
-    given = targets >= 0
-    targets = targets.clamp(min=0)
-    logits = outputs.logits[rows]  # of each answer's first token
-    if targets.shape[1] > 1:
-        past = outputs.past_key_values
-        past.batch_select_indices(rows)
-        following = model(
-            input_ids=targets[:, :-1],
-            attention_mask=torch.cat([mask[rows], given[:, :-1].to(mask.dtype)], dim=1),
-            position_ids=positions[rows, -1:] + 1 + torch.arange(targets.shape[1] - 1, device=device),
-            past_key_values=past,
+    if protocol.read == "written":
+        if not torch.isfinite(prefix.logits).all(dim=-1).all():
+            raise _diverged(batch[int((~torch.isfinite(prefix.logits).all(dim=-1)).nonzero()[0])])
+        written = write_answers(
+            model,
+            prefix,
+            max_new_tokens=protocol.max_new_tokens,
+            ends=_ends(model, tokenizer),
+            complete=lambda ids: (
+                len(ids) <= LETTER_TOKENS and _LETTER.match(tokenizer.decode(ids)) is not None
+            ),
+            last=last,
         )
-        logits = torch.cat([logits, following.logits], dim=1)
-    logits = logits.float()
-    of_tokens = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-    sums = iter(of_tokens.masked_fill(~given, 0.0).sum(-1).tolist())
-    scores = [[next(sums) for _ in answers] for answers in candidates]
-    routing = getattr(outputs, "routing_weights", None)
-    return scores, None if routing is None else routing.float().cpu()
+        texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
+        return [
+            Answer(read_answer(text, asked.question.options), text=text)
+            for asked, text in zip(batch, texts, strict=True)
+        ]
+    options = [protocol.answers(asked.question) for asked in batch]
+    end = [tokenizer.eos_token_id] if protocol.read == "texts" else []
+    encoded = iter(
+        tokenizer([text for row in options for text in row.values()], add_special_tokens=False).input_ids
+    )
+    candidates = [[next(encoded) + end for _ in row] for row in options]
+    scores = log_likelihoods(model, prefix, candidates, last=last)
+    for asked, row in zip(batch, scores, strict=True):
+        if not all(math.isfinite(score) for score in row):
+            raise _diverged(asked)
+    return [
+        choose(dict(zip(letters, row, strict=True))) for letters, row in zip(options, scores, strict=True)
+    ]
+
+
+def _diverged(asked: Asked) -> ParrotError:
+    return ParrotError(
+        f"question {asked.question.index} in '{asked.language}': the model's scores are not finite; "
+        f"its training has diverged"
+    )
+
+
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end an answer."""
+    known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = known if isinstance(known, list) else [known]
+    return {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
 
 def choose(scores: dict[str, float]) -> Answer:
@@ -210,23 +169,87 @@ def choose(scores: dict[str, float]) -> Answer:
     return Answer(next(letter for letter, score in scores.items() if score >= best - TIE), scores)
 
 
-def swapped(images: Sequence[bytes], seed: int) -> dict[bytes, bytes]:
-    """Another picture for each picture: a random cycle through all different ones (Sattolo).
+def load_pictures(
+    model: Any,
+    processor: Any,
+    asked: Sequence[Asked],
+    runs: Sequence[Run],
+    *,
+    batch_size: int,
+    swapped: Mapping[bytes, bytes],
+) -> Pictures:
+    """Decode and preprocess every picture that a share shows, and encode it if the model lets us.
 
-    Raises:
-        ParrotError: there is only one picture.
+    A model whose `forward` takes `image_features` (what its `get_image_features` makes of pictures) reads a
+    picture once for all questions about it; another one reads it anew in every prompt.
     """
-    originals = list(dict.fromkeys(images))
-    if len(originals) < 2:
-        raise ParrotError("evaluate.blind: 'swapped' needs at least two different pictures; use 'removed'")
-    others = originals.copy()
-    draw = random.Random(f"swapped/{seed}")
-    for last in range(len(others) - 1, 0, -1):
-        other = draw.randrange(last)
-        others[last], others[other] = others[other], others[last]
-    return dict(zip(originals, others, strict=True))
+    shown: dict[bytes, Asked] = {}
+    kinds = {run.picture for run in runs}
+    for one in asked:
+        if "own" in kinds:
+            shown.setdefault(one.question.image, one)
+        if "swapped" in kinds:
+            shown.setdefault(swapped[one.question.image], one)
+    if not shown:
+        return Pictures({}, {}, [])
+    decoded = []
+    for image, one in shown.items():
+        try:
+            decoded.append(decode(image))
+        except ParrotError as error:
+            raise ParrotError(
+                f"question {one.question.index} in '{one.language}', column 'image': {error}"
+            ) from None
+    inputs = processor(
+        text=[processor.image_token] * len(decoded), images=decoded, padding=True, return_tensors="pt"
+    )
+    positions = (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()
+    tensors = {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
+    forward = getattr(model, "forward", None)
+    if forward and "image_features" in inspect.signature(forward).parameters:
+        pixels = tensors["pixel_values"].to(model.device)
+        with torch.inference_mode():
+            features = [model.get_image_features(chunk) for chunk in torch.split(pixels, batch_size)]
+        tensors = {"image_features": torch.cat(features)}
+    return Pictures({image: place for place, image in enumerate(shown)}, tensors, positions)
 
 
-def _length(question: Question) -> int:
+def encode_prompts(
+    processor: Any, batch: Sequence[Asked], run: Run, pictures: Pictures, swapped: Mapping[bytes, bytes]
+) -> dict[str, torch.Tensor]:
+    """The model's inputs up to where the assistant's answer begins, padded on the left."""
+    tokenizer = processor.tokenizer
+    seeing = run.picture != "removed"
+    images = [asked.question.image for asked in batch] if seeing else []
+    if run.picture == "swapped":
+        images = [swapped[image] for image in images]
+    texts = [run.protocol.ask(asked.question, asked.language, picture=seeing) for asked in batch]
+    conversations = [
+        [{"role": "system", "content": run.protocol.system}, {"role": "user", "content": text}]
+        for text in texts
+    ]
+    prompts = processor.apply_chat_template(conversations, add_generation_prompt=True)
+    for number, prompt in enumerate(prompts):
+        if prompt.count(processor.image_token) != seeing:
+            raise ParrotError(
+                f"a question's text holds {processor.image_token}, which stands for its picture; "
+                f"take it out: {texts[number]!r}"
+            )
+        if seeing:
+            count = pictures.positions[pictures.place[images[number]]]
+            prompts[number] = prompt.replace(processor.image_token, processor.image_token * count)
+    starts = tokenizer.bos_token is not None and prompts[0].startswith(tokenizer.bos_token)
+    inputs = tokenizer(
+        prompts, add_special_tokens=not starts, padding=True, padding_side="left", return_tensors="pt"
+    )
+    return {
+        "input_ids": inputs["input_ids"],
+        "attention_mask": inputs["attention_mask"],
+        **(pictures.rows(images) if seeing else {}),
+    }
+
+
+def _length(asked: Asked) -> int:
     """Characters of the longest prompt, by which batches are grouped."""
+    question = asked.question
     return len(question.hint) + len(question.question) + sum(len(text) for text in question.options.values())

@@ -16,13 +16,14 @@ PROMPTS_FILE = Path(__file__).with_name("prompts.yaml")
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way to ask a multiple-choice question and to read its answer from likelihoods."""
+    """One way to ask a multiple-choice question and to take its answer; see `prompts.yaml`."""
 
     name: str
     version: str
+    system: str
     prompt: str
-    candidates: Literal["texts", "letters"]
-    ends_turn: bool
+    read: Literal["texts", "letters", "written"]
+    max_new_tokens: int = 0
     closing: dict[str, str] = field(default_factory=dict)
     """Language -> closing line; empty where the prompt has none."""
 
@@ -47,7 +48,7 @@ class Protocol:
     def answers(self, question: Question) -> dict[str, str]:
         """Letter -> the text that is scored as the assistant's answer."""
         texts = question.options
-        return dict(texts) if self.candidates == "texts" else {letter: letter for letter in texts}
+        return dict(texts) if self.read == "texts" else {letter: letter for letter in texts}
 
 
 @cache

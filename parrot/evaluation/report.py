@@ -13,13 +13,22 @@ from parrot.evaluation.scoring import OVERALL, Accuracy
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Accuracies in per cent, one line a language."""
-    columns = {"seeing": metrics["accuracy"], "blind": metrics["blind"], "letter": metrics["letter"]}
-    rows = {name: [column[name] for column in columns.values()] for name in metrics["accuracy"]}
-    rows["chance"] = [metrics["chance"]] * len(columns)
-    lines = ["accuracy, %" + "".join(f"{name:>9}" for name in columns)]
-    lines += [f"{name:<11}" + "".join(f"{100 * share:9.1f}" for share in row) for name, row in rows.items()]
-    return "\n".join(lines)
+    """Shares in per cent, one line a language; *kit* is the written answers as VLMEvalKit reads them."""
+    written = metrics["written"]
+    columns = {
+        "blind": metrics["blind"],
+        "letter": metrics["letter"],
+        "written": written["parrot"],
+        "kit": written["vlmevalkit"],
+        "unreadable": metrics["unreadable"],
+    }
+    heads = "".join(f"{name:>12}" for name in columns)
+    lines = [f"accuracy, %   seeing{'95 %':>15}{heads}"]
+    for name, share in metrics["accuracy"].items():
+        interval = "[{:.1f}, {:.1f}]".format(*(100 * bound for bound in metrics["interval"][name]))
+        cells = "".join(f"{100 * column[name]:12.1f}" for column in columns.values())
+        lines.append(f"{name:<14}{100 * share:6.1f}{interval:>15}{cells}")
+    return "\n".join([*lines, f"chance is {metrics['chance']:.1%}"])
 
 
 def write_plots(

@@ -25,7 +25,7 @@ def by_language(
 
 
 def accuracy(predictions: Iterable[Prediction], languages: Sequence[str], run: str) -> Accuracy:
-    return by_language(predictions, languages, lambda prediction: prediction.hit(run))
+    return by_language(predictions, languages, lambda prediction: prediction.hits[run])
 
 
 def category_accuracy(

@@ -118,6 +118,7 @@ class ParrotModel(ParrotPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> ParrotModelOutputWithPast:
         """See `ParrotForConditionalGeneration.forward`."""
@@ -134,14 +135,17 @@ class ParrotModel(ParrotPreTrainedModel):
             # So that left padding changes nothing, in models with absolute positions as well.
             position_ids = (padding_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -inputs_embeds.shape[1] :]
 
-        image_features = routing_weights = None
-        if pixel_values is None:
+        routing_weights = None
+        if pixel_values is not None:
+            if image_features is not None:
+                raise ValueError("give pixel_values or image_features, not both")
+            image_features = self.get_image_features(pixel_values)
+        if image_features is None:
             if past_key_values is None or past_key_values.get_seq_length() == 0:
                 self._refuse_missing_images(input_ids)
         else:
             if input_ids is None:
-                raise ValueError("pixel_values need input_ids: image_token_id marks where the images stand")
-            image_features = self.get_image_features(pixel_values)
+                raise ValueError("images need input_ids: image_token_id marks where they stand")
             image_positions = input_ids == self.config.image_token_id
             image_samples = self._image_samples(image_positions, image_features)
             if self.multilingual_moe is not None:
@@ -240,6 +244,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         prompt_mask: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
         supervised_only: bool | None = None,
         **kwargs: Any,
     ) -> ParrotCausalLMOutputWithPast:
@@ -254,6 +259,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):
             prompt_mask: [B, up to T], true for the tokens that guide the MoE; where it ends, so does the
                 prompt. If not given: the tokens whose label is -100, or without labels all of them. Image
                 positions and padding never take part.
+            image_features: [N, L, H], in place of `pixel_values`: what `get_image_features` made of them.
             supervised_only: compute the head only where there is a label: the same loss for less time and
                 memory, but `logits` are [supervised positions, V]. If not given: in training mode.
             num_items_in_batch: divides the summed loss, as in every model of transformers.
@@ -271,6 +277,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             prompt_mask=prompt_mask,
+            image_features=image_features,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state

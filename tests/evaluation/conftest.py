@@ -22,7 +22,6 @@ from parrot.model import ParrotProcessor, build_parrot
 
 IMAGE_SIZE, PATCH_SIZE, IMAGE_POSITIONS = 16, 8, 5
 CHATML = (
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "{% for message in messages %}"
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}"
@@ -36,7 +35,14 @@ def params(tmp_path: Path) -> Evaluate:
     files = {language: f"mmmb_{language}.tsv" for language in WORDS}
     for language, name in files.items():
         write_tsv(tmp_path / "mmmb" / name, make_questions(language))
-    return Evaluate(benchmark=str(tmp_path / "mmmb"), files=files, blind="removed", batch_size=5)
+    return Evaluate(
+        benchmark=str(tmp_path / "mmmb"),
+        files=files,
+        circular=False,
+        blind="removed",
+        batch_size=5,
+        processes=1,
+    )
 
 
 @pytest.fixture(scope="session", params=["llava", "parrot"])

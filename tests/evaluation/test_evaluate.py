@@ -1,6 +1,8 @@
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,21 @@ from PIL import Image
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation import evaluate as stage
+from parrot.evaluation import workers
 from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.prompts import protocols
 
 LANGUAGES = list(WORDS)
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights do not come to an end by themselves."""
+    known = {
+        name: replace(protocol, max_new_tokens=min(protocol.max_new_tokens, 6))
+        for name, protocol in protocols().items()
+    }
+    monkeypatch.setattr(stage, "protocols", lambda: known)
 
 
 @pytest.fixture
@@ -28,8 +42,9 @@ def run(params: Evaluate, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             seed=1,
             model_dir=tmp_path / model,
             metrics=folder / "metrics.json",
-            predictions=folder / "predictions.jsonl",
+            reports=folder / "evaluation",
             plots=folder / "plots",
+            work=tmp_path / "work",
         )
 
     return evaluated
@@ -38,7 +53,8 @@ def run(params: Evaluate, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def seeing(monkeypatch: pytest.MonkeyPatch, reader: Reader, processor: Any) -> None:
     """The stage loads the model that reads the pictures."""
-    monkeypatch.setattr(stage, "load_model", lambda folder: (reader, processor))
+    monkeypatch.setattr(stage, "load_processor", lambda folder: processor)
+    monkeypatch.setattr(workers, "load_model", lambda folder, number: (reader, processor))
 
 
 @pytest.mark.usefixtures("seeing")
@@ -47,25 +63,104 @@ def test_metrics_predictions_and_table(
 ) -> None:
     metrics = run()
     right, guessed = {"en": 1.0, "zh": 1.0, "overall": 1.0}, {"en": 0.25, "zh": 0.25, "overall": 0.25}
+    four_pictures = {"en": [0.397635, 1.0], "zh": [0.397635, 1.0], "overall": [0.397635, 1.0]}
+    written = metrics.pop("written")
+    assert written.keys() == {"parrot", "vlmevalkit"} and written["parrot"].keys() == right.keys()
+    assert metrics.pop("unreadable").keys() == metrics.pop("eyes").keys() == right.keys()
     assert metrics == {
         "accuracy": right,
         "blind": guessed,
         "letter": guessed,
+        "interval": four_pictures,
         "chance": 0.25,
         "protocol": "option_likelihood",
-        "prompts": {"option_likelihood": "1", "letter_likelihood": "1"},
+        "prompts": {"option_likelihood": "1", "letter_likelihood": "1", "letter_generation": "1"},
         "questions": 64,
         "category": {"colour": right, "binding": right},
     }
-    assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
-    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["accuracy"] == right
+    text = (tmp_path / "out/evaluation/predictions.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     assert [line["index"] for line in lines[:32]] == [question.index for question in make_questions("en")]
-    assert lines[0].keys() == {"language", "index", "category", "answer", "seeing", "blind", "letter"}
+    known = {"language", "index", "category", "answer", "cluster"}
+    assert lines[0].keys() == known | {"seeing", "blind", "letter", "written"}
     assert lines[0]["seeing"]["hit"] and lines[0]["seeing"]["choice"] == lines[0]["answer"]
     table = capsys.readouterr().out.splitlines()
-    assert table[1].split() == ["en", "100.0", "25.0", "25.0"]
-    assert table[-1].split() == ["chance", "25.0", "25.0", "25.0"]
-    assert len({len(line) for line in table}) == 1
+    assert table[1].split()[:6] == ["en", "100.0", "[39.8,", "100.0]", "25.0", "25.0"]
+    assert table[4] == "chance is 25.0%"
+    assert "the picture may not help" in table[5]  # four pictures are too few to tell
+    assert not (tmp_path / "work").exists()
+
+
+def killed_after(count: int) -> Callable[..., Iterator[Any]]:
+    """`answer_shares` that ends without warning after some shares."""
+
+    def answer(*arguments: Any) -> Iterator[Any]:
+        yield from islice(workers.answer_shares(*arguments), count)
+        raise KeyboardInterrupt
+
+    return answer
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_model: Any, processor: Any) -> None:
+    tiny_model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_run_killed_three_times_ends_in_the_same_files(
+    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = params.model_copy(update={"batch_size": 2})  # four shares
+    run(small, to="whole")
+    for _ in range(3):
+        monkeypatch.setattr(stage, "answer_shares", killed_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            run(small, to="killed")
+        (journal,) = (tmp_path / "work").iterdir()
+        with journal.open("ab") as file:
+            file.write(b'{"share": 3, "ro')  # cut off while it was written
+    asked = []
+    monkeypatch.setattr(stage, "answer_shares", lambda *a: asked.append(a[2]) or workers.answer_shares(*a))
+    run(small, to="killed")
+    assert asked == [[3]]
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("saved")
+def test_two_processes_and_other_batches_score_the_same(
+    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path
+) -> None:
+    expected = run(params)
+    for update in ({"batch_size": 2, "processes": 2}, {"batch_size": 1}, {"batch_size": 32}):
+        assert run(params.model_copy(update=update)) == expected
+
+
+@pytest.mark.usefixtures("seeing")
+def test_rotations_must_all_be_right(
+    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path, reader: Reader
+) -> None:
+    for language in LANGUAGES:
+        rotated = []
+        for question in make_questions(language, 8):
+            texts, right = list(question.options.values()), question.options[question.answer]
+            for turn in range(4):
+                options = dict(zip("ABCD", texts[turn:] + texts[:turn], strict=True))
+                answer = next(
+                    letter for letter, text in options.items() if text == question.options[question.answer]
+                )
+                index = question.index + turn * 1_000_000
+                rotated.append(replace(question, index=index, options=options, answer=answer))
+        write_tsv(tmp_path / f"mmmb/mmmb_{language}.tsv", rotated)
+    metrics = run(params.model_copy(update={"circular": True}))
+    assert metrics["questions"] == 16
+    assert metrics["accuracy"]["overall"] == 1.0
+    assert metrics["blind"]["overall"] == 0.0  # a guess is right in one rotation of four
 
 
 @pytest.mark.usefixtures("seeing")
@@ -90,11 +185,10 @@ def test_plots_and_the_tables_behind_them(run: Callable[..., dict[str, Any]], tm
     assert weights[:3] == [("en", "1", "0.5"), ("en", "2", "0.25"), ("en", "3", "0.25")]
 
 
+@pytest.mark.usefixtures("saved")
 def test_a_saved_model_is_loaded_and_gives_the_same_bytes_again(
-    run: Callable[..., dict[str, Any]], tmp_path: Path, tiny_model: Any, processor: Any
+    run: Callable[..., dict[str, Any]], tmp_path: Path, tiny_model: Any
 ) -> None:
-    tiny_model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
     metrics = run(to="one")
     assert run(to="two") == metrics
     assert all(0 <= share <= 0.75 for share in metrics["accuracy"].values())
@@ -102,7 +196,8 @@ def test_a_saved_model_is_loaded_and_gives_the_same_bytes_again(
     files = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
     plots = ["accuracy", "experts"] if hasattr(tiny_model.config, "num_experts") else ["accuracy"]
     expected = [f"plots/{name}.{kind}" for name in plots for kind in ("csv", "png")]
-    assert files == ["metrics.json", *expected, "predictions.jsonl"]
+    folder = ["predictions.jsonl", "provenance.json", "report.html", "settings.json"]
+    assert files == [*(f"evaluation/{name}" for name in folder), "metrics.json", *expected]
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes()
 

@@ -10,18 +10,25 @@ from flat_world import WORDS, Reader, make_questions, picture
 from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
 from parrot.evaluation.inference import (
+    Answered,
     Run,
+    answer_share,
     choose,
     encode_prompts,
     load_pictures,
-    predict,
-    swapped,
 )
-from parrot.evaluation.predictions import Prediction
 from parrot.evaluation.prompts import protocols
+from parrot.evaluation.shares import Asked, Share, cut, swap
 
-LETTERS, TEXTS = protocols()["letter_likelihood"], protocols()["option_likelihood"]
+KNOWN = protocols()
+LETTERS, TEXTS = KNOWN["letter_likelihood"], KNOWN["option_likelihood"]
+WRITTEN = replace(KNOWN["letter_generation"], max_new_tokens=12)
 RUNS = (Run("seeing", TEXTS, "own"), Run("blind", TEXTS, "removed"), Run("letter", LETTERS, "own"))
+WRITING = (*RUNS, Run("written", WRITTEN, "own"))
+
+
+def share(questions: Sequence[Question], language: str = "en") -> Share:
+    return Share(0, [Asked(language, place, question) for place, question in enumerate(questions)])
 
 
 def answer(
@@ -31,9 +38,18 @@ def answer(
     runs: Sequence[Run] = RUNS,
     batch_size: int = 5,
     language: str = "en",
-) -> dict[int, Prediction]:
-    batches = predict(model, processor, questions, language, runs, batch_size=batch_size, seed=1)
-    return {prediction.question.index: prediction for batch in batches for prediction in batch}
+) -> dict[int, Answered]:
+    swapped = {}
+    if any(run.picture == "swapped" for run in runs):
+        swapped = swap([question.image for question in questions], seed=1)
+    answered = answer_share(
+        model, processor, share(questions, language), runs, batch_size=batch_size, swapped=swapped
+    )
+    return {one.asked.question.index: one for one in answered}
+
+
+def hit(answered: Answered, run: str) -> bool:
+    return answered.answers[run].choice == answered.asked.question.answer
 
 
 def uneven(questions: Sequence[Question]) -> list[Question]:
@@ -50,14 +66,14 @@ def test_a_model_that_sees_is_always_right_and_a_blind_one_guesses(
     reader: Reader, processor: Any, language: str
 ) -> None:
     answered = answer(reader, processor, make_questions(language), language=language).values()
-    assert all(prediction.hit("seeing") for prediction in answered)
-    assert sum(prediction.hit("blind") for prediction in answered) == len(answered) / 4
+    assert all(hit(prediction, "seeing") for prediction in answered)
+    assert sum(hit(prediction, "blind") for prediction in answered) == len(answered) / 4
 
 
 def test_swapped_pictures_lead_a_seeing_model_astray(reader: Reader, processor: Any) -> None:
     runs = (Run("seeing", TEXTS, "own"), Run("blind", TEXTS, "swapped"))
     answered = answer(reader, processor, make_questions("en"), runs).values()
-    assert all(prediction.hit("seeing") and not prediction.hit("blind") for prediction in answered)
+    assert all(hit(prediction, "seeing") and not hit(prediction, "blind") for prediction in answered)
 
 
 def test_blind_means_no_pixels_and_no_placeholder(reader: Reader, processor: Any) -> None:
@@ -79,7 +95,7 @@ def test_a_picture_is_preprocessed_once_for_all_runs(
 
     monkeypatch.setattr(type(processor.image_processor), "__call__", counted)
     answer(reader, processor, make_questions("en", 12), batch_size=4)
-    assert counts == [4, 4, 4]
+    assert counts == [4]  # twelve questions, three runs
 
 
 def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, processor: Any) -> None:
@@ -88,27 +104,25 @@ def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, pr
     tokenizer = processor.tokenizer
     for question in questions:
         for run in RUNS:
-            pictures = None
-            if run.picture == "own":
-                pictures = load_pictures(processor, [question], [question.image])
-            asked = run.protocol.ask(question, "zh", picture=pictures is not None)
-            prompt = encode_prompts(processor, [asked], pictures)
-            end = [tokenizer.eos_token_id] if run.protocol.ends_turn else []
+            asked = share([question], "zh").asked
+            pictures = load_pictures(tiny_model, processor, asked, [run], batch_size=1, swapped={})
+            prompt = encode_prompts(processor, asked, run, pictures, {})
+            end = [tokenizer.eos_token_id] if run.protocol.read == "texts" else []
             for letter, text in run.protocol.answers(question).items():
                 ids = torch.tensor([tokenizer(text).input_ids + end])
                 whole = torch.cat([prompt["input_ids"], ids], dim=1)
                 labels = torch.cat([torch.full_like(prompt["input_ids"], -100), ids], dim=1)
-                tensors = pictures.tensors if pictures else {}
                 with torch.inference_mode():
-                    loss = tiny_model(input_ids=whole, labels=labels, **tensors).loss
+                    loss = tiny_model(input_ids=whole, labels=labels, **pictures.tensors).loss
                 found = answered[question.index].answers[run.name].scores[letter]
                 assert found == pytest.approx(-loss.item() * ids.shape[1], abs=1e-4)
 
 
 def test_the_prompt_is_the_chat_template_with_all_image_positions(processor: Any) -> None:
     question = make_questions("en")[1]
-    pictures = load_pictures(processor, [question], [question.image])
-    prompt = encode_prompts(processor, [TEXTS.ask(question, "en", picture=True)], pictures)
+    asked = share([question]).asked
+    pictures = load_pictures(object(), processor, asked, RUNS[:1], batch_size=1, swapped={})
+    prompt = encode_prompts(processor, asked, RUNS[0], pictures, {})
     assert processor.tokenizer.decode(prompt["input_ids"][0]) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         + "<image>" * 5
@@ -119,15 +133,16 @@ def test_the_prompt_is_the_chat_template_with_all_image_positions(processor: Any
 
 def test_predictions_do_not_depend_on_the_batch_size(tiny_model: Any, processor: Any) -> None:
     questions = uneven(make_questions("en", 40))
-    alone = answer(tiny_model, processor, questions, batch_size=1)
+    alone = answer(tiny_model, processor, questions, WRITING, batch_size=1)
     for size in (3, 32):
-        together = answer(tiny_model, processor, questions, batch_size=size)
+        together = answer(tiny_model, processor, questions, WRITING, batch_size=size)
         assert together.keys() == alone.keys()
         for index, prediction in alone.items():
             for run, expected in prediction.answers.items():
                 found = together[index].answers[run]
-                assert found.choice == expected.choice
-                assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+                assert (found.choice, found.text) == (expected.choice, expected.text)
+                if expected.scores:
+                    assert found.scores == pytest.approx(expected.scores, abs=1e-4)
 
 
 def test_the_tiny_model_sees_and_reads(tiny_model: Any, processor: Any) -> None:
@@ -154,15 +169,15 @@ def test_equal_scores_go_to_the_first_letter() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_swapping_never_shows_a_picture_to_itself(seed: int) -> None:
     images = [bytes([number]) for number in range(7)] + [bytes([0])]
-    others = swapped(images, seed)
+    others = swap(images, seed)
     assert others.keys() == set(others.values()) == set(images)
     assert all(image != other for image, other in others.items())
-    assert others == swapped(images, seed)
+    assert others == swap(images, seed)
 
 
 def test_one_picture_cannot_be_swapped() -> None:
     with pytest.raises(ParrotError, match=r"evaluate\.blind: 'swapped' needs at least two"):
-        swapped([b"same", b"same"], seed=1)
+        swap([b"same", b"same"], seed=1)
 
 
 def test_a_question_that_holds_the_placeholder_is_refused(reader: Reader, processor: Any) -> None:
@@ -172,7 +187,7 @@ def test_a_question_that_holds_the_placeholder_is_refused(reader: Reader, proces
 
 
 def test_a_picture_that_is_none_is_named(reader: Reader, processor: Any) -> None:
-    with pytest.raises(ParrotError, match="question 100, column 'image': a picture of 10 bytes"):
+    with pytest.raises(ParrotError, match="question 100 in 'en', column 'image': a picture of 10 bytes"):
         answer(reader, processor, [replace(make_questions("en")[0], image=b"no picture")])
 
 
@@ -182,3 +197,65 @@ def test_a_diverged_model_is_told_from_a_wrong_one(tiny_model: Any, processor: A
         diverged.lm_head.weight.fill_(torch.nan)
     with pytest.raises(ParrotError, match="question 100 in 'en': the model's scores are not finite"):
         answer(diverged, processor, make_questions("en", 1))
+
+
+def test_what_is_written_is_what_generate_writes(tiny_model: Any, processor: Any) -> None:
+    """With nothing that would stop it early: the letters of this vocabulary come with no punctuation."""
+    question = make_questions("en")[0]
+    run = Run("written", WRITTEN, "own")
+    asked = share([question]).asked
+    plain = load_pictures(object(), processor, asked, [run], batch_size=1, swapped={})
+    prompt = encode_prompts(processor, asked, run, plain, {})
+    ids = tiny_model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    expected = processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    assert (
+        answer(tiny_model, processor, [question], [run])[question.index].answers["written"].text == expected
+    )
+
+
+class Writer(Reader):
+    """Writes the same tokens whatever it is asked, and counts how often it is called."""
+
+    def __init__(self, processor: Any, text: str) -> None:
+        super().__init__(processor)
+        self.ids = [*processor.tokenizer(text).input_ids, processor.tokenizer.eos_token_id]
+
+    def __call__(self, **inputs: Any) -> Any:
+        output = super().__call__(**inputs)
+        output.logits[:, -1] = 0
+        output.logits[:, -1, self.ids[min(len(self.seen), len(self.ids)) - 1]] = 20.0
+        return output
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "calls"),
+    [
+        ("B. red, and so on", "B.", 2),
+        ("(C)\nred", "(C)", None),
+        ("A red box", "A red box", None),  # an article is no answer yet
+        ("red", "red", None),
+    ],
+)
+def test_writing_stops_after_the_letter(processor: Any, text: str, written: str, calls: int | None) -> None:
+    writer = Writer(processor, text)
+    found = answer(writer, processor, make_questions("en", 3), [WRITING[-1]])
+    assert {one.answers["written"].text for one in found.values()} == {written}
+    if calls:
+        assert len(writer.seen) == calls
+
+
+def test_runs_with_the_same_prompt_read_it_once(reader: Reader, processor: Any) -> None:
+    answer(reader, processor, make_questions("en", 4), WRITING[2:])
+    assert sum("past_key_values" not in inputs for inputs in reader.seen) == 1
+
+
+def test_shares_keep_a_picture_together_in_all_languages() -> None:
+    benchmark = {language: make_questions(language) for language in WORDS}  # 32 questions, 4 pictures each
+    shares = cut(benchmark, batch_size=2)
+    assert [share.number for share in shares] == [0, 1, 2, 3]
+    for one in shares:
+        assert len({asked.question.image for asked in one.asked}) == 1
+        assert {asked.language for asked in one.asked} == set(WORDS)
+    places = [(asked.language, asked.place) for one in shares for asked in one.asked]
+    assert sorted(places) == [(language, place) for language in sorted(WORDS) for place in range(32)]
+    assert len(cut(benchmark, batch_size=64)) == 1

@@ -1,7 +1,7 @@
 import pytest
 from flat_world import make_questions
 
-from parrot.evaluation.predictions import Answer, Prediction
+from parrot.evaluation.predictions import Answer, Prediction, judge
 from parrot.evaluation.scoring import accuracy, category_accuracy, chance, expert_weights
 
 
@@ -13,7 +13,7 @@ def predictions(language: str, hits: list[bool], options: int = 4) -> list[Predi
         question.options.clear()
         question.options.update({letter: letter for letter in letters})
         choice = Answer(letters[0] if hit else letters[1], dict.fromkeys(letters, 0.0))
-        made.append(Prediction(question, language, {"seeing": choice}, [number / 10, 1 - number / 10]))
+        made.append(judge(question, language, {"seeing": choice}, [number / 10, 1 - number / 10]))
     return made
 
 
