@@ -151,9 +151,7 @@ def test_rotations_must_all_be_right(
             texts, right = list(question.options.values()), question.options[question.answer]
             for turn in range(4):
                 options = dict(zip("ABCD", texts[turn:] + texts[:turn], strict=True))
-                answer = next(
-                    letter for letter, text in options.items() if text == question.options[question.answer]
-                )
+                answer = next(letter for letter, text in options.items() if text == right)
                 index = question.index + turn * 1_000_000
                 rotated.append(replace(question, index=index, options=options, answer=answer))
         write_tsv(tmp_path / f"mmmb/mmmb_{language}.tsv", rotated)
