@@ -50,6 +50,8 @@ class Row:
     """A row as it stands in a file, but for its picture, of which a digest is left."""
 
     number: int
+    """The header is row 1."""
+    index: int
     cells: dict[str, str]
     """Column -> text; `image` is empty where it held a picture."""
     digest: bytes
@@ -80,17 +82,20 @@ def read_texts(path: Path) -> list[Row]:
     """The rows of a TSV without their pictures, in one pass.
 
     Raises:
-        ParrotError: the file is missing or no such TSV.
+        ParrotError: the file is missing or no such TSV, or an index is wrong or stands there twice.
     """
-    rows = []
+    rows: dict[int, Row] = {}
     for number, cells in read_rows(path, REQUIRED):
+        index = whole_number(path, number, "index", cells["index"])
+        if index in rows:
+            raise wrong_cell(path, number, "index", f"{index} is already that of row {rows[index].number}")
         digest = b""
         picture = cells["image"].strip()
         if len(picture) > MAX_REFERENCE:
             digest = hashlib.blake2b(picture.encode(), digest_size=16).digest()
             cells["image"] = ""
-        rows.append(Row(number, cells, digest))
-    return rows
+        rows[index] = Row(number, index, cells, digest)
+    return list(rows.values())
 
 
 def parse_questions(path: Path, rows: Iterable[Row]) -> list[Question]:
@@ -104,14 +109,11 @@ def parse_questions(path: Path, rows: Iterable[Row]) -> list[Question]:
     holders: dict[bytes, int] = {}
     for row in rows:
         question = _parse_question(path, row)
-        index, number = question.index, row.number
-        if index in questions:
-            raise wrong_cell(path, number, "index", f"{index} is already that of row {questions[index].row}")
         if row.digest:
-            question = replace(question, picture=holders.setdefault(row.digest, index))
+            question = replace(question, picture=holders.setdefault(row.digest, row.index))
         else:
-            references[index] = _checked_reference(path, row)
-        questions[index] = question
+            references[row.index] = _checked_reference(path, row)
+        questions[row.index] = question
     for index, reference in references.items():
         question, holder = questions[index], questions.get(reference)
         if holder is None:
@@ -137,7 +139,7 @@ def _parse_question(path: Path, row: Row) -> Question:
         raise wrong_cell(path, number, "category", "empty")
     group = cells.get("g_index")
     return Question(
-        index=whole_number(path, number, "index", cells["index"]),
+        index=row.index,
         question=cells["question"],
         hint=cells.get("hint", ""),
         options=options,
