@@ -10,7 +10,7 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _EDGES = " \n*#`~|\"'“”‘„«»「」『』()[]{}<>.,;:!?。，、；：！？؟،…"
 _SENTENCE_ENDS = ".!?:;\n…。؟"
 _WORD = re.compile(r"\w")
-_WORD_FOLLOWS = re.compile(r" +[^\W\d_]{2}")
+_LETTER_FOLLOWS, _WORD_FOLLOWS = re.compile(r" [^\W\d_]"), re.compile(r" [^\W\d_]{2}")
 _PARTED = re.compile(r"[ *\"'»”]{0,3}[.):,،、\]\n–—-]")
 _COMPOUND = re.compile(r"\w-\w|\d[.,:/]\d")
 _NEGATIVE = re.compile(r"[^\w)]-")
@@ -127,23 +127,31 @@ def _mentions(text: str, low: str, texts: Mapping[str, str], words: Wording) -> 
     announced = {match.end() for match in words.announced.finditer(low)}
     named = {match.end() for match in words.named.finditer(low)}
     denied = {match.end() for match in words.denied.finditer(low)}
+    denied_texts = {match.end() for match in words.denied_text.finditer(low)}
 
     def stated(start: int, end: int) -> bool:
         return start in announced or _is_alone(low, start, end) or bool(words.confirmed.match(low, end))
 
     found = [replace(mention, stated=stated(mention.start, mention.end)) for mention in by_text]
+    last = -1  # where the last letter ended
     for start, end, letter in letters:
         mention = Mention(start, end, letter, by_text=False, stated=stated(start, end))
         is_named = mention.stated or start in named or words.called.match(low, end)
         is_set_off = text.startswith(")", end) or _set_off(text, start)
         is_upper = text[start] == text[start].upper()
-        if (is_upper or is_named or is_set_off) and not _is_particle(text, low, start, words):
+        is_joined = last >= 0 and words.joined.fullmatch(low, last, start)
+        if (is_upper or is_named or is_set_off or is_joined) and not _is_particle(text, low, start, words):
             found.append(mention)
-    return [
-        mention
-        for mention in sorted(found, key=lambda mention: mention.start)
-        if mention.start not in denied and not words.rejected.match(low, mention.end)
-    ]
+            last = end
+    kept = []
+    last = -1  # where the last denied one ended
+    for mention in sorted(found, key=lambda mention: mention.start):
+        is_denied = mention.start in denied or (mention.by_text and mention.start in denied_texts)
+        if is_denied or (last >= 0 and words.joined.fullmatch(low, last, mention.start)):
+            last = mention.end
+        elif not words.rejected.match(low, mention.end):
+            kept.append(mention)
+    return kept
 
 
 def _option(letter: str, options: Mapping[str, str], words: Wording) -> str | None:
@@ -158,11 +166,13 @@ def _is_particle(text: str, low: str, start: int, words: Wording) -> bool:
     letter = text[start]
     before = text[:start].rstrip(" *\"'“«(")
     begins = not before or before[-1] in _SENTENCE_ENDS
-    return (
-        (letter in words.particles or (begins and letter.lower() in words.particles))
-        and _WORD_FOLLOWS.match(text, start + 1) is not None
-        and words.linked.match(low, start + 1) is None
-    )
+    if letter in words.particles:
+        follows = _LETTER_FOLLOWS
+    elif begins and letter.lower() in words.particles:
+        follows = _WORD_FOLLOWS
+    else:
+        return False
+    return bool(follows.match(text, start + 1)) and not words.linked.match(low, start + 1)
 
 
 def _is_alone(low: str, start: int, end: int) -> bool:

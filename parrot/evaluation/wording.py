@@ -65,6 +65,8 @@ class Wording:
     """Such a word behind the letter."""
     denied: re.Pattern[str]
     """What leads from a negation up to what it denies."""
+    denied_text: re.Pattern[str]
+    """The same with an article, which before a letter may be another letter."""
     rejected: re.Pattern[str]
     """What follows an answer that is said to be wrong."""
     joined: re.Pattern[str]
@@ -99,6 +101,7 @@ def wording() -> Wording:
     answer, link, deny = _any(words["answer"]), _any(words["link"]), _any(words["deny"])
     wrong, join, article = _any(words["wrong"]), _any(words["join"]), _any(words["article"])
     option, after = _any(words["option"]), _any(words["after"])
+    denied = rf"{deny}(?:{open_}(?:{link}|{option}))*{open_}"
     return Wording(
         letters=letters,
         particles=frozenset(words["particles"]),
@@ -109,7 +112,8 @@ def wording() -> Wording:
         confirmed=re.compile(rf"(?:{near}(?:{link}|{article}))*{near}{answer}"),
         named=re.compile(rf"{option}(?:\W{{0,4}}{link})*\W{{0,4}}"),
         called=re.compile(rf"[ *\"']{{0,3}}{after}"),
-        denied=re.compile(rf"{deny}(?:{open_}(?:{link}|{article}|{option}))*{open_}"),
+        denied=re.compile(denied),
+        denied_text=re.compile(rf"{denied}{article}{open_}"),
         rejected=re.compile(rf"(?: ?{link})* ?{wrong}"),
         joined=re.compile(rf"(?:[^\w\n]|{join}|{article})*"),
         linked=re.compile(rf" *(?:{link}|{join}|{wrong}|{after})"),
