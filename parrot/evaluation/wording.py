@@ -35,7 +35,8 @@ _ONE_I = str.maketrans("İı", "ii")  # Turkish upper and lower case differ from
 def plain(text: str) -> str:
     """`text` without markup, invisible characters and full-width or circled forms; keeps its lines."""
     text = _MARKUP.sub(" ", text) if "<" in text or "\\" in text else text
-    return _SPACES.sub(" ", text.translate(_PLAIN)).strip()
+    text = text.replace("_", " ") if text.isascii() else text.translate(_PLAIN)
+    return _SPACES.sub(" ", text).strip()
 
 
 def folded(text: str) -> str:
@@ -65,8 +66,6 @@ class Wording:
     """Such a word behind the letter."""
     denied: re.Pattern[str]
     """What leads from a negation up to what it denies."""
-    denied_text: re.Pattern[str]
-    """The same with an article, which before a letter may be another letter."""
     rejected: re.Pattern[str]
     """What follows an answer that is said to be wrong."""
     joined: re.Pattern[str]
@@ -101,19 +100,17 @@ def wording() -> Wording:
     answer, link, deny = _any(words["answer"]), _any(words["link"]), _any(words["deny"])
     wrong, join, article = _any(words["wrong"]), _any(words["join"]), _any(words["article"])
     option, after = _any(words["option"]), _any(words["after"])
-    denied = rf"{deny}(?:{open_}(?:{link}|{option}))*{open_}"
     return Wording(
         letters=letters,
         particles=frozenset(words["particles"]),
         failures=tuple(folded(plain(text)) for text in words["failure"]),
         letter=re.compile(rf"{_BEGINS}(?<!\w['./])(?<!°){one}{_ENDS}(?![-/]\w|\+|\.{single}(?!\w))"),
         alone=re.compile(rf"\W*{one}\W*"),
-        announced=re.compile(rf"{answer}(?:\W{{0,12}}(?:{link}|(?:{article} )?{option}))*\W{{0,12}}"),
+        announced=re.compile(rf"{answer}(?:\W{{0,12}}(?:{link}|{option}|{article}))*\W{{0,12}}\Z"),
         confirmed=re.compile(rf"(?:{near}(?:{link}|{article}))*{near}{answer}"),
-        named=re.compile(rf"{option}(?:\W{{0,4}}{link})*\W{{0,4}}"),
+        named=re.compile(rf"{option}(?:\W{{0,4}}{link})*\W{{0,4}}\Z"),
         called=re.compile(rf"[ *\"']{{0,3}}{after}"),
-        denied=re.compile(denied),
-        denied_text=re.compile(rf"{denied}{article}{open_}"),
+        denied=re.compile(rf"{deny}(?:{open_}(?:{link}|{option}|{article}))*{open_}\Z"),
         rejected=re.compile(rf"(?: ?{link})* ?{wrong}"),
         joined=re.compile(rf"(?:[^\w\n]|{join}|{article})*"),
         linked=re.compile(rf" *(?:{link}|{join}|{wrong}|{after})"),

@@ -6,7 +6,7 @@ Format: https://github.com/open-compass/VLMEvalKit/blob/main/docs/en/Development
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,36 +98,38 @@ def read_texts(path: Path) -> list[Row]:
     return list(rows.values())
 
 
-def parse_questions(path: Path, rows: Iterable[Row]) -> list[Question]:
+def parse_questions(path: Path, rows: Sequence[Row]) -> list[Question]:
     """Questions without pictures.
 
     Raises:
         ParrotError: a cell is wrong; names row and column of `path`.
     """
-    questions: dict[int, Question] = {}
-    references: dict[int, int] = {}
-    holders: dict[bytes, int] = {}
-    for row in rows:
-        question = _parse_question(path, row)
-        if row.digest:
-            question = replace(question, picture=holders.setdefault(row.digest, row.index))
-        else:
-            references[row.index] = _checked_reference(path, row)
-        questions[row.index] = question
-    for index, reference in references.items():
-        question, holder = questions[index], questions.get(reference)
-        if holder is None:
-            raise wrong_cell(path, question.row, "image", f"no row of index {reference} has a picture")
+    holders = _picture_holders(path, rows)
+    return [_parse_question(path, row, holders[row.index]) for row in rows]
+
+
+def _picture_holders(path: Path, rows: Sequence[Row]) -> dict[int, int]:
+    """Index of a row -> index of the first row that holds the picture it shows."""
+    first: dict[bytes, int] = {}
+    holders = {row.index: first.setdefault(row.digest, row.index) for row in rows if row.digest}
+    references = {row.index: (row, _checked_reference(path, row)) for row in rows if not row.digest}
+    shown = {}
+    for index, (row, reference) in references.items():
         if reference in references:
-            why = "it is this row" if reference == index else f"row {holder.row} names another one"
-            raise wrong_cell(path, question.row, "image", f"no row of index {reference} has a picture: {why}")
-        questions[index] = replace(question, picture=holder.picture)
-    return list(questions.values())
+            other = references[reference][0].number
+            why = ": it is this row" if reference == index else f": row {other} names another one"
+        elif reference not in holders:
+            why = ""
+        else:
+            shown[index] = holders[reference]
+            continue
+        raise wrong_cell(path, row.number, "image", f"no row of index {reference} has a picture{why}")
+    return holders | shown
 
 
-def _parse_question(path: Path, row: Row) -> Question:
+def _parse_question(path: Path, row: Row, picture: int) -> Question:
     number, cells = row.number, row.cells
-    options = {letter: text for letter, text in cells.items() if is_option(letter) and text}
+    options = {letter: text for letter, text in cells.items() if text and is_option(letter)}
     if not options:
         raise wrong_cell(path, number, "A", "the question has no options")
     answer = cells["answer"].strip()
@@ -148,6 +150,7 @@ def _parse_question(path: Path, row: Row) -> Question:
         split=cells.get("split", ""),
         l2_category=cells.get("l2-category", ""),
         group=None if group is None else whole_number(path, number, "g_index", group),
+        picture=picture,
         row=number,
     )
 
