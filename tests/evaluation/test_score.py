@@ -174,7 +174,7 @@ def test_the_known_suites_load() -> None:
         ({"file": "animals.tsv"}, "Animals.file: String should match pattern"),
         ({"circular": "yes"}, "Animals.circular: Input should be a valid boolean"),
         ({"languages": []}, "Animals.languages: List should have at least 1 item"),
-        ({"languages": ["en", "en"]}, "the file name animals_en.tsv belongs to two entries"),
+        ({"md5": {"no": 32 * "0"}}, "Animals: Value error, md5 names no, which is not in languages"),
         ({"md5": {"en": "123"}}, "Animals.md5.en: String should match pattern"),
         ({"colour": "red"}, "Animals.colour: Extra inputs are not permitted"),
     ],
@@ -200,4 +200,12 @@ def test_a_file_that_holds_no_suites_is_refused(tmp_path: Path, text: str, probl
         load_suites(path)
     path.write_text(text)
     with pytest.raises(ParrotError, match=problem):
+        load_suites(path)
+
+
+def test_a_file_name_of_two_suites_is_refused(tmp_path: Path) -> None:
+    path = write_suites(tmp_path / "benchmarks.yaml")
+    suites = json.loads(path.read_text())
+    path.write_text(json.dumps(suites | {"More animals": suites["Animals"]}))
+    with pytest.raises(ParrotError, match=r"the file name animals_en\.tsv belongs to two entries"):
         load_suites(path)

@@ -113,18 +113,15 @@ def _picture_holders(path: Path, rows: Sequence[Row]) -> dict[int, int]:
     first: dict[bytes, int] = {}
     holders = {row.index: first.setdefault(row.digest, row.index) for row in rows if row.digest}
     references = {row.index: (row, _checked_reference(path, row)) for row in rows if not row.digest}
-    shown = {}
     for index, (row, reference) in references.items():
-        if reference in references:
-            other = references[reference][0].number
-            why = ": it is this row" if reference == index else f": row {other} names another one"
-        elif reference not in holders:
-            why = ""
-        else:
-            shown[index] = holders[reference]
-            continue
-        raise wrong_cell(path, row.number, "image", f"no row of index {reference} has a picture{why}")
-    return holders | shown
+        if reference not in holders:
+            problem = f"no row of index {reference} has a picture"
+            if reference == index:
+                problem += ": it is this row"
+            elif reference in references:
+                problem += f": row {references[reference][0].number} names another one"
+            raise wrong_cell(path, row.number, "image", problem)
+    return holders | {index: holders[reference] for index, (_, reference) in references.items()}
 
 
 def _parse_question(path: Path, row: Row, picture: int) -> Question:
