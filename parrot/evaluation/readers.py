@@ -121,11 +121,11 @@ def _clusters(mentions: Sequence[Mention], low: str, words: Wording) -> list[lis
 def _mentions(text: str, low: str, texts: Mapping[str, str], words: Wording) -> list[Mention]:
     """Every place that names an option and is not denied, in the order of the text."""
     by_text = _text_places(low, texts, words)
+    covered = {place for start, end, _ in by_text for place in range(start, end)}
     letters = [
         (match.start(1), match.end(1), letter)
         for match in words.letter.finditer(text)
-        if (letter := _option(match[1], texts, words))
-        and not any(start <= match.start(1) < end for start, end, _ in by_text)
+        if match.start(1) not in covered and (letter := _option(match[1], texts, words))
     ]
     if not by_text and not letters:
         return []
@@ -221,11 +221,14 @@ def _text_places(low: str, texts: Mapping[str, str], words: Wording) -> list[tup
             if _is_whole(low, start, end):
                 found.append((start, end, letter))
             start = low.find(option, start + 1)
-    return [
-        (start, end, letter)
-        for start, end, letter in found
-        if not any(first <= start and end <= last and last - first > end - start for first, last, _ in found)
-    ]
+    kept = []
+    widest = (0, 0)
+    for start, end, letter in sorted(found, key=lambda place: (place[0], -place[1])):
+        if end > widest[1]:
+            widest = (start, end)
+        if (start, end) == widest:
+            kept.append((start, end, letter))
+    return kept
 
 
 def _is_whole(low: str, start: int, end: int) -> bool:

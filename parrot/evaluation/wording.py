@@ -79,7 +79,7 @@ def wording() -> Wording:
     """Read `answers.yaml`.
 
     Raises:
-        ParrotError: an entry is neither a list of texts nor, under `letters`, a map of texts.
+        ParrotError: a kind of words is unknown, or holds something else than texts.
     """
     tree = yaml.safe_load(ANSWERS_FILE.read_text(encoding="utf-8"))
     letters: dict[str, str] = {}
@@ -122,4 +122,6 @@ def _any(texts: Iterable[str]) -> str:
     plain_texts = sorted({folded(plain(text)) for text in texts}, key=len, reverse=True)
     spaced = [re.escape(text) for text in plain_texts if not _UNSPACED.match(text)]
     unspaced = [re.escape(text) for text in plain_texts if _UNSPACED.match(text)]
-    return f"(?:{_BEGINS}(?:{'|'.join(spaced)}){_ENDS}" + "".join(f"|{text}" for text in unspaced) + ")"
+    if spaced:
+        unspaced.append(f"{_BEGINS}(?:{'|'.join(spaced)}){_ENDS}")
+    return f"(?:{'|'.join(unspaced) or '(?!)'})"

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,17 @@ def test_our_reader_finds_another_option_than_the_kit_only_where_the_kit_is_know
 
 
 PUNCTUATION = " .,:;!?()[]{}*#-'\"/\\\n\t。，"
+
+
+def test_an_answer_that_repeats_itself_without_end_is_read_in_no_time() -> None:
+    options = {"A": "red", "B": "dark red", "C": "blue"}
+    began = time.process_time()
+    assert read_answer("dark red " * 5000, options) == "B"
+    assert read_answer("B " * 5000, options) == "B"
+    assert read_answer("not " * 5000, options) is None
+    assert time.process_time() - began < 5
+
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 PIECES = [
     *"ABCDabcdZ", *"АБВСабвс", *"أبجد", *PUNCTUATION, "　", "Ａ", "ｂ", "\u200f", "\0",
