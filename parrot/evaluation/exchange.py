@@ -1,5 +1,6 @@
-"""Predictions as files: our own tables of index and prediction, and VLMEvalKit's tables."""
+"""Predictions as files: tables of index and prediction, VLMEvalKit's among them."""
 
+import csv
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,8 +9,12 @@ import pandas as pd
 
 from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
 from parrot.errors import ParrotError
+from parrot.evaluation.suites import BenchmarkFile
+from parrot.files import atomic_file
 
 COLUMNS = ("index", "prediction")
+KIT_CIRCULAR = ("mmbench", "ccbench", "circular", "mmcr")
+"""VLMEvalKit scores by groups of rotations where a data set's name, in lower case, holds one of these."""
 
 
 def find_predictions(folder: Path, tsv: Path) -> Path:
@@ -62,10 +67,54 @@ def _read_sheet(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     if find_spec("openpyxl") is None:
         raise ParrotError(f"{path}: reading .xlsx needs the package openpyxl; "
                           f"install it, or save the table as .tsv")  # fmt: skip
-    frame = pd.read_excel(path, dtype=str, keep_default_na=False)
+    try:
+        frame = pd.read_excel(path, dtype=str, keep_default_na=False)
+    except Exception as error:  # openpyxl raises whatever it stumbles over
+        raise ParrotError(f"{path}: not readable as a workbook ({error}); save the table as .tsv") from None
     for name in COLUMNS:
         if name not in frame:
             raise ParrotError(
                 f"{path}: column '{name}' is missing; the file has {', '.join(map(str, frame))}"
             )
     return enumerate(frame[list(COLUMNS)].to_dict("records"), start=2)
+
+
+def kit_name(file: BenchmarkFile) -> str:
+    """The name for a benchmark file as a data set of one's own in VLMEvalKit.
+
+    The kit downloads files of official names anew, scores by rotations or not after what the name holds,
+    and takes the language of the prompt from its last three characters.
+
+    Raises:
+        ParrotError: the suite is plain, but called such that the kit would score it by rotations.
+    """
+    name = f"Parrot_{'Circular_' if file.circular else ''}{file.suite}_{file.language}"
+    if not file.circular and (words := [word for word in KIT_CIRCULAR if word in name.lower()]):
+        raise ParrotError(
+            f"{file.path}: VLMEvalKit would take {name} for circular because of '{words[0]}'; "
+            f"give the suite {file.suite} another name"
+        )
+    return name
+
+
+def write_kit_table(path: Path, rows: Iterable[Mapping[str, str]], predictions: Mapping[int, str]) -> None:
+    """Write the prediction table that VLMEvalKit reads: the columns of a TSV, and `prediction`.
+
+    Args:
+        path: a .tsv, whose name ends with the data set's (`kit_name`).
+        rows: the cells of a TSV by column, pictures included or not.
+        predictions: index -> text; every row needs one.
+
+    Raises:
+        ParrotError: a prediction is missing, or there is no row.
+    """
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = None
+        for cells in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, [*cells, "prediction"], delimiter="\t", lineterminator="\n")
+                writer.writeheader()
+            require_predictions(path, predictions, [int(cells["index"])])
+            writer.writerow({**cells, "prediction": predictions[int(cells["index"])]})
+        if writer is None:
+            raise ParrotError(f"{path}: no row to write")

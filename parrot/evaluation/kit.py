@@ -103,7 +103,7 @@ def read_questions(path: Path, rows: Sequence[Row]) -> list[Question]:
         questions.append(
             replace(
                 question,
-                options={name: text for name, text in cells.items() if is_option(name) and text},
+                options={name: text for name, text in cells.items() if text and is_option(name)},
                 answer=cells["answer"],
                 category=short.get(category, category),
                 l2_category=short.get(l2_category, l2_category),
@@ -122,7 +122,9 @@ def through_pandas(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]
     table.seek(0)
     frame = pd.read_csv(table, sep="\t", index_col=False)
     return {
-        name: ["" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+        name: [
+            "" if value is None else str(value) for value in column.astype(object).where(column.notna(), None)
+        ]
         for name, column in frame.items()
     }
 

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 from parrot.evaluation.wording import UNSPACED, Wording, folded, plain, wording
 
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _EDGES = " \n*#`~|\"'“”‘„«»「」『』()[]{}<>.,;:!?。，、；：！？؟،…"
 _SENTENCE_ENDS = ".!?:;\n…。؟"
+_REACH = 60
+"""How many characters before an option are looked at for what leads up to it."""
 _WORD = re.compile(r"\w")
-_WORD_FOLLOWS = re.compile(r" +[^\W\d_]{2}")
+_LETTER_FOLLOWS, _WORD_FOLLOWS = re.compile(r" [^\W\d_]"), re.compile(r" [^\W\d_]{2}")
 _PARTED = re.compile(r"[ *\"'»”]{0,3}[.):,،、\]\n–—-]")
 _COMPOUND = re.compile(r"\w-\w|\d[.,:/]\d")
 _NEGATIVE = re.compile(r"[^\w)]-")
@@ -24,7 +27,7 @@ class Mention:
     end: int
     letter: str
     by_text: bool
-    stated: bool = False
+    stated: bool
     """Whether the answer says that this is the answer."""
 
 
@@ -70,20 +73,25 @@ def read_answer(answer: str, options: Mapping[str, str]) -> str | None:
     if only and (letter := _option(only[1], options, words)):
         return letter
     low = folded(text)
-    texts = {letter: folded(plain(option)).strip(_EDGES) for letter, option in options.items()}
+    texts = {letter: _comparable(option) for letter, option in options.items()}
     bare = low.strip(_EDGES)
     if same := [letter for letter, option in texts.items() if option == bare and bare]:
         return same[0] if len(same) == 1 else None
     if any(failure in low for failure in words.failures):
         return None
-    return _decide(text, _mentions(text, low, texts, words), words)
+    return _decide(text, low, _mentions(text, low, texts, words), words)
 
 
-def _decide(text: str, mentions: Sequence[Mention], words: Wording) -> str | None:
-    clusters = _clusters(mentions, folded(text), words)
-    stated = {mention.letter for cluster in clusters for mention in cluster if mention.stated}
+@lru_cache(maxsize=4096)  # rotations repeat the texts
+def _comparable(option: str) -> str:
+    return folded(plain(option)).strip(_EDGES)
+
+
+def _decide(text: str, low: str, mentions: Sequence[Mention], words: Wording) -> str | None:
+    clusters = _clusters(mentions, low, words)
+    stated = [cluster for cluster in clusters if any(mention.stated for mention in cluster)]
     if stated:
-        return _only(stated)
+        return _only({mention.letter for cluster in stated for mention in cluster})
     by_letter = {mention.letter for mention in mentions if not mention.by_text}
     by_text = {mention.letter for mention in mentions if mention.by_text}
     if not by_letter:
@@ -100,50 +108,57 @@ def _only(letters: set[str]) -> str | None:
 
 
 def _clusters(mentions: Sequence[Mention], low: str, words: Wording) -> list[list[Mention]]:
-    """Mentions that are parts of one statement; all of them are stated if one is."""
+    """Mentions that are parts of one statement."""
     clusters: list[list[Mention]] = []
     for mention in mentions:
         if clusters and words.joined.fullmatch(low, clusters[-1][-1].end, mention.start):
             clusters[-1].append(mention)
         else:
             clusters.append([mention])
-    return [
-        [replace(mention, stated=any(other.stated for other in cluster)) for mention in cluster]
-        for cluster in clusters
-    ]
+    return clusters
 
 
 def _mentions(text: str, low: str, texts: Mapping[str, str], words: Wording) -> list[Mention]:
     """Every place that names an option and is not denied, in the order of the text."""
-    by_text = _text_mentions(low, texts, words)
+    by_text = _text_places(low, texts, words)
+    covered = {place for start, end, _ in by_text for place in range(start, end)}
     letters = [
         (match.start(1), match.end(1), letter)
         for match in words.letter.finditer(text)
-        if (letter := _option(match[1], texts, words))
-        and not any(other.start <= match.start(1) < other.end for other in by_text)
+        if match.start(1) not in covered and (letter := _option(match[1], texts, words))
     ]
     if not by_text and not letters:
         return []
-    announced = {match.end() for match in words.announced.finditer(low)}
-    named = {match.end() for match in words.named.finditer(low)}
-    denied = {match.end() for match in words.denied.finditer(low)}
-
-    def stated(start: int, end: int) -> bool:
-        return start in announced or _is_alone(low, start, end) or bool(words.confirmed.match(low, end))
-
-    found = [replace(mention, stated=stated(mention.start, mention.end)) for mention in by_text]
-    for start, end, letter in letters:
-        mention = Mention(start, end, letter, by_text=False, stated=stated(start, end))
-        is_named = mention.stated or start in named or words.called.match(low, end)
-        is_set_off = text.startswith(")", end) or _set_off(text, start)
-        is_upper = text[start] == text[start].upper()
-        if (is_upper or is_named or is_set_off) and not _is_particle(text, low, start, words):
-            found.append(mention)
-    return [
-        mention
-        for mention in sorted(found, key=lambda mention: mention.start)
-        if mention.start not in denied and not words.rejected.match(low, mention.end)
+    found = [
+        Mention(start, end, letter, True, _is_stated(low, start, end, words))
+        for start, end, letter in by_text
     ]
+    last = -1  # where the last letter ended
+    for start, end, letter in letters:
+        if _is_particle(text, low, start, words):
+            continue
+        stated = _is_stated(low, start, end, words)
+        if (
+            stated
+            or text[start] == text[start].upper()
+            or text.startswith(")", end)
+            or _set_off(text, start)
+            or _leads(words.named, low, start)
+            or words.called.match(low, end)
+            or (last >= 0 and words.joined.fullmatch(low, last, start))
+        ):
+            found.append(Mention(start, end, letter, False, stated))
+            last = end
+    kept = []
+    last = -1  # where the last denied one ended
+    for mention in sorted(found, key=lambda mention: mention.start):
+        if _leads(words.denied, low, mention.start) or (
+            last >= 0 and words.joined.fullmatch(low, last, mention.start)
+        ):
+            last = mention.end
+        elif not words.rejected.match(low, mention.end):
+            kept.append(mention)
+    return kept
 
 
 def _option(letter: str, options: Mapping[str, str], words: Wording) -> str | None:
@@ -158,10 +173,25 @@ def _is_particle(text: str, low: str, start: int, words: Wording) -> bool:
     letter = text[start]
     before = text[:start].rstrip(" *\"'“«(")
     begins = not before or before[-1] in _SENTENCE_ENDS
+    if letter in words.particles:
+        follows = _LETTER_FOLLOWS
+    elif begins and letter.lower() in words.particles:
+        follows = _WORD_FOLLOWS
+    else:
+        return False
+    return bool(follows.match(text, start + 1)) and not words.linked.match(low, start + 1)
+
+
+def _leads(pattern: re.Pattern[str], low: str, start: int) -> bool:
+    """Whether the words before `start` are such as lead up to it."""
+    return start > 0 and pattern.search(low, max(0, start - _REACH), start) is not None
+
+
+def _is_stated(low: str, start: int, end: int, words: Wording) -> bool:
     return (
-        (letter in words.particles or (begins and letter.lower() in words.particles))
-        and _WORD_FOLLOWS.match(text, start + 1) is not None
-        and words.linked.match(low, start + 1) is None
+        _is_alone(low, start, end)
+        or _leads(words.announced, low, start)
+        or words.confirmed.match(low, end) is not None
     )
 
 
@@ -179,8 +209,8 @@ def _set_off(text: str, start: int) -> bool:
     return not _WORD.search(text, 0, start) and _PARTED.match(text, start + 1) is not None
 
 
-def _text_mentions(low: str, texts: Mapping[str, str], words: Wording) -> list[Mention]:
-    """Where options' texts stand as whole words; of two of which one holds the other, the longer."""
+def _text_places(low: str, texts: Mapping[str, str], words: Wording) -> list[tuple[int, int, str]]:
+    """Start, end and letter where options' texts stand as whole words; the longer of two that overlap so."""
     found = []
     for letter, option in texts.items():
         if not option or words.alone.fullmatch(option):
@@ -189,17 +219,16 @@ def _text_mentions(low: str, texts: Mapping[str, str], words: Wording) -> list[M
         while start >= 0:
             end = start + len(option)
             if _is_whole(low, start, end):
-                found.append(Mention(start, end, letter, by_text=True))
+                found.append((start, end, letter))
             start = low.find(option, start + 1)
-    return [
-        mention
-        for mention in found
-        if not any(
-            other.start <= mention.start and mention.end <= other.end
-            and other.end - other.start > mention.end - mention.start
-            for other in found
-        )
-    ]  # fmt: skip
+    kept = []
+    widest = (0, 0)
+    for start, end, letter in sorted(found, key=lambda place: (place[0], -place[1])):
+        if end > widest[1]:
+            widest = (start, end)
+        if (start, end) == widest:
+            kept.append((start, end, letter))
+    return kept
 
 
 def _is_whole(low: str, start: int, end: int) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from parrot.data.sources.mmmb import Question, Row, parse_questions, read_texts
-from parrot.data.sources.tsv import whole_number
 from parrot.errors import ParrotError
 from parrot.evaluation import kit, readers
 from parrot.evaluation.exchange import find_predictions, read_predictions, require_predictions
@@ -82,9 +81,8 @@ def read_answered(file: BenchmarkFile, pred_dir: Path) -> Answered:
     rows = read_texts(file.path)
     if not rows:
         raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
-    known = {whole_number(file.path, row.number, "index", row.cells["index"]) for row in rows}
     table = find_predictions(pred_dir, file.path)
-    return Answered(file, file.published(), rows, table, read_predictions(table, known))
+    return Answered(file, file.published(), rows, table, read_predictions(table, {row.index for row in rows}))
 
 
 def score_file(answered: Answered, protocol: str) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """Benchmarks as configuration: `benchmarks.yaml` says which files make up a suite, and how it is scored."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from parrot.config import Section
 from parrot.errors import ParrotError
@@ -27,6 +26,16 @@ class Suite(Section):
     languages: list[str] = Field(min_length=1)
     md5: dict[str, Md5] = Field(default_factory=dict)
     """Language -> hash of the published file."""
+
+    @model_validator(mode="after")
+    def _languages_known(self) -> Self:
+        if unknown := set(self.md5) - set(self.languages):
+            raise ValueError(f"md5 names {', '.join(sorted(unknown))}, which is not in languages")
+        return self
+
+    def named(self, pattern: str) -> dict[str, str]:
+        """Language -> `pattern` (`file` or `dataset`) with the language in its place."""
+        return {language: pattern.replace("{language}", language) for language in self.languages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ def load_suites(path: Path = BENCHMARKS_FILE) -> dict[str, Suite]:
         raise ParrotError(
             f"{path}: {key}: {problem['msg']}; {BENCHMARKS_FILE.name} explains the keys"
         ) from None
-    names = [name for suite in suites.values() for name in _names(suite)]
+    names = [name for suite in suites.values() for name in suite.named(suite.file).values()]
     for name in names:
         if names.count(name) > 1:
             raise ParrotError(f"{path}: the file name {name} belongs to two entries; give one another name")
@@ -82,14 +91,13 @@ def find_files(folder: Path, suites: dict[str, Suite]) -> list[BenchmarkFile]:
     """
     if not folder.is_dir():
         raise ParrotError(f"{folder}: no folder; name the one that holds the benchmarks' TSVs")
-    known = {
-        name: BenchmarkFile(
-            folder / name, title, language, suite.dataset.format(language=language), suite.circular,
-            suite.md5.get(language),
-        )
-        for title, suite in suites.items()
-        for language, name in zip(suite.languages, _names(suite), strict=True)
-    }  # fmt: skip
+    known = {}
+    for title, suite in suites.items():
+        datasets = suite.named(suite.dataset)
+        for language, name in suite.named(suite.file).items():
+            known[name] = BenchmarkFile(
+                folder / name, title, language, datasets[language], suite.circular, suite.md5.get(language)
+            )
     for path in sorted(folder.glob("*.tsv")):
         if path.name not in known:
             raise ParrotError(
@@ -101,7 +109,3 @@ def find_files(folder: Path, suites: dict[str, Suite]) -> list[BenchmarkFile]:
         example = next(iter(known), "mmmb_en.tsv")
         raise ParrotError(f"{folder}: holds no benchmark; expected files such as {example}")
     return found
-
-
-def _names(suite: Suite) -> Sequence[str]:
-    return [suite.file.format(language=language) for language in suite.languages]

@@ -35,7 +35,8 @@ _ONE_I = str.maketrans("İı", "ii")  # Turkish upper and lower case differ from
 def plain(text: str) -> str:
     """`text` without markup, invisible characters and full-width or circled forms; keeps its lines."""
     text = _MARKUP.sub(" ", text) if "<" in text or "\\" in text else text
-    return _SPACES.sub(" ", text.translate(_PLAIN)).strip()
+    text = text.replace("_", " ") if text.isascii() else text.translate(_PLAIN)
+    return _SPACES.sub(" ", text).strip()
 
 
 def folded(text: str) -> str:
@@ -78,7 +79,7 @@ def wording() -> Wording:
     """Read `answers.yaml`.
 
     Raises:
-        ParrotError: an entry is neither a list of texts nor, under `letters`, a map of texts.
+        ParrotError: a kind of words is unknown, or holds something else than texts.
     """
     tree = yaml.safe_load(ANSWERS_FILE.read_text(encoding="utf-8"))
     letters: dict[str, str] = {}
@@ -105,11 +106,11 @@ def wording() -> Wording:
         failures=tuple(folded(plain(text)) for text in words["failure"]),
         letter=re.compile(rf"{_BEGINS}(?<!\w['./])(?<!°){one}{_ENDS}(?![-/]\w|\+|\.{single}(?!\w))"),
         alone=re.compile(rf"\W*{one}\W*"),
-        announced=re.compile(rf"{answer}(?:\W{{0,12}}(?:{link}|(?:{article} )?{option}))*\W{{0,12}}"),
+        announced=re.compile(rf"{answer}(?:\W{{0,12}}(?:{link}|{option}|{article}))*\W{{0,12}}\Z"),
         confirmed=re.compile(rf"(?:{near}(?:{link}|{article}))*{near}{answer}"),
-        named=re.compile(rf"{option}(?:\W{{0,4}}{link})*\W{{0,4}}"),
+        named=re.compile(rf"{option}(?:\W{{0,4}}{link})*\W{{0,4}}\Z"),
         called=re.compile(rf"[ *\"']{{0,3}}{after}"),
-        denied=re.compile(rf"{deny}(?:{open_}(?:{link}|{article}|{option}))*{open_}"),
+        denied=re.compile(rf"{deny}(?:{open_}(?:{link}|{option}|{article}))*{open_}\Z"),
         rejected=re.compile(rf"(?: ?{link})* ?{wrong}"),
         joined=re.compile(rf"(?:[^\w\n]|{join}|{article})*"),
         linked=re.compile(rf" *(?:{link}|{join}|{wrong}|{after})"),
@@ -121,4 +122,6 @@ def _any(texts: Iterable[str]) -> str:
     plain_texts = sorted({folded(plain(text)) for text in texts}, key=len, reverse=True)
     spaced = [re.escape(text) for text in plain_texts if not _UNSPACED.match(text)]
     unspaced = [re.escape(text) for text in plain_texts if _UNSPACED.match(text)]
-    return f"(?:{_BEGINS}(?:{'|'.join(spaced)}){_ENDS}" + "".join(f"|{text}" for text in unspaced) + ")"
+    if spaced:
+        unspaced.append(f"{_BEGINS}(?:{'|'.join(spaced)}){_ENDS}")
+    return f"(?:{'|'.join(unspaced) or '(?!)'})"

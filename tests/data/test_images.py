@@ -166,11 +166,18 @@ def test_a_decompression_bomb_is_rejected_by_its_header() -> None:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    for side, reason in ((9_000, "image too large: 9000 × 9000 pixels"), (60_000, "unreadable image")):
+    def bomb(side: int) -> bytes:
         header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-        bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        return b"\x89PNG\r\n\x1a\n" + body
+
+    for side, reason in ((9_000, "image too large: 9000 × 9000 pixels"), (60_000, "unreadable image")):
         with pytest.raises(Rejected, match=reason):
-            check_image(bomb, 64)
+            check_image(bomb(side), 64)
+    with pytest.raises(
+        ParrotError, match="cannot be decoded: Image size \\(500059044 pixels\\) exceeds limit"
+    ):
+        decode(bomb(22_362))
 
 
 def test_the_limit_on_size_is_inclusive() -> None:

@@ -43,6 +43,16 @@ def test_a_picture_may_stand_in_another_row_before_or_after(tmp_path: Path, orde
     assert [q.image for q in read_questions(path)] == [picture(1)] * 3
 
 
+def test_a_question_knows_its_group_its_picture_and_its_row(tmp_path: Path) -> None:
+    given = [question(4, "7"), question(5, picture(1)), question(6, picture(1)), question(7, picture(2))]
+    grouped = [row | {"g_index": 4, "l2-category": "numbers"} for row in given]
+    found = list(read_questions(write_tsv(tmp_path / "a.tsv", grouped)))
+    assert [(q.picture, q.row) for q in found] == [(7, 2), (5, 3), (5, 4), (7, 5)]
+    assert {(q.group, q.l2_category) for q in found} == {(4, "numbers")}
+    plain = next(read_questions(write_tsv(tmp_path / "a.tsv", given)))
+    assert (plain.group, plain.l2_category) == (None, "")
+
+
 @pytest.mark.parametrize(
     ("cells", "column", "problem"),
     [
@@ -53,10 +63,12 @@ def test_a_picture_may_stand_in_another_row_before_or_after(tmp_path: Path, orde
         ({"image": "QUJD" * 20 + "Q"}, "image", "broken base64"),
         ({"image": ""}, "image", "empty"),
         ({"image": "8"}, "image", "no row of index 8 has a picture"),
-        ({"image": "7"}, "image", "no row of index 7 has a picture"),
+        ({"image": "7"}, "image", "no row of index 7 has a picture: it is this row"),
         ({"image": "pic.jpg"}, "image", "neither a picture nor the index"),
         ({"index": "1"}, "index", "1 is already that of row 2"),
         ({"index": "x"}, "index", "'x' is no whole number"),
+        ({"index": "-7"}, "index", "'-7' is no whole number from 0 on"),
+        ({"g_index": ""}, "g_index", "'' is no whole number"),
         ({"question": " "}, "question", "empty"),
         ({"category": ""}, "category", "empty"),
     ],
@@ -64,7 +76,8 @@ def test_a_picture_may_stand_in_another_row_before_or_after(tmp_path: Path, orde
 def test_a_wrong_cell_names_file_row_and_column(
     tmp_path: Path, cells: dict[str, str], column: str, problem: str
 ) -> None:
-    path = write_tsv(tmp_path / "a.tsv", rows(**cells))
+    given = [{"g_index": 1} | row for row in rows(**cells)]
+    path = write_tsv(tmp_path / "a.tsv", given)
     with pytest.raises(ParrotError) as error:
         list(read_questions(path))
     assert str(error.value).startswith(f"{path}: row 4, column '{column}': ")

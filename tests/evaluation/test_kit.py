@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scoring_files import ask, write_pair
 
+from parrot.cli import main
 from parrot.evaluation import kit
 from parrot.evaluation.score import READERS, score
 
@@ -142,5 +143,9 @@ def test_a_category_has_the_kits_short_name_under_its_protocol(tmp_path: Path) -
     )
 
 
-def test_every_protocol_of_the_command_line_has_a_reader() -> None:
-    assert set(READERS) == {"parrot", "vlmevalkit", "vlmevalkit-2024"}
+@pytest.mark.parametrize("protocol", READERS)
+def test_the_command_line_takes_every_protocol(tmp_path: Path, protocol: str) -> None:
+    tsvs, tables = write_pair(tmp_path, [ask(1)], ["A"])
+    output = tmp_path / "report.json"
+    main(["score", str(tsvs), str(tables), "--protocol", protocol, "--output", str(output)])
+    assert json.loads(output.read_text())["protocol"] == protocol

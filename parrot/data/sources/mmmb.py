@@ -6,7 +6,7 @@ Format: https://github.com/open-compass/VLMEvalKit/blob/main/docs/en/Development
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Row:
     """A row as it stands in a file, but for its picture, of which a digest is left."""
 
     number: int
+    """The header is row 1."""
+    index: int
     cells: dict[str, str]
     """Column -> text; `image` is empty where it held a picture."""
     digest: bytes
@@ -80,52 +82,51 @@ def read_texts(path: Path) -> list[Row]:
     """The rows of a TSV without their pictures, in one pass.
 
     Raises:
-        ParrotError: the file is missing or no such TSV.
+        ParrotError: the file is missing or no such TSV, or an index is wrong or stands there twice.
     """
-    rows = []
+    rows: dict[int, Row] = {}
     for number, cells in read_rows(path, REQUIRED):
+        index = whole_number(path, number, "index", cells["index"])
+        if index in rows:
+            raise wrong_cell(path, number, "index", f"{index} is already that of row {rows[index].number}")
         digest = b""
         picture = cells["image"].strip()
         if len(picture) > MAX_REFERENCE:
             digest = hashlib.blake2b(picture.encode(), digest_size=16).digest()
             cells["image"] = ""
-        rows.append(Row(number, cells, digest))
-    return rows
+        rows[index] = Row(number, index, cells, digest)
+    return list(rows.values())
 
 
-def parse_questions(path: Path, rows: Iterable[Row]) -> list[Question]:
+def parse_questions(path: Path, rows: Sequence[Row]) -> list[Question]:
     """Questions without pictures.
 
     Raises:
         ParrotError: a cell is wrong; names row and column of `path`.
     """
-    questions: dict[int, Question] = {}
-    references: dict[int, int] = {}
-    holders: dict[bytes, int] = {}
-    for row in rows:
-        question = _parse_question(path, row)
-        index, number = question.index, row.number
-        if index in questions:
-            raise wrong_cell(path, number, "index", f"{index} is already that of row {questions[index].row}")
-        if row.digest:
-            question = replace(question, picture=holders.setdefault(row.digest, index))
-        else:
-            references[index] = _checked_reference(path, row)
-        questions[index] = question
-    for index, reference in references.items():
-        question, holder = questions[index], questions.get(reference)
-        if holder is None:
-            raise wrong_cell(path, question.row, "image", f"no row of index {reference} has a picture")
-        if reference in references:
-            why = "it is this row" if reference == index else f"row {holder.row} names another one"
-            raise wrong_cell(path, question.row, "image", f"no row of index {reference} has a picture: {why}")
-        questions[index] = replace(question, picture=holder.picture)
-    return list(questions.values())
+    holders = _picture_holders(path, rows)
+    return [_parse_question(path, row, holders[row.index]) for row in rows]
 
 
-def _parse_question(path: Path, row: Row) -> Question:
+def _picture_holders(path: Path, rows: Sequence[Row]) -> dict[int, int]:
+    """Index of a row -> index of the first row that holds the picture it shows."""
+    first: dict[bytes, int] = {}
+    holders = {row.index: first.setdefault(row.digest, row.index) for row in rows if row.digest}
+    references = {row.index: (row, _checked_reference(path, row)) for row in rows if not row.digest}
+    for index, (row, reference) in references.items():
+        if reference not in holders:
+            problem = f"no row of index {reference} has a picture"
+            if reference == index:
+                problem += ": it is this row"
+            elif reference in references:
+                problem += f": row {references[reference][0].number} names another one"
+            raise wrong_cell(path, row.number, "image", problem)
+    return holders | {index: holders[reference] for index, (_, reference) in references.items()}
+
+
+def _parse_question(path: Path, row: Row, picture: int) -> Question:
     number, cells = row.number, row.cells
-    options = {letter: text for letter, text in cells.items() if is_option(letter) and text}
+    options = {letter: text for letter, text in cells.items() if text and is_option(letter)}
     if not options:
         raise wrong_cell(path, number, "A", "the question has no options")
     answer = cells["answer"].strip()
@@ -137,7 +138,7 @@ def _parse_question(path: Path, row: Row) -> Question:
         raise wrong_cell(path, number, "category", "empty")
     group = cells.get("g_index")
     return Question(
-        index=whole_number(path, number, "index", cells["index"]),
+        index=row.index,
         question=cells["question"],
         hint=cells.get("hint", ""),
         options=options,
@@ -146,6 +147,7 @@ def _parse_question(path: Path, row: Row) -> Question:
         split=cells.get("split", ""),
         l2_category=cells.get("l2-category", ""),
         group=None if group is None else whole_number(path, number, "g_index", group),
+        picture=picture,
         row=number,
     )
 
