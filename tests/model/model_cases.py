@@ -1,6 +1,7 @@
 """Models so small that a test takes milliseconds."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -52,3 +53,43 @@ def noisy(parrot: ParrotForConditionalGeneration) -> ParrotForConditionalGenerat
             for parameter in module.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
     return parrot.eval()
+
+
+def pixels(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def padded(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
+    longest = max(map(len, prompts))
+    rows, masks = [], []
+    for ids in prompts:
+        padding = [0] * (longest - len(ids))
+        rows.append(padding + ids if side == "left" else ids + padding)
+        masks.append(
+            [0] * len(padding) + [1] * len(ids) if side == "left" else [1] * len(ids) + [0] * len(padding)
+        )
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
+
+
+def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Ids from 20 on are answers."""
+    ids = inputs["input_ids"]
+    return {**inputs, "labels": torch.where((ids >= 20) & (ids != IMAGE_TOKEN), ids, -100)}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts with image positions, and how many pictures each has."""
+
+    prompts: list[list[int]]
+    pictures: list[int]
+
+    def alone(self, index: int) -> dict[str, torch.Tensor]:
+        before = sum(self.pictures[:index])
+        inputs = {"input_ids": torch.tensor([self.prompts[index]])}
+        if self.pictures[index]:
+            inputs["pixel_values"] = pixels(sum(self.pictures))[before : before + self.pictures[index]]
+        return inputs
+
+    def together(self, side: str) -> dict[str, torch.Tensor]:
+        return {**padded(self.prompts, side), "pixel_values": pixels(sum(self.pictures))}

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import IMAGE_TOKEN, MOE, Build, tiny_language_model, tiny_tower
+from model_cases import (
+    IMAGE_TOKEN,
+    MOE,
+    Batch,
+    Build,
+    padded,
+    pixels,
+    tiny_language_model,
+    tiny_tower,
+    with_labels,
+)
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -42,38 +52,8 @@ PROMPTS = [
 PICTURES = [0, 1, 2, 1]
 
 
-def pixels(count: int) -> torch.Tensor:
-    return torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
-
-
-def batch(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
-    longest = max(map(len, prompts))
-    rows, masks = [], []
-    for ids in prompts:
-        padding = [0] * (longest - len(ids))
-        rows.append(padding + ids if side == "left" else ids + padding)
-        masks.append(
-            [0] * len(padding) + [1] * len(ids) if side == "left" else [1] * len(ids) + [0] * len(padding)
-        )
-    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
-
-
-def alone(index: int) -> dict[str, torch.Tensor]:
-    before = sum(PICTURES[:index])
-    inputs = {"input_ids": torch.tensor([PROMPTS[index]])}
-    if PICTURES[index]:
-        inputs["pixel_values"] = pixels(sum(PICTURES))[before : before + PICTURES[index]]
-    return inputs
-
-
-def together(side: str) -> dict[str, torch.Tensor]:
-    return {**batch(PROMPTS, side), "pixel_values": pixels(sum(PICTURES))}
-
-
-def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Ids from 20 on are answers."""
-    ids = inputs["input_ids"]
-    return {**inputs, "labels": torch.where((ids >= 20) & (ids != IMAGE_TOKEN), ids, -100)}
+BATCH = Batch(PROMPTS, PICTURES)
+alone, together = BATCH.alone, BATCH.together
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -136,7 +116,10 @@ def test_generation_alone_in_a_batch_and_without_cache(build: Build, options: di
 @torch.no_grad()
 def test_logits_with_a_cache_are_those_without(build: Build) -> None:
     model = build()
-    inputs = {**batch([[*ids, 70, 71, 72] for ids in PROMPTS], "left"), "pixel_values": pixels(sum(PICTURES))}
+    inputs = {
+        **padded([[*ids, 70, 71, 72] for ids in PROMPTS], "left"),
+        "pixel_values": pixels(sum(PICTURES)),
+    }
     whole = model(**inputs, prompt_mask=inputs["attention_mask"][:, :-3]).logits
     head = {key: inputs[key][:, :-3] for key in ("input_ids", "attention_mask")}
     first = model(**head, pixel_values=inputs["pixel_values"], use_cache=True)
@@ -378,7 +361,7 @@ def clip_with_text() -> PreTrainedModel:
             lambda: siglip(vision_use_head=False),
             tiny_language_model,
             {},
-            "vision_use_head is false, the MoE needs SigLIP's pooling head",
+            "vision_use_head is false, but what SigLIP.s pooling head",
         ),
         (clip_with_text, tiny_language_model, {}, "'clip' tower|expected CLIPVisionModel"),
         (

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from model_cases import Build
+import torch
+from model_cases import IMAGE_TOKEN, Build, tiny_language_model, tiny_tower
 from PIL import Image
 
-from parrot.model import ParrotProcessor
+from parrot.model import ParrotProcessor, build_flamingo
 
 SCRIPT = """
 import json, sys
@@ -27,6 +29,16 @@ text = processor.apply_chat_template(chat, add_generation_prompt=True)
 inputs = processor(text=text, images=Image.open(picture), return_tensors="pt")
 print(json.dumps(model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()))
 """
+FILES = {
+    "parrot": {
+        "configuration_parrot.py", "configuration_vlm.py", "modeling_parrot.py", "modeling_vlm.py",
+        "multilingual_moe.py", "processing_parrot.py",
+    },
+    "flamingo": {
+        "configuration_flamingo.py", "configuration_vlm.py", "modeling_flamingo.py", "modeling_vlm.py",
+        "processing_parrot.py",
+    },
+}  # fmt: skip
 CHAT = [{"role": "user", "content": "<image>\nWhat is red?"}]
 
 
@@ -37,10 +49,20 @@ def test_the_code_imports_nothing_of_the_project() -> None:
         assert not [name for name in imports if name.split(".")[0] in ("parrot", "flows")], file
 
 
+@pytest.mark.parametrize("architecture", FILES)
 def test_folder_works_without_the_project(
-    build: Build, processor: ParrotProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Build,
+    processor: ParrotProcessor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
 ) -> None:
-    model = build()
+    model: Any = build()
+    if architecture == "flamingo":
+        model = build_flamingo(tiny_tower(), tiny_language_model(), image_token_id=IMAGE_TOKEN).eval()
+        for parameter in model.aligned().parameters():  # opens the gates
+            torch.nn.init.normal_(parameter, std=0.3)
+        processor = ParrotProcessor(processor.image_processor, processor.tokenizer, image_seq_length=1)
     # `register_for_auto_class` marks the classes; undone here, so that other tests save as before.
     for cls, auto in ((type(model.config), "AutoConfig"), (type(model), "AutoModelForImageTextToText"),
                       (ParrotProcessor, "AutoProcessor")):  # fmt: skip
@@ -49,9 +71,7 @@ def test_folder_works_without_the_project(
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     Image.new("RGB", (30, 20), (200, 30, 90)).save(picture)
-    assert {file.name for file in folder.glob("*.py")} == {
-        "configuration_parrot.py", "modeling_parrot.py", "multilingual_moe.py", "processing_parrot.py",
-    }  # fmt: skip
+    assert {file.name for file in folder.glob("*.py")} == FILES[architecture]
 
     text = processor.apply_chat_template(CHAT, add_generation_prompt=True)
     with Image.open(picture) as image:
