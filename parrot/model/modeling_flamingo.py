@@ -68,14 +68,15 @@ class LatestImage(DynamicLayer):
 
     @staticmethod
     def of(cache: Cache | None) -> "LatestImage | None":
+        """The one in `cache`, if there is one and the cache has not been reset."""
         layer = cache.layers[-1] if cache is not None and cache.layers else None
-        return layer if isinstance(layer, LatestImage) else None
+        return layer if isinstance(layer, LatestImage) and layer.is_initialized else None
 
     def keep_in(self, cache: Cache) -> None:
         """To be called when the cache has all its other layers: some are made with the first tokens."""
-        if LatestImage.of(cache) is self:
+        if cache.layers[-1] is self:
             return
-        if LatestImage.of(cache) is not None:
+        if isinstance(cache.layers[-1], LatestImage):
             cache.layers.pop()
         # As the other layers: a mask for keys of a fixed length is made only if all are alike.
         self.is_compileable = cache.is_compileable
@@ -108,7 +109,14 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         self.post_init()
 
     def attach(self) -> None:
-        """Put the cross-attention before the layers of `language_model`; once for each language model."""
+        """Put the cross-attention in front of the layers of `language_model`.
+
+        Raises:
+            ValueError: another model has done so with this one.
+        """
+        if getattr(self.language_model, "has_cross_attention", False):
+            raise ValueError("language_model: it is part of another Flamingo-style model; load it anew")
+        self.language_model.has_cross_attention = True
         interval = self.config.cross_layer_interval
         for index, layer in enumerate(self.language_model.layers):
             gated = None if index % interval else self.gated_cross_attn_layers[index // interval]

@@ -237,6 +237,10 @@ def test_a_second_picture_may_come_when_there_is_a_cache() -> None:
     whole = model(input_ids=torch.cat([ids, torch.tensor([[70]])], dim=1), pixel_values=pictures)
     parts = torch.cat([first.logits, second.logits, third.logits], dim=1)
     torch.testing.assert_close(parts, whole.logits, atol=2e-5, rtol=1e-4)
+    cache = third.past_key_values
+    cache.reset()
+    again = model(**inputs, past_key_values=cache)
+    torch.testing.assert_close(again.logits, whole.logits[:, :-1], atol=2e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -324,7 +328,25 @@ def test_save_and_load(tmp_path: Path, tied: bool) -> None:
     assert not report["missing_keys"] and not report["unexpected_keys"]
     assert (loaded.lm_head.weight is loaded.get_input_embeddings().weight) is tied
     assert torch.equal(loaded(**together("left")).logits, model(**together("left")).logits)
-    assert torch.equal(copy.deepcopy(loaded)(**alone(1)).logits, model(**alone(1)).logits)
+
+
+@torch.no_grad()
+def test_a_copy_has_cross_attention_of_its_own() -> None:
+    model = build()
+    expected = model(**alone(1)).logits
+    copied = copy.deepcopy(model)
+    assert torch.equal(copied(**alone(1)).logits, expected)
+    for layer in copied.model.gated_cross_attn_layers:
+        layer.alpha_cross_attn.zero_()
+    assert not torch.allclose(copied(**alone(1)).logits, expected, atol=1e-2)
+    assert torch.equal(model(**alone(1)).logits, expected)
+
+
+def test_a_language_model_serves_one_model_only() -> None:
+    language_model = tiny_language_model()
+    new(language_model)
+    with pytest.raises(ValueError, match="part of another Flamingo-style model; load it anew"):
+        new(language_model)
 
 
 @pytest.mark.parametrize(
