@@ -147,10 +147,27 @@ class Backbones(Section):
     language: Language
 
 
+class Flamingo(Section):
+    resampler_n_latents: Count
+    resampler_depth: Count
+    cross_layer_interval: Count
+    """Cross-attention stands in front of the first of each so many layers of the language model."""
+    learning_rate_factor: Rate
+    """Of the stages' learning rates; what joins the backbones here is deeper than a projector."""
+
+
 class Model(Section):
+    architecture: Literal["parrot", "flamingo"]
+    """`flamingo`: cross-attention instead of image positions; `projector` and `sft.moe` are then unused."""
     projector: Annotated[str, Field(pattern=r"^(linear|mlp[1-9]x_gelu)$")]
+    flamingo: Flamingo
     vision_feature_layer: int
     max_length: Count
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """What joins the backbones learns at this much of the stages' learning rates."""
+        return self.flamingo.learning_rate_factor if self.architecture == "flamingo" else 1.0
 
 
 class Moe(Section):

@@ -38,6 +38,7 @@ def change(tree: dict[str, Any], key: str, value: Any) -> None:
         ("sft.learning_rate", -1.0, "sft.learning_rate: Input should be greater than 0 (found -1.0)"),
         ("sft.moe.num_experts", 2.5, "sft.moe.num_experts: Input should be a valid integer"),
         ("sft.moe.residual", "sum", "sft.moe.residual: Input should be 'token', 'released' or 'none'"),
+        ("model.architecture", "llava", "model.architecture: Input should be 'parrot' or 'flamingo'"),
         ("seed", "one", "seed: Input should be a valid integer (found 'one')"),
         ("align", None, "align: missing"),
         ("align.training.max_steps", None, "align.training.max_steps: missing"),

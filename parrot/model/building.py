@@ -1,19 +1,43 @@
-"""A Parrot from two loaded backbones, and experts for one that has none."""
+"""A model from two loaded backbones, and experts for a Parrot that has none."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .configuration_parrot import ParrotConfig
+from .modeling_flamingo import FlamingoForConditionalGeneration, gated_cross_attn_layers, perceiver_resampler
 from .modeling_parrot import ParrotForConditionalGeneration, ParrotMultiModalProjector
+from .modeling_vlm import VisionLanguageForConditionalGeneration
 from .multilingual_moe import MultilingualMoe
 
 # Fields of language models (Gemma 2, Cohere, Granite) that do more to the logits than a linear head.
 SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+ModelT = TypeVar("ModelT", bound=VisionLanguageForConditionalGeneration)
+
+
+def build(
+    architecture: str,
+    vision_tower: PreTrainedModel,
+    language_model: PreTrainedModel,
+    *,
+    parrot: Mapping[str, Any],
+    flamingo: Mapping[str, Any],
+    **shared: Any,
+) -> VisionLanguageForConditionalGeneration:
+    """Join two loaded backbones in the way that `architecture` names: "parrot" or "flamingo".
+
+    Args:
+        vision_tower, language_model, shared: see `build_parrot`, as the errors raised.
+        parrot: fields that only `ParrotConfig` has, used if that is the architecture.
+        flamingo: fields that only `FlamingoConfig` has, likewise.
+    """
+    if architecture == "flamingo":
+        return build_flamingo(vision_tower, language_model, **shared, **flamingo)
+    return build_parrot(vision_tower, language_model, **shared, **parrot)
 
 
 def build_parrot(
@@ -30,6 +54,32 @@ def build_parrot(
     Raises:
         ValueError: the two do not go together.
     """
+    model = _join(ParrotForConditionalGeneration, vision_tower, language_model, image_token_id, options)
+    _renew(model, "multi_modal_projector", ParrotMultiModalProjector)
+    if model.config.num_experts:
+        _renew(model, "multilingual_moe", MultilingualMoe)
+    return model
+
+
+def build_flamingo(
+    vision_tower: PreTrainedModel, language_model: PreTrainedModel, *, image_token_id: int, **options: Any
+) -> FlamingoForConditionalGeneration:
+    """As `build_parrot`; `options`: further fields of `FlamingoConfig`: vision_feature_layer, resampler_…."""
+    model = _join(FlamingoForConditionalGeneration, vision_tower, language_model, image_token_id, options)
+    _renew(model, "perceiver_resampler", perceiver_resampler)
+    _renew(model, "gated_cross_attn_layers", gated_cross_attn_layers)
+    model.model.attach()
+    return model
+
+
+def _join(
+    model_class: type[ModelT],
+    vision_tower: PreTrainedModel,
+    language_model: PreTrainedModel,
+    image_token_id: int,
+    options: dict[str, Any],
+) -> ModelT:
+    """A model with the backbones in it; all that is new in it has no values yet."""
     embeddings, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
     name = type(language_model).__name__
     if head is None:
@@ -49,7 +99,7 @@ def build_parrot(
             f"{name}; call its resize_token_embeddings first"
         )
     # Copies, because a new config resets what its parts say about the attention implementation.
-    config = ParrotConfig(
+    config = model_class.config_class(
         vision_config=copy.deepcopy(vision_tower.config),
         text_config=copy.deepcopy(language_model.config),
         image_token_id=image_token_id,
@@ -57,27 +107,24 @@ def build_parrot(
         **options,
     )
     with torch.device("meta"):
-        parrot = ParrotForConditionalGeneration(config)
+        model = model_class(config)
     for part, given, expected in (
-        ("vision_tower", vision_tower, parrot.model.vision_tower),
-        ("language_model", language_model.base_model, parrot.model.language_model),
+        ("vision_tower", vision_tower, model.model.vision_tower),
+        ("language_model", language_model.base_model, model.model.language_model),
     ):
         if type(given) is not type(expected):
             raise ValueError(
                 f"{part}: expected {type(expected).__name__} inside, found {type(given).__name__}"
             )
-    parrot.model.vision_tower = vision_tower.to(device=head.weight.device, dtype=head.weight.dtype)
-    parrot.model.language_model = language_model.base_model
-    parrot.lm_head = head
+    model.model.vision_tower = vision_tower.to(device=head.weight.device, dtype=head.weight.dtype)
+    model.model.language_model = language_model.base_model
+    model.lm_head = head
     config.vision_config, config.text_config = vision_tower.config, language_model.config
     for part_config in (config.vision_config, config.text_config):
         part_config._name_or_path = ""  # would be saved: a path of this machine
-    _renew(parrot, "multi_modal_projector", ParrotMultiModalProjector)
-    if config.num_experts:
-        _renew(parrot, "multilingual_moe", MultilingualMoe)
-    parrot.config.dtype = head.weight.dtype
-    parrot.generation_config = language_model.generation_config
-    return parrot
+    model.config.dtype = head.weight.dtype
+    model.generation_config = language_model.generation_config
+    return model
 
 
 def add_moe(parrot: ParrotForConditionalGeneration, *, num_experts: int, **options: Any) -> None:
@@ -97,14 +144,14 @@ def add_moe(parrot: ParrotForConditionalGeneration, *, num_experts: int, **optio
 
 
 def _renew(
-    parrot: ParrotForConditionalGeneration, name: str, module_class: Callable[[ParrotConfig], nn.Module]
+    model: VisionLanguageForConditionalGeneration, name: str, make: Callable[[Any], nn.Module]
 ) -> None:
-    """Put a newly initialised module into `parrot.model`, on the head's device and in its dtype."""
-    module = module_class(parrot.config)
+    """Put a newly initialised module into `model.model`, on the head's device and in its dtype."""
+    module = make(model.config)
     for part in reversed(list(module.modules())):  # children first
-        parrot._init_weights(part)
-    head = parrot.get_output_embeddings().get_parameter("weight")
-    setattr(parrot.model, name, module.to(device=head.device, dtype=head.dtype))
+        model._init_weights(part)
+    head = model.get_output_embeddings().get_parameter("weight")
+    setattr(model.model, name, module.to(device=head.device, dtype=head.dtype))
 
 
-__all__ = ["add_moe", "build_parrot"]
+__all__ = ["add_moe", "build", "build_flamingo", "build_parrot"]

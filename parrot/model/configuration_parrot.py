@@ -1,18 +1,18 @@
 """Configuration of Parrot: a vision tower, a language model and what joins them."""
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
+from .configuration_vlm import VisionLanguageConfig
+
+PAPER = "https://arxiv.org/abs/2406.02539"
 PROJECTOR = re.compile(r"linear|mlp([1-9])x_gelu")
-VISION_TOWERS = ("clip_vision_model", "siglip_vision_model")
 
 
 @strict
-class ParrotConfig(PreTrainedConfig):
+class ParrotConfig(VisionLanguageConfig):
     r"""
     Every image becomes `image_seq_length` positions of the language model: the tower's CLS vector and
     its patches, projected. SigLIP has no CLS vector; what its pooling head makes of all patches takes
@@ -38,29 +38,14 @@ class ParrotConfig(PreTrainedConfig):
     """
 
     model_type = "parrot"
-    sub_configs_defaults = {  # noqa: RUF012 (transformers declares it a ClassVar)
-        "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model"),
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2"),
-    }
 
-    vision_config: Any = None
-    text_config: Any = None
-    image_token_id: int = 151646
     projector: str = "mlp2x_gelu"
-    vision_feature_layer: int = -2
     vision_feature_select_strategy: Literal["cls_patch"] = "cls_patch"
     num_experts: int = 0
     moe_intermediate_size: int = 4096
     moe_residual: Literal["token", "released", "none"] = "token"
     moe_weight: float = 1.0
     moe_top_k: int | None = None
-    tie_word_embeddings: bool = False
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        # Language models keep this flag in their own config; `from_pretrained` looks for it here.
-        self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)
-        self.check_combination()
 
     @property
     def image_seq_length(self) -> int:
@@ -68,21 +53,16 @@ class ParrotConfig(PreTrainedConfig):
         patches_per_side: int = self.vision_config.image_size // self.vision_config.patch_size
         return patches_per_side**2 + 1
 
+    @property
+    def summary(self) -> str:
+        """What the model is made of, for its card."""
+        experts = "a multilingual mixture of experts that reads the question to guide the visual tokens"
+        middle = f"a projector, {experts}," if self.num_experts else "a projector"
+        return f"the architecture of [Parrot]({PAPER}): a vision tower, {middle} and a language model"
+
     def check_combination(self) -> None:
         """Raise a `ValueError` that names the field if the parts cannot work together."""
-        tower = self.vision_config
-        if tower.model_type not in VISION_TOWERS:
-            raise ValueError(
-                f"vision_config: a '{tower.model_type}' tower is not supported, the MoE needs a vector of "
-                f"the whole picture; supported: {', '.join(VISION_TOWERS)}"
-            )
-        if tower.model_type == "siglip_vision_model" and not tower.vision_use_head:
-            raise ValueError("vision_config: vision_use_head is false, the MoE needs SigLIP's pooling head")
-        layers = tower.num_hidden_layers
-        if not -(layers + 1) <= self.vision_feature_layer <= layers:
-            raise ValueError(
-                f"vision_feature_layer: a tower of {layers} layers has no {self.vision_feature_layer}"
-            )
+        super().check_combination()
         if not PROJECTOR.fullmatch(self.projector):
             raise ValueError(
                 f"projector: expected 'linear' or 'mlpNx_gelu' with N = 1…9, found '{self.projector}'"

@@ -16,6 +16,7 @@ def model_card(
     evaluation: dict[str, Any],
     lineage: dict[str, Any],
     example: dict[str, str],
+    architecture: str,
 ) -> str:
     """The README.md of the package, with the accuracies as `model-index` metadata."""
     data = ModelCardData(
@@ -45,9 +46,7 @@ def model_card(
 
 # {params.name}
 
-A multilingual vision-language model in the architecture of
-[Parrot](https://arxiv.org/abs/2406.02539): a vision tower, a projector, a multilingual mixture of
-experts that reads the question to guide the visual tokens, and a language model.
+A multilingual vision-language model in {architecture}.
 
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor

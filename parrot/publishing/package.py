@@ -50,11 +50,12 @@ def package(
         "seed": seed,
     }
     with atomic_directory(output) as partial:
-        _save_model(model, partial)
+        architecture = _save_model(model, partial)
         question = next(read_questions(Path(evaluate.benchmark) / evaluate.files[languages[0]]))
         example = _record_example(model, partial, question)
         write_json(partial / "lineage.json", lineage)
-        write_text(partial / "README.md", model_card(params, languages, scores, lineage, example))
+        card = model_card(params, languages, scores, lineage, example, architecture)
+        write_text(partial / "README.md", card)
         repeated = _answer_elsewhere(partial, example)
         if repeated != example["answer"]:
             raise ParrotError(
@@ -64,8 +65,8 @@ def package(
     return {"answer": example["answer"]}
 
 
-def _save_model(source: Path, target: Path) -> None:
-    """Weights and processor as they are, with the code that reads them beside them."""
+def _save_model(source: Path, target: Path) -> str:
+    """Weights and processor as they are, with the code that reads them beside them; what the model is."""
     model = AutoModelForImageTextToText.from_pretrained(source)
     processor = AutoProcessor.from_pretrained(source)
     type(model.config).register_for_auto_class()
@@ -74,6 +75,7 @@ def _save_model(source: Path, target: Path) -> None:
     model.save_pretrained(target)
     processor.save_pretrained(target)
     shutil.rmtree(target / "__pycache__", ignore_errors=True)
+    return str(model.config.summary)
 
 
 def _record_example(model: Path, folder: Path, question: Question) -> dict[str, str]:

@@ -21,11 +21,11 @@ class ConversationCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         try:
-            batch = self._processor.encode_conversations(
+            batch: dict[str, Any] = self._processor.encode_conversations(
                 [row["messages"] for row in rows],
                 [[decode(image) for image in row["images"]] for row in rows],
                 max_length=self._max_length,
             )
         except ValueError as error:
             raise ParrotError(f"records {', '.join(row['id'] for row in rows)}: {error}") from None
-        return {**batch, "supervised_only": True}
+        return batch

@@ -16,13 +16,13 @@ _PREFIX = "base_model.model."
 
 
 class Adapters:
-    """Adapters in a language model, which is changed in place and otherwise frozen."""
+    """Adapters in a model's decoder (`decoder()`), which is changed in place and otherwise frozen."""
 
-    def __init__(self, language_model: nn.Module, params: Lora) -> None:
+    def __init__(self, decoder: nn.Module, params: Lora) -> None:
         """Add them; they change nothing until they have learned something.
 
         Raises:
-            ParrotError: the language model has no modules of these names.
+            ParrotError: the decoder has no modules of these names.
         """
         config = LoraConfig(
             r=params.rank,
@@ -31,18 +31,14 @@ class Adapters:
             target_modules=params.target_modules,
         )
         try:
-            self._tuner = LoraModel(language_model, config, "default")
+            self._tuner = LoraModel(decoder, config, "default")
         except ValueError as error:
-            names = ", ".join(sorted(_names(language_model)))
-            raise ParrotError(
-                f"params.yaml: sft.lora.target_modules: {error}; the language model's are {names}"
-            ) from None
-        self.parameters = [
-            parameter for name, parameter in language_model.named_parameters() if "lora_" in name
-        ]
+            names = ", ".join(sorted(_names(decoder)))
+            raise ParrotError(f"params.yaml: sft.lora.target_modules: {error}; there are {names}") from None
+        self.parameters = [parameter for name, parameter in decoder.named_parameters() if "lora_" in name]
 
     def save(self, folder: Path) -> None:
-        """Write the adapters in peft's form, for `PeftModel.from_pretrained(language_model, folder)`."""
+        """Write the adapters in peft's form, for `PeftModel.from_pretrained(decoder, folder)`."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = get_peft_model_state_dict(self._tuner)
         save_file(
@@ -53,13 +49,11 @@ class Adapters:
         self._tuner.peft_config["default"].save_pretrained(str(folder))
 
     def merge(self) -> None:
-        """Add what they have learned to the language model's own weights, and take them out."""
+        """Add what they have learned to the decoder's own weights, and take them out."""
         self._tuner.merge_and_unload()
 
 
-def _names(language_model: nn.Module) -> set[str]:
+def _names(decoder: nn.Module) -> set[str]:
     return {
-        name.rpartition(".")[2]
-        for name, module in language_model.named_modules()
-        if isinstance(module, nn.Linear)
+        name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)
     }

@@ -1,8 +1,9 @@
-"""The two stages of Parrot's training (paper, section 3.3).
+"""The two stages of training (paper, section 3.3), for every architecture of `parrot.model`.
 
-Stage one aligns: only the projector learns, captions in, language model and tower frozen. Stage
-two adds the multilingual mixture of experts and trains it with projector and language model on
-conversations; the tower stays frozen.
+Stage one aligns: only what joins the two backbones learns (Parrot: the projector), captions in,
+language model and tower frozen. Stage two adds the multilingual mixture of experts, if the
+architecture has one, and trains all that joins with the language model on conversations; the tower
+stays frozen.
 """
 
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ from parrot.config import Align, Model, Moe, Sft, Training
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
+from parrot.model import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ConversationCollator
 from parrot.training.lora import Adapters
 from parrot.training.trainer import Curve, Part, Run, fit
 
-PROJECTOR_FILE = "projector.safetensors"
+ALIGNED_FILE = "projector.safetensors"
 LAST = 10
 """The loss that a stage reports is the mean of this many last logged ones."""
 
@@ -41,13 +42,14 @@ def align(
     metrics: Path,
     run: Run,
 ) -> dict[str, Any]:
-    """Stage one: train the projector alone and write it to `output`; return the metrics."""
+    """Stage one: train `model.aligned()` alone and write it to `output`; return the metrics."""
     model, processor = assemble(vision, language, model_params, moe=None, seed=seed)
-    projector = model.model.multi_modal_projector
-    parts = [Part(list(projector.parameters()), params.training.learning_rate)]
+    aligned = model.aligned()
+    rate = params.training.learning_rate * model_params.learning_rate_factor
+    parts = [Part(list(aligned.parameters()), rate)]
     history = _train(model, processor, parts, params.training, model_params, records, run, seed)
     with atomic_directory(output) as partial:
-        save_file(projector.state_dict(), partial / PROJECTOR_FILE, metadata={"format": "pt"})
+        save_file(aligned.state_dict(), partial / ALIGNED_FILE, metadata={"format": "pt"})
     return _report(history, curve, metrics)
 
 
@@ -65,20 +67,24 @@ def sft(
     metrics: Path,
     run: Run,
 ) -> dict[str, Any]:
-    """Stage two: train projector, experts and language model (or adapters in it).
+    """Stage two: train what joins the backbones and the language model (or adapters in it).
 
     Writes the whole model to `output`, adapters merged, and the adapters alone to `output`/adapter.
     """
     moe = params.moe if params.moe.enabled else None
     model, processor = assemble(vision, language, model_params, moe=moe, seed=seed)
-    _load_projector(model, aligned / PROJECTOR_FILE)
-    bridge: list[nn.Module] = [model.model.multi_modal_projector]
-    if model.model.multilingual_moe is not None:
-        bridge.append(model.model.multilingual_moe)
-    adapters = Adapters(model.model.language_model, params.lora) if params.lora else None
-    words = adapters.parameters if adapters else _unique(model.model.language_model, model.lm_head)
+    _load_aligned(model, aligned / ALIGNED_FILE)
+    joining = _unique(*model.bridge())
+    words = _unique(model.decoder(), model.get_output_embeddings())
+    if params.lora:
+        joining = _without(joining, words)  # what lies within the decoder learns by its adapters
+        adapters = Adapters(model.decoder(), params.lora)
+        words = adapters.parameters
+    else:
+        adapters = None
+        words = _without(words, joining)
     parts = [
-        Part([p for module in bridge for p in module.parameters()], params.learning_rate),
+        Part(joining, params.learning_rate * model_params.learning_rate_factor),
         Part(words, params.language_model_learning_rate),
     ]
     history = _train(model, processor, parts, params.training, model_params, records, run, seed)
@@ -93,22 +99,26 @@ def sft(
 
 def assemble(
     vision: Path, language: Path, params: Model, *, moe: Moe | None, seed: int
-) -> tuple[ParrotForConditionalGeneration, ParrotProcessor]:
+) -> tuple[VisionLanguageForConditionalGeneration, ParrotProcessor]:
     """Join the two backbones; what joins them (projector, experts) starts from `seed`."""
     tokenizer = AutoTokenizer.from_pretrained(language)
     image_processor = AutoImageProcessor.from_pretrained(vision, backend="pil")
     torch.manual_seed(seed)
     try:
-        model = build_parrot(
+        model = build(
+            params.architecture,
             AutoModel.from_pretrained(vision),
             AutoModelForCausalLM.from_pretrained(language),
             image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-            projector=params.projector,
             vision_feature_layer=params.vision_feature_layer,
-            num_experts=moe.num_experts if moe else 0,
-            moe_intermediate_size=moe.intermediate_size if moe else 0,
-            moe_residual=moe.residual if moe else "token",
-            moe_weight=moe.weight if moe else 1.0,
+            parrot={
+                "projector": params.projector,
+                "num_experts": moe.num_experts if moe else 0,
+                "moe_intermediate_size": moe.intermediate_size if moe else 0,
+                "moe_residual": moe.residual if moe else "token",
+                "moe_weight": moe.weight if moe else 1.0,
+            },
+            flamingo=params.flamingo.model_dump(exclude={"learning_rate_factor"}),
         )
     except ValueError as error:
         raise ParrotError(f"model: {error}") from None
@@ -119,7 +129,7 @@ def assemble(
 
 
 def _train(
-    model: ParrotForConditionalGeneration,
+    model: VisionLanguageForConditionalGeneration,
     processor: ParrotProcessor,
     parts: Sequence[Part],
     training: Training,
@@ -133,16 +143,21 @@ def _train(
     return fit(model, parts, dataset, collate, training, run, seed=seed, lengths=dataset.lengths)
 
 
-def _load_projector(model: ParrotForConditionalGeneration, file: Path) -> None:
+def _load_aligned(model: VisionLanguageForConditionalGeneration, file: Path) -> None:
     try:
-        model.model.multi_modal_projector.load_state_dict(load_file(file))
+        model.aligned().load_state_dict(load_file(file))
     except (FileNotFoundError, RuntimeError) as error:
-        raise ParrotError(f"{file}: no projector that fits this model: {error}") from None
+        raise ParrotError(f"{file}: not what stage one makes for this model: {error}") from None
 
 
 def _unique(*modules: nn.Module) -> list[nn.Parameter]:
     """Parameters of all modules, those shared (tied heads) once."""
     return list({id(p): p for module in modules for p in module.parameters()}.values())
+
+
+def _without(parameters: list[nn.Parameter], others: list[nn.Parameter]) -> list[nn.Parameter]:
+    excluded = set(others)
+    return [parameter for parameter in parameters if parameter not in excluded]
 
 
 def _report(history: Curve, curve: Path, metrics: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from transformers import (
 
 from parrot.backbones.tokenizer import train_tokenizer
 from parrot.config import Evaluate
-from parrot.model import ParrotProcessor, build_parrot
+from parrot.model import ParrotProcessor, build_flamingo, build_parrot
 
 IMAGE_SIZE, PATCH_SIZE, IMAGE_POSITIONS = 16, 8, 5
 CHATML = (
@@ -45,9 +45,9 @@ def params(tmp_path: Path) -> Evaluate:
     )
 
 
-@pytest.fixture(scope="session", params=["llava", "parrot"])
+@pytest.fixture(scope="session", params=["llava", "parrot", "flamingo"])
 def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Of transformers' LLaVA, and of Parrot: evaluation must not know which it is."""
+    """Of transformers' LLaVA, Parrot and Flamingo: evaluation must not know which it is."""
     texts = [word for words in WORDS.values() for word in words * 50]
     texts += [question.question for language in WORDS for question in make_questions(language)]
     tokenizer = train_tokenizer(texts, 330, tmp_path_factory.mktemp("tokenizer"))
@@ -57,8 +57,9 @@ def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
-    if request.param == "parrot":
-        return ParrotProcessor(image_processor, tokenizer, image_seq_length=IMAGE_POSITIONS)
+    if request.param != "llava":
+        positions = IMAGE_POSITIONS if request.param == "parrot" else 1
+        return ParrotProcessor(image_processor, tokenizer, image_seq_length=positions)
     return LlavaProcessor(
         image_processor,
         tokenizer,
@@ -101,6 +102,19 @@ def tiny_model(processor: Any) -> PreTrainedModel:
             image_seq_length=IMAGE_POSITIONS,
         )
         return LlavaForConditionalGeneration(config).eval()
+    if processor.image_seq_length == 1:
+        flamingo = build_flamingo(
+            CLIPVisionModel(vision),
+            Qwen2ForCausalLM(text),
+            image_token_id=image_token_id,
+            resampler_n_latents=4,
+            resampler_depth=1,
+            cross_layer_interval=1,
+        )
+        with torch.no_grad():  # gates start closed
+            for parameter in flamingo.aligned().parameters():
+                parameter.normal_(std=0.5)
+        return flamingo.eval()
     parrot = build_parrot(
         CLIPVisionModel(vision),
         Qwen2ForCausalLM(text),

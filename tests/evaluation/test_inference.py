@@ -125,7 +125,7 @@ def test_the_prompt_is_the_chat_template_with_all_image_positions(processor: Any
     prompt = encode_prompts(processor, asked, RUNS[0], pictures, {})
     assert processor.tokenizer.decode(prompt["input_ids"][0]) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-        + "<image>" * 5
+        + "<image>" * getattr(processor, "image_seq_length", 5)
         + f"\n{question.question}<|im_end|>\n<|im_start|>assistant\n"
     )
     assert prompt["pixel_values"].shape == (1, 3, 16, 16)

@@ -1,6 +1,7 @@
 """Models so small that a test takes milliseconds."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -54,22 +55,11 @@ def noisy(parrot: ParrotForConditionalGeneration) -> ParrotForConditionalGenerat
     return parrot.eval()
 
 
-PICTURE = [IMAGE_TOKEN] * 5
-# Text only, one picture, two pictures in different turns, a picture in a short prompt.
-PROMPTS = [
-    list(range(10, 22)),
-    [1, 2, *PICTURE, 30, 31, 32, 33],
-    [3, *PICTURE, 40, 41, 42, *PICTURE, 43, 44, 45, 46],
-    [4, *PICTURE, 50],
-]
-PICTURES = [0, 1, 2, 1]
-
-
 def pixels(count: int) -> torch.Tensor:
     return torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
 
 
-def batch(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
+def padded(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
     longest = max(map(len, prompts))
     rows, masks = [], []
     for ids in prompts:
@@ -81,19 +71,38 @@ def batch(prompts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
 
 
-def alone(index: int) -> dict[str, torch.Tensor]:
-    before = sum(PICTURES[:index])
-    inputs = {"input_ids": torch.tensor([PROMPTS[index]])}
-    if PICTURES[index]:
-        inputs["pixel_values"] = pixels(sum(PICTURES))[before : before + PICTURES[index]]
-    return inputs
-
-
-def together(side: str) -> dict[str, torch.Tensor]:
-    return {**batch(PROMPTS, side), "pixel_values": pixels(sum(PICTURES))}
-
-
 def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Ids from 20 on are answers."""
     ids = inputs["input_ids"]
     return {**inputs, "labels": torch.where((ids >= 20) & (ids != IMAGE_TOKEN), ids, -100)}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts with image positions, and how many pictures each has."""
+
+    prompts: list[list[int]]
+    pictures: list[int]
+
+    def alone(self, index: int) -> dict[str, torch.Tensor]:
+        before = sum(self.pictures[:index])
+        inputs = {"input_ids": torch.tensor([self.prompts[index]])}
+        if self.pictures[index]:
+            inputs["pixel_values"] = pixels(sum(self.pictures))[before : before + self.pictures[index]]
+        return inputs
+
+    def together(self, side: str) -> dict[str, torch.Tensor]:
+        return {**padded(self.prompts, side), "pixel_values": pixels(sum(self.pictures))}
+
+
+PICTURE = [IMAGE_TOKEN] * 5
+# Text only, one picture, two pictures in different turns, a picture in a short prompt.
+PROMPTS = [
+    list(range(10, 22)),
+    [1, 2, *PICTURE, 30, 31, 32, 33],
+    [3, *PICTURE, 40, 41, 42, *PICTURE, 43, 44, 45, 46],
+    [4, *PICTURE, 50],
+]
+PICTURES = [0, 1, 2, 1]
+BATCH = Batch(PROMPTS, PICTURES)
+alone, together = BATCH.alone, BATCH.together

@@ -135,7 +135,7 @@ def clip_with_text() -> PreTrainedModel:
             lambda: siglip(vision_use_head=False),
             tiny_language_model,
             {},
-            "vision_use_head is false, the MoE needs SigLIP's pooling head",
+            "vision_use_head is false, but what SigLIP.s pooling head",
         ),
         (clip_with_text, tiny_language_model, {}, "'clip' tower|expected CLIPVisionModel"),
         (

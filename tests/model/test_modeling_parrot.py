@@ -13,7 +13,7 @@ from model_cases import (
     PROMPTS,
     Build,
     alone,
-    batch,
+    padded,
     pixels,
     tiny_language_model,
     tiny_tower,
@@ -85,7 +85,10 @@ def test_generation_alone_in_a_batch_and_without_cache(build: Build, options: di
 @torch.no_grad()
 def test_logits_with_a_cache_are_those_without(build: Build) -> None:
     model = build()
-    inputs = {**batch([[*ids, 70, 71, 72] for ids in PROMPTS], "left"), "pixel_values": pixels(sum(PICTURES))}
+    inputs = {
+        **padded([[*ids, 70, 71, 72] for ids in PROMPTS], "left"),
+        "pixel_values": pixels(sum(PICTURES)),
+    }
     whole = model(**inputs, prompt_mask=inputs["attention_mask"][:, :-3]).logits
     head = {key: inputs[key][:, :-3] for key in ("input_ids", "attention_mask")}
     first = model(**head, pixel_values=inputs["pixel_values"], use_cache=True)

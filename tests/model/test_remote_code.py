@@ -7,14 +7,16 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
-from model_cases import Build
+import torch
+from model_cases import IMAGE_TOKEN, Build, tiny_language_model, tiny_tower
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from parrot.model import ParrotProcessor
+from parrot.model import ParrotProcessor, build_flamingo
 
 SCRIPT = """
 import importlib.util, json, sys
@@ -35,6 +37,16 @@ messages = [{"role": "user", "content": content}]
 answers = ask(text=[messages, messages], batch_size=2, max_new_tokens=8, return_full_text=False)
 print(json.dumps({"ids": ids, "answers": [answer[0]["generated_text"] for answer in answers]}))
 """
+FILES = {
+    "parrot": {
+        "configuration_parrot.py", "configuration_vlm.py", "image_inputs.py", "modeling_parrot.py",
+        "modeling_vlm.py", "multilingual_moe.py", "processing_parrot.py",
+    },
+    "flamingo": {
+        "configuration_flamingo.py", "configuration_vlm.py", "image_inputs.py", "modeling_flamingo.py",
+        "modeling_vlm.py", "processing_parrot.py",
+    },
+}  # fmt: skip
 CHAT = [{"role": "user", "content": "<image>\nWhat is red?"}]
 
 
@@ -64,14 +76,21 @@ def test_the_code_imports_nothing_of_the_project() -> None:
         assert not [name for name in imports if name.split(".")[0] in ("parrot", "flows")], file
 
 
+@pytest.mark.parametrize("architecture", FILES)
 def test_folder_works_with_transformers_torch_and_pillow_alone(
     build: Build,
     processor: ParrotProcessor,
     bare_environment: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
 ) -> None:
-    model = build()
+    model: Any = build()
+    if architecture == "flamingo":
+        model = build_flamingo(tiny_tower(), tiny_language_model(), image_token_id=IMAGE_TOKEN).eval()
+        for parameter in model.aligned().parameters():  # opens the gates
+            torch.nn.init.normal_(parameter, std=0.3)
+        processor = ParrotProcessor(processor.image_processor, processor.tokenizer, image_seq_length=1)
     # `register_for_auto_class` marks the classes; undone here, so that other tests save as before.
     for cls, auto in ((type(model.config), "AutoConfig"), (type(model), "AutoModelForImageTextToText"),
                       (ParrotProcessor, "AutoProcessor")):  # fmt: skip
@@ -80,10 +99,7 @@ def test_folder_works_with_transformers_torch_and_pillow_alone(
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     Image.new("RGB", (30, 20), (200, 30, 90)).save(picture)
-    assert {file.name for file in folder.glob("*.py")} == {
-        "configuration_parrot.py", "image_inputs.py", "modeling_parrot.py", "multilingual_moe.py",
-        "processing_parrot.py",
-    }  # fmt: skip
+    assert {file.name for file in folder.glob("*.py")} == FILES[architecture]
 
     text = processor.apply_chat_template(CHAT, add_generation_prompt=True)
     with Image.open(picture) as image:

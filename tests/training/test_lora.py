@@ -7,10 +7,11 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import Qwen2Config, Qwen2Model
+from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Model
 
 from parrot.config import Lora
 from parrot.errors import ParrotError
+from parrot.model import build_flamingo
 from parrot.training.lora import Adapters
 
 PARAMS = Lora(rank=4, alpha=8, dropout=0.1, target_modules=["q_proj", "v_proj"])
@@ -57,3 +58,33 @@ def test_unknown_modules_are_named(language_model: Qwen2Model) -> None:
     params = PARAMS.model_copy(update={"target_modules": ["to_q"]})
     with pytest.raises(ParrotError, match=r"sft\.lora\.target_modules: .*down_proj, gate_proj, k_proj"):
         Adapters(language_model, params)
+
+
+@torch.no_grad()
+def test_cross_attention_is_adapted_with_the_language_model(
+    language_model: Qwen2Model, tmp_path: Path
+) -> None:
+    tower = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16,
+            patch_size=8,
+        )
+    )  # fmt: skip
+    model = build_flamingo(tower, Qwen2ForCausalLM(language_model.config), image_token_id=59).eval()
+    for parameter in model.aligned().parameters():  # opens the gates
+        nn.init.normal_(parameter, std=0.3)
+    base = copy.deepcopy(model)
+    inputs = {"input_ids": torch.arange(50, 60)[None], "pixel_values": torch.ones(1, 3, 16, 16)}
+    adapters = Adapters(model.decoder(), PARAMS.model_copy(update={"target_modules": ["q_proj", "up_proj"]}))
+    model.eval()
+    # Two language model layers and the one cross-attention in front of them; A and B.
+    assert len(adapters.parameters) == (2 + 1) * 2 * 2
+    for parameter in adapters.parameters:
+        nn.init.normal_(parameter, std=0.3)
+    adapted = model(**inputs).logits
+    adapters.save(tmp_path)
+    assert not torch.allclose(base(**inputs).logits, adapted, atol=1e-2)
+    PeftModel.from_pretrained(base.decoder(), tmp_path)
+    torch.testing.assert_close(base.eval()(**inputs).logits, adapted)
+    adapters.merge()
+    torch.testing.assert_close(model(**inputs).logits, adapted, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,185 @@
+"""Both stages with every architecture: what learns, what stays, what is written, and what reads it."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image as Picture
+from safetensors.torch import load_file
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from parrot.backbones.tokenizer import train_tokenizer
+from parrot.config import Align, Flamingo, Lora, Model, Moe, RatedTraining, Sft, Training
+from parrot.data.records import Image, Message, Record
+from parrot.data.shards import ShardWriter
+from parrot.data.sources.mmmb import Question
+from parrot.errors import ParrotError
+from parrot.evaluation import inference
+from parrot.evaluation.inference import answer_share
+from parrot.evaluation.prompts import protocols
+from parrot.evaluation.shares import Asked, Share
+from parrot.evaluation.workers import load_model
+from parrot.training.stages import ALIGNED_FILE, align, sft
+from parrot.training.trainer import Run
+
+WORDS = ("red", "green", "blue")
+TRAINING: dict[str, Any] = {
+    "max_steps": 3, "batch_size": 4, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
+    "save_steps": 3,
+}  # fmt: skip
+LORA = Lora(
+    rank=2, alpha=2, dropout=0.0, target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]
+)
+ARCHITECTURES = ("parrot", "flamingo")
+
+
+def picture(number: int) -> bytes:
+    file = io.BytesIO()
+    colour = [20, 20, 20]
+    colour[number % 3] = 220
+    Picture.new("RGB", (20, 20), tuple(colour)).save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Backbones and records: a third of them text only, a third with two pictures."""
+    folder = tmp_path_factory.mktemp("inputs")
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["What is it? It is red, green, blue."] * 3, 300, folder / "language")
+    Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=True, bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    ).save_pretrained(folder / "language")  # fmt: skip
+    tokenizer.save_pretrained(folder / "language")
+    CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16,
+            patch_size=8,
+        )
+    ).save_pretrained(folder / "vision")  # fmt: skip
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder / "vision")
+    writer = ShardWriter(folder / "records", 1 << 20)
+    for number in range(12):
+        count = number % 3
+        asked = Message("user", "<image>\n" * count + "What is it?")
+        said = Message("assistant", f"It is {WORDS[number % 3]}.")
+        images = tuple(Image(f"{place}.png", picture(number + place)) for place in range(count))
+        writer.write(Record(f"r{number}", "s", "en", (asked, said), images))
+    writer.close()
+    return {"vision": folder / "vision", "language": folder / "language", "records": folder / "records"}
+
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture
+def train(inputs: dict[str, Path], tmp_path: Path) -> Train:
+    """`train(stage, architecture, …)`: run a stage, and the folder that it writes."""
+
+    def run(stage: str, architecture: str, lora: Lora | None = None, aligned: Path | None = None) -> Path:
+        model = Model(
+            architecture=architecture,  # type: ignore[arg-type]
+            projector="mlp2x_gelu",
+            flamingo=Flamingo(
+                resampler_n_latents=4, resampler_depth=1, cross_layer_interval=1, learning_rate_factor=0.5
+            ),
+            vision_feature_layer=-1,
+            max_length=128,
+        )
+        output = tmp_path / f"{stage}-{architecture}{'-lora' if lora else ''}"
+        shared: dict[str, Any] = {
+            **inputs, "seed": 1, "output": output, "curve": tmp_path / "curve.csv",
+            "metrics": tmp_path / "metrics.json", "run": Run(stage, tmp_path / "checkpoints"),
+        }  # fmt: skip
+        if stage == "align":
+            align(Align(training=RatedTraining(**TRAINING, learning_rate=1e-2)), model, **shared)
+        else:
+            params = Sft(
+                learning_rate=1e-3,
+                language_model_learning_rate=1e-3,
+                lora=lora,
+                moe=Moe(enabled=True, num_experts=2, intermediate_size=8, residual="token", weight=1.0),
+                training=Training(**TRAINING),
+            )
+            sft(params, model, aligned=aligned or train("align", architecture), **shared)
+        return output
+
+    train = run
+    return run
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_stage_one_writes_what_joins_the_backbones(train: Train, architecture: str) -> None:
+    names = set(load_file(train("align", architecture) / ALIGNED_FILE))
+    if architecture == "parrot":
+        assert names == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    else:
+        assert {name.split(".")[0] for name in names} == {"perceiver_resampler", "gated_cross_attn_layers"}
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "lora"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_stage_two_trains_its_parts_and_nothing_else(
+    train: Train, inputs: dict[str, Path], architecture: str, lora: Lora | None
+) -> None:
+    aligned = train("align", architecture)
+    output = train("sft", architecture, lora, aligned)
+    after = load_file(output / "model.safetensors")
+    for name, tensor in load_file(inputs["vision"] / "model.safetensors").items():
+        assert torch.equal(after[f"model.vision_tower.{name}"], tensor), name
+    for name, tensor in load_file(inputs["language"] / "model.safetensors").items():
+        ours = after[name.replace("model.", "model.language_model.", 1)]
+        learns = name.split(".")[-2] in LORA.target_modules and name.endswith("weight") if lora else True
+        assert torch.equal(ours, tensor) != learns, name
+    bridge = load_file(aligned / ALIGNED_FILE)
+    if architecture == "flamingo":
+        for name, tensor in bridge.items():
+            # With LoRA, cross-attention lies within the decoder and learns as it does.
+            within = lora is not None and name.startswith("gated_cross_attn_layers")
+            learns = name.split(".")[-2] in LORA.target_modules if within else True
+            assert torch.equal(after[f"model.{name}"], tensor) != learns, name
+    if lora:
+        adapter = load_file(output / "adapter/adapter_model.safetensors")
+        assert any("gated_cross_attn_layers" in name for name in adapter) == (architecture == "flamingo")
+        assert not any("vision_tower" in name for name in adapter)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_stage_two_writes_is_evaluated(train: Train, architecture: str) -> None:
+    model, processor = load_model(train("sft", architecture))
+    options = dict(zip("ABC", WORDS, strict=True))
+    questions = [
+        Question(number, "What is it?", "", options, "A", "colour", "test", picture(number))
+        for number in range(4)
+    ]
+    share = Share(0, [Asked("en", number, question) for number, question in enumerate(questions)])
+    likely, written = protocols()["option_likelihood"], protocols()["letter_generation"]
+    runs = [
+        inference.Run("seeing", likely, "own"),
+        inference.Run("blind", likely, "removed"),
+        inference.Run("written", replace(written, max_new_tokens=4), "own"),
+    ]
+    first, second, *_ = answer_share(model, processor, share, runs, batch_size=4, swapped={})
+    assert first.answers["seeing"].scores != second.answers["seeing"].scores
+    assert first.answers["blind"].scores == pytest.approx(second.answers["blind"].scores)
+    assert first.answers["written"].text is not None
+
+
+def test_stage_one_of_another_architecture_is_named(train: Train) -> None:
+    with pytest.raises(ParrotError, match=r"projector\.safetensors: not what stage one makes for this model"):
+        train("sft", "flamingo", aligned=train("align", "parrot"))
