@@ -28,7 +28,9 @@ _ARABIC_MARKS = dict.fromkeys([0x640, 0x670, *range(0x64B, 0x660)])  # vowels, a
 _PLAIN = str.maketrans({**_FULL_WIDTH, **_CIRCLED, **_INVISIBLE, **_ARABIC_MARKS, "_": " ", "’": "'"})
 _MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,40}>|\\(?:text|mathrm|mathbf|textbf)\b")
 _SPACES = re.compile(r"[^\S\n]+")
-KINDS = ("particles", "answer", "option", "after", "link", "article", "deny", "wrong", "join", "failure")
+KINDS = (
+    "particles", "answer", "option", "after", "link", "adverb", "article", "deny", "wrong", "join", "failure"
+)  # fmt: skip
 _ONE_I = str.maketrans("İı", "ii")  # Turkish upper and lower case differ from those of other languages
 
 
@@ -97,21 +99,21 @@ def wording() -> Wording:
     one = f"([A-Za-z{''.join(letters)}{''.join(letters).lower()}])"
     single = rf"[^\W\d_{UNSPACED}]"
     near, open_ = r"[ *\"')\]»”–—-]{0,4}", r"[ *\"'(]{0,4}"
-    answer, link, deny = _any(words["answer"]), _any(words["link"]), _any(words["deny"])
-    wrong, join, article = _any(words["wrong"]), _any(words["join"]), _any(words["article"])
-    option, after = _any(words["option"]), _any(words["after"])
+    answer, option, after = (_any(words[kind]) for kind in ("answer", "option", "after"))
+    article, deny, wrong, join = (_any(words[kind]) for kind in ("article", "deny", "wrong", "join"))
+    link, between = _any(words["link"]), _any([*words["link"], *words["adverb"]])
     return Wording(
         letters=letters,
         particles=frozenset(words["particles"]),
         failures=tuple(folded(plain(text)) for text in words["failure"]),
         letter=re.compile(rf"{_BEGINS}(?<!\w['./])(?<!°){one}{_ENDS}(?![-/]\w|\+|\.{single}(?!\w))"),
         alone=re.compile(rf"\W*{one}\W*"),
-        announced=re.compile(rf"{answer}(?:\W{{0,12}}(?:{link}|{option}|{article}))*\W{{0,12}}\Z"),
-        confirmed=re.compile(rf"(?:{near}(?:{link}|{article}))*{near}{answer}"),
-        named=re.compile(rf"{option}(?:\W{{0,4}}{link})*\W{{0,4}}\Z"),
+        announced=re.compile(rf"{answer}(?:\W{{0,12}}(?:{between}|{option}|{article}))*\W{{0,12}}\Z"),
+        confirmed=re.compile(rf"(?:{near}(?:{between}|{article}))*{near}{answer}"),
+        named=re.compile(rf"{option}(?:\W{{0,4}}{between})*\W{{0,4}}\Z"),
         called=re.compile(rf"[ *\"']{{0,3}}{after}"),
-        denied=re.compile(rf"{deny}(?:{open_}(?:{link}|{option}|{article}))*{open_}\Z"),
-        rejected=re.compile(rf"(?: ?{link})* ?{wrong}"),
+        denied=re.compile(rf"{deny}(?:{open_}(?:{between}|{option}|{article}))*{open_}\Z"),
+        rejected=re.compile(rf"(?: ?{between})* ?{wrong}"),
         joined=re.compile(rf"(?:[^\w\n]|{join}|{article})*"),
         linked=re.compile(rf" *(?:{link}|{join}|{wrong}|{after})"),
     )

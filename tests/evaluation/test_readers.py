@@ -25,7 +25,8 @@ COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "white"}
         "<b>B</b>", "\\boxed{B}", "$\\boxed{\\text{B}}$", " \u200bB\u200f\n", "В", "Б", "б", "ب", "بـ", "(ب)",
         # a statement
         "Answer:B", "The answer is b", "The correct answer is **B**.", "Final answer: (B)", "Option B",
-        "option b", "The letter is b", "B is correct", "It must be B.", "I choose B because it is bright",
+        "option b", "The letter is b", "B is correct", "It must be B.",
+        "The answer is definitely B.", "I choose B because it is bright",
         "答案是B", "答案：B", "选B", "我选择B选项。", "正确答案是 B。", "选项B", "B是正确的",
         "选B，因为A不对",
         "A resposta é B", "A resposta correta é a letra B.", "Resposta: b)", "É a letra B", "A opção B",
@@ -63,7 +64,8 @@ def test_read_as_b(answer: str) -> None:
         # a contradiction
         "B. red", "B (red)", "blue (A)", "The answer is B: red", "B\n\nred",
         # no option, but a word
-        "A big box", "A small shape can be seen", "A caixa grande", "В комнате", "Ответ: В комнате", "O gato",
+        "A big box", "A clearly visible box", "А это дом",
+        "A small shape can be seen", "A caixa grande", "В комнате", "Ответ: В комнате", "O gato",
         "a cat", "The answer is a big box",
         # inside words
         "bored", "dark-red", "reddish", "Redirected blueprint",
