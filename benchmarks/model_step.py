@@ -25,8 +25,9 @@ from parrot.model import ParrotForConditionalGeneration, build_parrot
 
 BATCH, TEXT, ANSWER = 8, 64, 16
 PROMPTS = 32
-ANSWER_LENGTHS = (16, 128)
-"""New tokens: a short answer is bounded by reading 593 positions, which costs the same in a batch."""
+GENERATION = ((True, 16), (True, 128), (False, 128))
+"""With a picture or without, and new tokens. Reading the 577 positions of a picture costs as much in a batch
+as alone, and later steps are bounded by how fast their keys and values are read from memory."""
 Step = Callable[[], Tensor]
 
 
@@ -145,20 +146,23 @@ def peak_megabytes(name: str, args: argparse.Namespace) -> float:
     return float(done.stdout) / 1024
 
 
-def generation(model: ParrotForConditionalGeneration, new_tokens: int) -> tuple[float, float]:
+def generation(
+    model: ParrotForConditionalGeneration, *, pictures: bool, new_tokens: int
+) -> tuple[float, float]:
     """Seconds for all prompts at once and one by one; the answers are the same."""
     draw = torch.Generator().manual_seed(2)
-    text = torch.randint(1, model.config.text_config.vocab_size - 1, (PROMPTS, 16), generator=draw)
-    image = torch.full((PROMPTS, model.config.image_seq_length), model.config.image_token_id)
-    ids, pixels = torch.cat([image, text], dim=1), torch.randn(PROMPTS, 3, 336, 336, generator=draw)
+    ids = torch.randint(1, model.config.text_config.vocab_size - 1, (PROMPTS, 16), generator=draw)
+    pixels = torch.randn(PROMPTS, 3, 336, 336, generator=draw)
+    if pictures:
+        image = torch.full((PROMPTS, model.config.image_seq_length), model.config.image_token_id)
+        ids = torch.cat([image, ids], dim=1)
     # A static cache: the default one copies all that it holds for every new token.
     options = {"max_new_tokens": new_tokens, "do_sample": False, "cache_implementation": "static"}
 
     def answers(rows: slice) -> Tensor:
         mask = torch.ones_like(ids[rows])
-        generated: Tensor = model.generate(
-            input_ids=ids[rows], pixel_values=pixels[rows], attention_mask=mask, **options
-        )
+        images = {"pixel_values": pixels[rows]} if pictures else {}
+        generated: Tensor = model.generate(input_ids=ids[rows], attention_mask=mask, **images, **options)
         return generated
 
     began = time.perf_counter()
@@ -206,11 +210,15 @@ def main() -> None:
         print(f"| {name} | {middle:.2f} | {middle / base:.2f} | {peak_megabytes(name, args):.0f} |")
     model = make_model(args.vocab_size).eval()
     print(f"\n| {PROMPTS} prompts | one by one, s | at once, s | times as fast |\n|---|---:|---:|---:|")
-    for new_tokens in ANSWER_LENGTHS:
+    for pictures, new_tokens in GENERATION:
         with torch.inference_mode():
-            runs = [generation(model, new_tokens) for _ in range(max(1, args.repeats // 3))]
+            runs = [
+                generation(model, pictures=pictures, new_tokens=new_tokens)
+                for _ in range(max(1, args.repeats // 3))
+            ]
         batched, single = (statistics.median(taken) for taken in zip(*runs, strict=True))
-        print(f"| {new_tokens} tokens each | {single:.1f} | {batched:.1f} | {single / batched:.1f} |")
+        kind = f"{'with' if pictures else 'without'} a picture, {new_tokens} tokens"
+        print(f"| {kind} | {single:.1f} | {batched:.1f} | {single / batched:.1f} |")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from .chunking import images_at_once
+
 IGNORE_INDEX = -100
 
 
@@ -88,11 +90,18 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
         if count == 0:
             # Attention cannot run on no rows, yet a distributed run needs every rank to pass every module.
             pixel_values = pixel_values.new_zeros(1, *pixel_values.shape[1:])
+        config = self.config.vision_config
+        widest = (pixel_values.shape[-1] // config.patch_size) ** 2 * config.intermediate_size
+        images = images_at_once(widest * pixel_values.element_size(), pixel_values.device)
+        features = torch.cat([self._tower_features(some) for some in torch.split(pixel_values, images)])
+        return features[:count]
+
+    def _tower_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         outputs = self.vision_tower(pixel_values, output_hidden_states=True, return_dict=True)
         features: torch.Tensor = outputs.hidden_states[self.config.vision_feature_layer]
         if self.config.vision_config.model_type == "siglip_vision_model":
             features = torch.cat([outputs.pooler_output[:, None], features], dim=1)
-        return features[:count]
+        return features
 
     def prepare(
         self,

@@ -9,11 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .chunking import images_at_once
 from .configuration_parrot import ParrotConfig
-
-CHUNK_BYTES = 2**24
-"""Of the experts' hidden units at once: larger tensors leave the caches and, on a CPU, are paged in anew
-each time. On a GPU one picture of a 7B model is more than this, and enough to fill it."""
 
 
 class MultilingualMoe(nn.Module):
@@ -82,8 +79,7 @@ class MultilingualMoe(nn.Module):
         """Σ_e weights[n, e] · expert_e(features[n]) [N, L, H], some images at a time."""
         width = self.gate_proj.weight.shape[0]
         per_unit = weights.repeat_interleave(width // self.num_experts, dim=-1)[:, None, :]
-        image_bytes = features.shape[1] * width * features.element_size()
-        images = max(1, CHUNK_BYTES // image_bytes)
+        images = images_at_once(features.shape[1] * width * features.element_size(), features.device)
         mixtures = [
             self.down_proj(_gated(self.gate_proj(x), self.up_proj(x), scale))
             for x, scale in zip(torch.split(features, images), torch.split(per_unit, images), strict=True)

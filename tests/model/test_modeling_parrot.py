@@ -40,6 +40,14 @@ def test_a_sample_alone_and_in_a_batch(build: Build, side: str, attention: str) 
 
 
 @torch.no_grad()
+def test_some_images_at_a_time_are_as_all_at_once(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = build(), together("right")
+    logits = model(**inputs).logits
+    monkeypatch.setattr("parrot.model.chunking.CPU_BYTES", 1)
+    torch.testing.assert_close(model(**inputs).logits, logits)
+
+
+@torch.no_grad()
 def test_each_picture_is_guided_by_its_own_cls(build: Build) -> None:
     model = build()
     weights = model(**alone(2)).routing_weights

@@ -63,7 +63,7 @@ def test_some_images_at_a_time_are_as_all_at_once(monkeypatch: pytest.MonkeyPatc
     prompts = torch.randn(7, HIDDEN), torch.tensor([0, 0, 0, 1, 1, 1, 1])
     results = []
     for chunk_bytes in (2**24, 1):  # all five, and one after the other
-        monkeypatch.setattr("parrot.model.multilingual_moe.CHUNK_BYTES", chunk_bytes)
+        monkeypatch.setattr("parrot.model.chunking.CPU_BYTES", chunk_bytes)
         moe = make()
         output, _ = moe(features, samples, *prompts)
         gradients = torch.autograd.grad(output.square().sum(), [features, *moe.parameters()])
