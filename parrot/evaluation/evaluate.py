@@ -18,12 +18,12 @@ from parrot.evaluation import report, scoring
 from parrot.evaluation.benchmark import identify, read_benchmark
 from parrot.evaluation.inference import Answered, Run
 from parrot.evaluation.journal import Journal
-from parrot.evaluation.page import make_example, write_page
+from parrot.evaluation.page import Example, make_example, write_page
 from parrot.evaluation.predictions import Answer, Prediction, join_rotations, judge, write_predictions
 from parrot.evaluation.prompts import protocols
-from parrot.evaluation.records import PREDICTIONS, SETTINGS, read_evaluation
+from parrot.evaluation.records import PREDICTIONS, SETTINGS, Evaluation, read_evaluation
 from parrot.evaluation.shares import Share, cut
-from parrot.evaluation.summary import choose_wrong, eye_warnings, summarise, worst_categories
+from parrot.evaluation.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
 from parrot.evaluation.workers import Task, answer_shares, load_processor
 from parrot.evaluation.written import score_written
 from parrot.files import atomic_directory, write_json
@@ -56,11 +56,11 @@ def evaluate(
         seed: decides which picture is swapped for which.
         metrics: JSON with `accuracy`, `blind` and `letter` (each language -> share of right answers,
             and `overall`, the mean over the languages), `written` (scoring protocol -> such),
-            `unreadable` (share of written answers), `interval` and `eyes` (seeing minus blind), each
-            language -> 95 % interval; `chance`, `protocol`, `prompts` (protocol -> version), `questions`
+            `unreadable` (share of written answers), `interval` (95 %, of `accuracy`), `eyes` (seeing minus
+            blind, with its interval), `chance`, `protocol`, `prompts` (protocol -> version), `questions`
             (how many, over all languages), `category` (-> accuracy).
         reports: an evaluation folder, which `parrot compare` takes: settings, predictions, where they
-            come from, and a page to look at.
+            come from, a page to look at, and what was written as tables for VLMEvalKit.
         plots: folder for heat maps and the tables behind them.
         work: folder for the answers so far; the next call with the same one goes on there.
 
@@ -68,7 +68,6 @@ def evaluate(
         ParrotError: a language, file, category or picture is missing, or the model does not load.
     """
     benchmark = read_benchmark(params, languages)
-    processor = load_processor(model_dir)
     known = protocols()
     runs = (
         Run("seeing", known["option_likelihood"], "own"),
@@ -76,15 +75,7 @@ def evaluate(
         Run("letter", known["letter_likelihood"], "own"),
         Run("written", known["letter_generation"], "own"),
     )
-    settings = {
-        "benchmark": identify(params, benchmark),
-        "circular": params.circular,
-        "pad_to_square": bool(getattr(processor, "pad_to_square", False)),
-        "prompts": {
-            run.name: {"protocol": run.protocol.name, "version": run.protocol.version, "picture": run.picture}
-            for run in runs
-        },
-    }
+    settings = _settings(params, benchmark, runs, load_processor(model_dir))
     journal = work / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.jsonl"
     every = answer_all(Task(params, languages, seed, runs, model_dir), benchmark, journal)
     predictions = join_rotations(every) if params.circular else every
@@ -92,23 +83,21 @@ def evaluate(
         write_json(folder / SETTINGS, settings)
         write_json(folder / PROVENANCE, {**run_tags(), **_provenance(model_dir), "seed": seed})
         write_predictions(folder / PREDICTIONS, predictions)
+        written = score_written(params, every, "written", folder / "vlmevalkit")
         evaluation = read_evaluation(folder, str(reports))
         found = summarise(evaluation.answered, evaluation.runs)
-        questions = {(language, q.index): q for language, rows in benchmark.items() for q in rows}
-        examples = [
-            make_example(wrong, questions[wrong.language, wrong.index])
-            for category in worst_categories(found.category, WORST)
-            for wrong in choose_wrong(evaluation.answered, category, EXAMPLES)
-        ]
+        examples = _examples(evaluation, found, benchmark)
         write_page(folder / PAGE, f"Evaluation of {model_dir}", settings, found, examples)
     by_category = scoring.category_accuracy(predictions, languages, "seeing")
     values: dict[str, Any] = {
         "accuracy": scoring.accuracy(predictions, languages, "seeing"),
+        "interval": {
+            name: {"low": low, "high": high} for name, (_, low, high) in found.accuracy["seeing"].items()
+        },
         "blind": scoring.accuracy(predictions, languages, "blind"),
+        "eyes": {name: estimate._asdict() for name, estimate in found.eyes.items()},
         "letter": scoring.accuracy(predictions, languages, "letter"),
-        **score_written(params, every, "written"),
-        "interval": {name: list(estimate[1:]) for name, estimate in found.accuracy["seeing"].items()},
-        "eyes": {name: list(estimate[1:]) for name, estimate in found.eyes.items()},
+        **written,
         "chance": scoring.chance(predictions, languages),
         "protocol": runs[0].protocol.name,
         "prompts": {run.protocol.name: run.protocol.version for run in runs},
@@ -127,6 +116,33 @@ def evaluate(
     print(report.table(values), *eye_warnings(found.eyes), sep="\n", flush=True)
     shutil.rmtree(work, ignore_errors=True)
     return values
+
+
+def _settings(
+    params: Evaluate, benchmark: Mapping[str, Sequence[Question]], runs: Sequence[Run], processor: Any
+) -> dict[str, Any]:
+    """What must be equal for two evaluations to be compared."""
+    return {
+        "benchmark": identify(params, benchmark),
+        "circular": params.circular,
+        "pad_to_square": bool(getattr(processor, "pad_to_square", False)),
+        "prompts": {
+            run.name: {"protocol": run.protocol.name, "version": run.protocol.version, "picture": run.picture}
+            for run in runs
+        },
+    }
+
+
+def _examples(
+    evaluation: Evaluation, table: Table, benchmark: Mapping[str, Sequence[Question]]
+) -> list[Example]:
+    """Wrong answers of the worst categories."""
+    questions = {(language, q.index): q for language, rows in benchmark.items() for q in rows}
+    return [
+        make_example(wrong, questions[wrong.language, wrong.index])
+        for category in worst_categories(table.category, WORST)
+        for wrong in choose_wrong(evaluation.answered, category, EXAMPLES)
+    ]
 
 
 def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Path) -> list[Prediction]:

@@ -1,7 +1,7 @@
 """What a person looks at: a table on the console, heat maps, and the tables behind them."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,31 @@ from parrot.evaluation.scoring import OVERALL, Accuracy
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Shares in per cent, one line a language; *kit* is the written answers as VLMEvalKit reads them."""
+    """Shares in per cent with 95 % intervals, one line a language.
+
+    *eyes* is seeing minus blind, *kit* the written answers as VLMEvalKit reads them.
+    """
     written = metrics["written"]
     columns = {
-        "blind": metrics["blind"],
         "letter": metrics["letter"],
         "written": written["parrot"],
         "kit": written["vlmevalkit"],
         "unreadable": metrics["unreadable"],
     }
-    heads = "".join(f"{name:>12}" for name in columns)
-    lines = [f"accuracy, %   seeing{'95 %':>15}{heads}"]
+    heads = "".join(f"{name:>11}" for name in columns)
+    lines = [f"accuracy, % {'seeing':>8}{'95 %':>17}{'blind':>8}{'eyes':>8}{'95 %':>17}{heads}"]
     for name, share in metrics["accuracy"].items():
-        interval = "[{:.1f}, {:.1f}]".format(*(100 * bound for bound in metrics["interval"][name]))
-        cells = "".join(f"{100 * column[name]:12.1f}" for column in columns.values())
-        lines.append(f"{name:<14}{100 * share:6.1f}{interval:>15}{cells}")
+        eyes = metrics["eyes"][name]
+        cells = "".join(f"{100 * column[name]:11.1f}" for column in columns.values())
+        lines.append(
+            f"{name:<12}{100 * share:8.1f}{_interval(metrics['interval'][name]):>17}"
+            f"{100 * metrics['blind'][name]:8.1f}{100 * eyes['value']:+8.1f}{_interval(eyes):>17}{cells}"
+        )
     return "\n".join([*lines, f"chance is {metrics['chance']:.1%}"])
+
+
+def _interval(bounds: Mapping[str, float]) -> str:
+    return f"[{100 * bounds['low']:.1f}, {100 * bounds['high']:.1f}]"
 
 
 def write_plots(

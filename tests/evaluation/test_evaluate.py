@@ -63,7 +63,7 @@ def test_metrics_predictions_and_table(
 ) -> None:
     metrics = run()
     right, guessed = {"en": 1.0, "zh": 1.0, "overall": 1.0}, {"en": 0.25, "zh": 0.25, "overall": 0.25}
-    four_pictures = {"en": [0.397635, 1.0], "zh": [0.397635, 1.0], "overall": [0.397635, 1.0]}
+    four_pictures = {name: {"low": 0.397635, "high": 1.0} for name in right}
     written = metrics.pop("written")
     assert written.keys() == {"parrot", "vlmevalkit"} and written["parrot"].keys() == right.keys()
     assert metrics.pop("unreadable").keys() == metrics.pop("eyes").keys() == right.keys()
@@ -86,7 +86,7 @@ def test_metrics_predictions_and_table(
     assert lines[0].keys() == known | {"seeing", "blind", "letter", "written"}
     assert lines[0]["seeing"]["hit"] and lines[0]["seeing"]["choice"] == lines[0]["answer"]
     table = capsys.readouterr().out.splitlines()
-    assert table[1].split()[:6] == ["en", "100.0", "[39.8,", "100.0]", "25.0", "25.0"]
+    assert table[1].split()[:6] == ["en", "100.0", "[39.8,", "100.0]", "25.0", "+75.0"]
     assert table[4] == "chance is 25.0%"
     assert "the picture may not help" in table[5]  # four pictures are too few to tell
     assert not (tmp_path / "work").exists()
@@ -112,6 +112,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("processor", ["parrot"], indirect=True)
 @pytest.mark.usefixtures("saved")
 def test_a_run_killed_three_times_ends_in_the_same_files(
     run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +133,7 @@ def test_a_run_killed_three_times_ends_in_the_same_files(
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("processor", ["parrot"], indirect=True)
 @pytest.mark.usefixtures("saved")
 def test_two_processes_and_other_batches_score_the_same(
     run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path
@@ -194,7 +196,8 @@ def test_a_saved_model_is_loaded_and_gives_the_same_bytes_again(
     files = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
     plots = ["accuracy", "experts"] if hasattr(tiny_model.config, "num_experts") else ["accuracy"]
     expected = [f"plots/{name}.{kind}" for name in plots for kind in ("csv", "png")]
-    folder = ["predictions.jsonl", "provenance.json", "report.html", "settings.json"]
+    tables = [f"vlmevalkit/Parrot_mmmb_{language}.tsv" for language in LANGUAGES]
+    folder = ["predictions.jsonl", "provenance.json", "report.html", "settings.json", *tables]
     assert files == [*(f"evaluation/{name}" for name in folder), "metrics.json", *expected]
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes()
