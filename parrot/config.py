@@ -177,6 +177,8 @@ class Moe(Section):
     residual: Literal["token", "released", "none"]
     """`token`: token + weight × mixture (paper); `released`: weight × token + mixture (released code)."""
     weight: float
+    top_k: Count | None = None
+    """Mix only the experts with the largest weights; all of them, as the released code, if not given."""
 
 
 class Align(Section):
@@ -188,6 +190,8 @@ class Lora(Section):
     alpha: Count
     dropout: float
     target_modules: list[str]
+    load_in_4bit: bool = False
+    """QLoRA: hold the language model in four bits while its adapters learn."""
 
 
 class Sft(Section):

@@ -1,11 +1,17 @@
-"""LoRA: small adapters learn in the language model's place (MultiModal-GPT, arXiv 2305.04790, section 3)."""
+"""LoRA: small adapters learn in the language model's place (MultiModal-GPT, arXiv 2305.04790, section 3).
 
+QLoRA (arXiv 2305.14314): meanwhile that is held in four bits.
+"""
+
+from importlib.util import find_spec
 from pathlib import Path
 
-from peft import LoraConfig, get_peft_model_state_dict
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraModel
 from safetensors.torch import save_file
 from torch import nn
+from transformers import BitsAndBytesConfig
 
 from parrot.config import Lora
 from parrot.errors import ParrotError
@@ -24,6 +30,7 @@ class Adapters:
         Raises:
             ParrotError: the decoder has no modules of these names.
         """
+        self._params = params
         config = LoraConfig(
             r=params.rank,
             lora_alpha=params.alpha,
@@ -48,9 +55,38 @@ class Adapters:
         )
         self._tuner.peft_config["default"].save_pretrained(str(folder))
 
+    def copy_to(self, decoder: nn.Module) -> "Adapters":
+        """The same adapters in another decoder, such as one that is not quantized."""
+        copied = Adapters(decoder, self._params)
+        set_peft_model_state_dict(copied._tuner, get_peft_model_state_dict(self._tuner))
+        return copied
+
     def merge(self) -> None:
         """Add what they have learned to the decoder's own weights, and take them out."""
         self._tuner.merge_and_unload()
+
+
+def four_bits(*, bf16: bool) -> BitsAndBytesConfig:
+    """How a language model is held in four bits: NF4, its constants quantized as well.
+
+    Raises:
+        ParrotError: there is no GPU, or no bitsandbytes.
+    """
+    if not torch.cuda.is_available():
+        raise ParrotError(
+            "params.yaml: sft.lora.load_in_4bit: needs a GPU and there is none; set it to false"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ParrotError(
+            "params.yaml: sft.lora.load_in_4bit: needs bitsandbytes; `pip install bitsandbytes`, "
+            "or set it to false"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float32,
+    )
 
 
 def _names(decoder: nn.Module) -> set[str]:

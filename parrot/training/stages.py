@@ -7,13 +7,20 @@ stays frozen.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 from parrot.config import Align, Model, Moe, Sft, Training
 from parrot.data.shards import RecordDataset
@@ -21,7 +28,7 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.model import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ConversationCollator
-from parrot.training.lora import Adapters
+from parrot.training.lora import Adapters, four_bits
 from parrot.training.trainer import Curve, Part, Run, fit
 
 ALIGNED_FILE = "projector.safetensors"
@@ -48,8 +55,8 @@ def align(
     rate = params.training.learning_rate * model_params.learning_rate_factor
     parts = [Part(list(aligned.parameters()), rate)]
     history = _train(model, processor, parts, params.training, model_params, records, run, seed)
-    with atomic_directory(output) as partial:
-        save_file(aligned.state_dict(), partial / ALIGNED_FILE, metadata={"format": "pt"})
+    with atomic_directory(output) as folder:
+        save_file(aligned.state_dict(), folder / ALIGNED_FILE, metadata={"format": "pt"})
     return _report(history, curve, metrics)
 
 
@@ -71,8 +78,11 @@ def sft(
 
     Writes the whole model to `output`, adapters merged, and the adapters alone to `output`/adapter.
     """
-    moe = params.moe if params.moe.enabled else None
-    model, processor = assemble(vision, language, model_params, moe=moe, seed=seed)
+    assembled = partial(
+        assemble, vision, language, model_params, moe=params.moe if params.moe.enabled else None, seed=seed
+    )
+    quantized = bool(params.lora and params.lora.load_in_4bit)
+    model, processor = assembled(four_bits(bf16=params.training.bf16) if quantized else None)
     _load_aligned(model, aligned / ALIGNED_FILE)
     joining = _unique(*model.bridge())
     words = _unique(model.decoder(), model.get_output_embeddings())
@@ -88,17 +98,29 @@ def sft(
         Part(words, params.language_model_learning_rate),
     ]
     history = _train(model, processor, parts, params.training, model_params, records, run, seed)
-    with atomic_directory(output) as partial:
+    with atomic_directory(output) as folder:
         if adapters:
-            adapters.save(partial / "adapter")
+            adapters.save(folder / "adapter")
+            if quantized:
+                whole, _ = assembled()
+                learns = set(joining)
+                learned = {name: p for name, p in model.named_parameters() if p in learns}
+                whole.load_state_dict(learned, strict=False)
+                model, adapters = whole, adapters.copy_to(whole.decoder())
             adapters.merge()
-        model.save_pretrained(partial)
-        processor.save_pretrained(partial)
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
     return _report(history, curve, metrics)
 
 
 def assemble(
-    vision: Path, language: Path, params: Model, *, moe: Moe | None, seed: int
+    vision: Path,
+    language: Path,
+    params: Model,
+    quantization: BitsAndBytesConfig | None = None,
+    *,
+    moe: Moe | None,
+    seed: int,
 ) -> tuple[VisionLanguageForConditionalGeneration, ParrotProcessor]:
     """Join the two backbones; what joins them (projector, experts) starts from `seed`."""
     tokenizer = AutoTokenizer.from_pretrained(language)
@@ -108,7 +130,7 @@ def assemble(
         model = build(
             params.architecture,
             AutoModel.from_pretrained(vision),
-            AutoModelForCausalLM.from_pretrained(language),
+            AutoModelForCausalLM.from_pretrained(language, quantization_config=quantization),
             image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
             vision_feature_layer=params.vision_feature_layer,
             parrot={
@@ -117,6 +139,7 @@ def assemble(
                 "moe_intermediate_size": moe.intermediate_size if moe else 0,
                 "moe_residual": moe.residual if moe else "token",
                 "moe_weight": moe.weight if moe else 1.0,
+                "moe_top_k": moe.top_k if moe else None,
             },
             flamingo=params.flamingo.model_dump(exclude={"learning_rate_factor"}),
         )

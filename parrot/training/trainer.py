@@ -81,7 +81,7 @@ def fit(
     with a `loss`. Only the parameters named in `parts` require gradients afterwards.
 
     Raises:
-        ParrotError: the loss became infinite or not a number.
+        ParrotError: the loss became infinite or not a number, or the device lacks the wanted precision.
     """
     model.requires_grad_(False)
     for part in parts:
@@ -89,6 +89,10 @@ def fit(
             parameter.requires_grad_(True)
     if training.max_steps == 0:
         return Curve()
+    if training.bf16 and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise ParrotError(
+            f"{run.name}: training.bf16: {torch.cuda.get_device_name()} has no bfloat16; set it to false"
+        )
     trainer = _PartsTrainer(
         model=model,
         args=_arguments(training, run, seed),

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file
 from transformers import (
+    BitsAndBytesConfig,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -29,6 +31,7 @@ from parrot.evaluation.inference import answer_share
 from parrot.evaluation.prompts import protocols
 from parrot.evaluation.shares import Asked, Share
 from parrot.evaluation.workers import load_model
+from parrot.training import stages, trainer
 from parrot.training.stages import ALIGNED_FILE, align, sft
 from parrot.training.trainer import Run
 
@@ -157,6 +160,78 @@ def test_stage_two_trains_its_parts_and_nothing_else(
         adapter = load_file(output / "adapter/adapter_model.safetensors")
         assert any("gated_cross_attn_layers" in name for name in adapter) == (architecture == "flamingo")
         assert not any("vision_tower" in name for name in adapter)
+
+
+FOUR_BITS = LORA.model_copy(update={"load_in_4bit": True})
+needs_bitsandbytes = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
+)
+
+
+@pytest.fixture
+def no_gpu_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes can do without one, slowly."""
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+    monkeypatch.setattr(stages, "four_bits", lambda bf16: config)
+
+
+@pytest.mark.usefixtures("no_gpu_needed")
+@pytest.mark.parametrize("lora", [LORA, pytest.param(FOUR_BITS, marks=needs_bitsandbytes)])
+def test_a_killed_run_with_adapters_goes_on_exactly(
+    train: Train, lora: Lora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAINING, "save_steps", 1)
+    aligned = train("align", "parrot")
+    lora = lora.model_copy(update={"dropout": 0.2})
+
+    def weights() -> dict[str, bytes]:
+        folder = train("sft", "parrot", lora, aligned)
+        return {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+    whole = weights()
+    save = trainer._Progress.on_save
+
+    def killed(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        save(self, args, state, control, **kwargs)
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer._Progress, "on_save", killed)
+        weights()
+    assert weights() == whole
+    assert whole.keys() == {"model.safetensors", "adapter_model.safetensors"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_four_bits_need_a_gpu(train: Train) -> None:
+    with pytest.raises(ParrotError, match=r"sft\.lora\.load_in_4bit: needs a GPU and there is none"):
+        train("sft", "parrot", FOUR_BITS)
+
+
+@needs_bitsandbytes
+@pytest.mark.usefixtures("no_gpu_needed")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_adapters_learned_over_four_bits_are_merged_into_whole_weights(
+    train: Train, inputs: dict[str, Path], architecture: str
+) -> None:
+    aligned = train("align", architecture)
+    output = train("sft", architecture, FOUR_BITS, aligned)
+    after, before = (
+        load_file(output / "model.safetensors"),
+        load_file(inputs["language"] / "model.safetensors"),
+    )
+    assert not any("quant" in name or "lora" in name for name in after)
+    for name, tensor in before.items():
+        ours = after[name.replace("model.", "model.language_model.", 1)]
+        adapted = name.split(".")[-2] in LORA.target_modules and name.endswith("weight")
+        assert torch.equal(ours, tensor) != adapted, name
+        torch.testing.assert_close(ours, tensor, atol=0.05, rtol=0)
+    bridge = load_file(aligned / ALIGNED_FILE)
+    prefix = "model.multi_modal_projector." if architecture == "parrot" else "model."
+    moved = [name for name, tensor in bridge.items() if not torch.equal(after[prefix + name], tensor)]
+    assert moved
+    load_model(output)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
