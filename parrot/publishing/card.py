@@ -26,19 +26,7 @@ def model_card(
         pipeline_tag="image-text-to-text",
         tags=["parrot", "multilingual", "vision-language", *(f"arxiv:{paper}" for paper in PAPERS)],
         model_name=params.name,
-        eval_results=[
-            EvalResult(
-                task_type="visual-question-answering",
-                dataset_type="mmmb",
-                dataset_name=f"MMMB form ({language})",
-                dataset_config=language,
-                dataset_split=lineage["benchmark"],
-                metric_type="accuracy",
-                metric_name=f"accuracy, {evaluation['protocol']}",
-                metric_value=evaluation["accuracy"][language],
-            )
-            for language in languages
-        ],
+        eval_results=_results(languages, evaluation, lineage["benchmark"]),
     )
     return f"""---
 {data.to_yaml()}
@@ -58,8 +46,9 @@ processor = AutoProcessor.from_pretrained(FOLDER, trust_remote_code=True)
 ## Accuracy
 
 {evaluation["questions"]} multiple-choice questions, {len(languages)} languages, chance \
-{evaluation["chance"]:.1%}. *Seeing* and *blind* (picture {lineage["blind"]}) choose the likeliest option \
-text; *letter* chooses the likeliest letter.
+{evaluation["chance"]:.1%}. *Seeing* (with its 95 % interval) and *blind* (picture {lineage["blind"]}) \
+choose the likeliest option text, *letter* the likeliest letter; *written* is the letter read from what \
+the model writes, *kit* the same as VLMEvalKit reads it.
 
 {_accuracy_table(languages, evaluation)}
 
@@ -76,11 +65,37 @@ new process and gave this answer.
 """
 
 
+def _results(languages: Sequence[str], evaluation: dict[str, Any], split: str) -> list[EvalResult]:
+    """For each language: the likeliest option text, and written answers as the kit reads them."""
+    columns = {
+        f"accuracy, {evaluation['protocol']}": evaluation["accuracy"],
+        "accuracy, letter_generation read as VLMEvalKit does": evaluation["written"]["vlmevalkit"],
+    }
+    return [
+        EvalResult(
+            task_type="visual-question-answering",
+            dataset_type="mmmb",
+            dataset_name=f"MMMB form ({language})",
+            dataset_config=language,
+            dataset_split=split,
+            metric_type="accuracy",
+            metric_name=name,
+            metric_value=column[language],
+        )
+        for language in languages
+        for name, column in columns.items()
+    ]
+
+
 def _accuracy_table(languages: Sequence[str], evaluation: dict[str, Any]) -> str:
-    lines = ["| language | seeing | blind | letter |", "|---|---:|---:|---:|"]
+    written = evaluation["written"]
+    columns = (evaluation["blind"], evaluation["letter"], written["parrot"], written["vlmevalkit"])
+    lines = ["| language | seeing | blind | letter | written | kit |", "|---|---:|---:|---:|---:|---:|"]
     for language in (*languages, "overall"):
-        cells = (evaluation[key][language] for key in ("accuracy", "blind", "letter"))
-        lines.append(f"| {language} | " + " | ".join(f"{value:.1%}" for value in cells) + " |")
+        interval = evaluation["interval"][language]
+        seeing = f"{evaluation['accuracy'][language]:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
+        cells = " | ".join([seeing, *(f"{column[language]:.1%}" for column in columns)])
+        lines.append(f"| {language} | {cells} |")
     return "\n".join(lines)
 
 
