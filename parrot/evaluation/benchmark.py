@@ -9,6 +9,7 @@ from typing import Any
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question, read_questions
 from parrot.errors import ParrotError
+from parrot.evaluation.suites import load_suites
 
 
 def read_benchmark(params: Evaluate, languages: Sequence[str]) -> dict[str, list[Question]]:
@@ -38,15 +39,26 @@ def read_benchmark(params: Evaluate, languages: Sequence[str]) -> dict[str, list
 
 
 def identify(params: Evaluate, benchmark: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Any]]:
-    """Language -> what tells its file from any other: name, hash, number of questions."""
-    return {
-        language: {
+    """Language -> what tells its file from any other: name, hash, number of questions.
+
+    Where a published file of that name is known, also whether this is it.
+    """
+    known = {
+        suite.file.format(language=code): md5
+        for suite in load_suites().values()
+        for code, md5 in suite.md5.items()
+    }
+    found = {}
+    for language, path in _paths(params, list(benchmark)).items():
+        content = path.read_bytes()
+        found[language] = {
             "file": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": hashlib.sha256(content).hexdigest(),
             "questions": len(benchmark[language]),
         }
-        for language, path in _paths(params, list(benchmark)).items()
-    }
+        if path.name in known:
+            found[language]["published"] = hashlib.md5(content).hexdigest() == known[path.name]
+    return found
 
 
 def _paths(params: Evaluate, languages: Sequence[str]) -> dict[str, Path]:
