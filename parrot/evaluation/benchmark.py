@@ -9,6 +9,7 @@ from typing import Any
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question, read_questions
 from parrot.errors import ParrotError
+from parrot.evaluation.multiple_choice import check_rotations
 from parrot.evaluation.suites import load_suites
 
 
@@ -35,30 +36,35 @@ def read_benchmark(params: Evaluate, languages: Sequence[str]) -> dict[str, list
         if missing := everywhere - categories[language]:
             raise ParrotError(f"{path}: no question of category {', '.join(sorted(missing))}, "
                               f"which another language has; complete the file")  # fmt: skip
+        if params.circular:
+            check_rotations(path, benchmark[language], texts=not is_published(path))
     return benchmark
 
 
-def identify(params: Evaluate, benchmark: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Any]]:
-    """Language -> what tells its file from any other: name, hash, number of questions.
-
-    Where a published file of that name is known, also whether this is it.
-    """
+def is_published(path: Path) -> bool | None:
+    """Whether a file has the bytes of the published one of its name; None where that is not known."""
     known = {
-        suite.file.format(language=code): md5
+        name: suite.md5[code]
         for suite in load_suites().values()
-        for code, md5 in suite.md5.items()
+        for code, name in suite.named(suite.file).items()
+        if code in suite.md5
     }
-    found = {}
-    for language, path in _paths(params, list(benchmark)).items():
-        content = path.read_bytes()
-        found[language] = {
+    if path.name not in known:
+        return None
+    return hashlib.md5(path.read_bytes()).hexdigest() == known[path.name]
+
+
+def identify(params: Evaluate, benchmark: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Any]]:
+    """Language -> what tells its file from any other: name, hash, number of questions, whether published."""
+    return {
+        language: {
             "file": path.name,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "questions": len(benchmark[language]),
+            "published": is_published(path),
         }
-        if path.name in known:
-            found[language]["published"] = hashlib.md5(content).hexdigest() == known[path.name]
-    return found
+        for language, path in _paths(params, list(benchmark)).items()
+    }
 
 
 def _paths(params: Evaluate, languages: Sequence[str]) -> dict[str, Path]:

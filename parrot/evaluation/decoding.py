@@ -91,14 +91,14 @@ def write_answers(
     *,
     max_new_tokens: int,
     ends: set[int],
-    complete: Callable[[list[int]], bool],
+    complete: Callable[[int, list[int]], bool],
     last: bool,
 ) -> list[list[int]]:
     """The greedy answer to each prompt, as token ids.
 
     Args:
         ends: tokens that end an answer and are not part of it.
-        complete: whether an answer so far needs no more tokens.
+        complete: whether the answer to a prompt [row] needs no more tokens than these.
         last: nobody needs the prefix afterwards.
     """
     answers: list[list[int]] = [[] for _ in prefix.logits]
@@ -112,7 +112,7 @@ def write_answers(
             if token in ends:
                 continue
             answers[row].append(token)
-            if len(answers[row]) < max_new_tokens and not complete(answers[row]):
+            if len(answers[row]) < max_new_tokens and not complete(row, answers[row]):
                 going.append(place)
         if not going:
             return answers

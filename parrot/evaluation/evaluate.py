@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+import parrot.model
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question
 from parrot.evaluation import report, scoring
 from parrot.evaluation.benchmark import identify, read_benchmark
-from parrot.evaluation.inference import Answered, Run
+from parrot.evaluation.inference import AnsweredQuestion, Run
 from parrot.evaluation.journal import Journal
 from parrot.evaluation.page import Example, make_example, write_page
 from parrot.evaluation.predictions import Answer, Prediction, join_rotations, judge, write_predictions
@@ -25,7 +26,7 @@ from parrot.evaluation.records import PREDICTIONS, SETTINGS, Evaluation, read_ev
 from parrot.evaluation.shares import Share, cut
 from parrot.evaluation.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
 from parrot.evaluation.workers import Task, answer_shares, load_processor
-from parrot.evaluation.written import score_written
+from parrot.evaluation.written import kit_files, score_written
 from parrot.files import atomic_directory, write_json
 from parrot.lineage import run_tags
 
@@ -68,6 +69,7 @@ def evaluate(
         ParrotError: a language, file, category or picture is missing, or the model does not load.
     """
     benchmark = read_benchmark(params, languages)
+    files = kit_files(params, languages)
     known = protocols()
     runs = (
         Run("seeing", known["option_likelihood"], "own"),
@@ -76,14 +78,15 @@ def evaluate(
         Run("written", known["letter_generation"], "own"),
     )
     settings = _settings(params, benchmark, runs, load_processor(model_dir))
-    journal = work / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.jsonl"
+    state = json.dumps([settings, params.batch_size, seed, _code()])
+    journal = work / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
     every = answer_all(Task(params, languages, seed, runs, model_dir), benchmark, journal)
     predictions = join_rotations(every) if params.circular else every
     with atomic_directory(reports) as folder:
         write_json(folder / SETTINGS, settings)
         write_json(folder / PROVENANCE, {**run_tags(), **_provenance(model_dir), "seed": seed})
         write_predictions(folder / PREDICTIONS, predictions)
-        written = score_written(params, every, "written", folder / "vlmevalkit")
+        written = score_written(files, every, "written", folder / "vlmevalkit")
         evaluation = read_evaluation(folder, str(reports))
         found = summarise(evaluation.answered, evaluation.runs)
         examples = _examples(evaluation, found, benchmark)
@@ -133,6 +136,13 @@ def _settings(
     }
 
 
+def _code() -> list[str]:
+    """Hashes of what makes answers: those of earlier code are not gone on with."""
+    folders = (Path(__file__).parent, Path(parrot.model.__file__).parent)
+    files = [file for folder in folders for file in sorted(folder.glob("*.*"))]
+    return [_sha256(file) for file in files if file.suffix in (".py", ".yaml")]
+
+
 def _examples(
     evaluation: Evaluation, table: Table, benchmark: Mapping[str, Sequence[Question]]
 ) -> list[Example]:
@@ -174,7 +184,7 @@ def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Pa
     return _predictions(benchmark, shares, journal)
 
 
-def _row(answered: Answered) -> dict[str, Any]:
+def _row(answered: AnsweredQuestion) -> dict[str, Any]:
     return {
         "language": answered.asked.language,
         "place": answered.asked.place,

@@ -92,7 +92,7 @@ def kit_name(file: BenchmarkFile) -> str:
     if not file.circular and (words := [word for word in KIT_CIRCULAR if word in name.lower()]):
         raise ParrotError(
             f"{file.path}: VLMEvalKit would take {name} for circular because of '{words[0]}'; "
-            f"give the suite {file.suite} another name"
+            f"rename the file, or its suite"
         )
     return name
 
@@ -112,7 +112,13 @@ def write_kit_table(path: Path, rows: Iterable[Mapping[str, str]], predictions: 
         writer = None
         for cells in rows:
             if writer is None:
-                writer = csv.DictWriter(file, [*cells, "prediction"], delimiter="\t", lineterminator="\n")
+                writer = csv.DictWriter(
+                    file,
+                    [*cells, "prediction"],
+                    delimiter="\t",
+                    lineterminator="\n",
+                    quoting=csv.QUOTE_ALL,  # else a lone carriage return would end a row
+                )
                 writer.writeheader()
             require_predictions(path, predictions, [int(cells["index"])])
             writer.writerow({**cells, "prediction": predictions[int(cells["index"])]})

@@ -23,7 +23,7 @@ TIE = 1e-5
 LETTER_TOKENS = 8
 """A letter that comes later than this is not what an answer begins with."""
 _TEXT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
-_LETTER = re.compile(r"\W*([A-Z])[^\w\s'’-]|\W*([A-Z])\s*\n")
+_LETTER = re.compile(r"\W*([A-Z])(?:[.:)][)*]*\s|[*]*\n)")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredQuestion:
     """The answers to one question by the name of the run, and the experts' weights in the first run."""
 
     asked: Asked
@@ -69,7 +69,7 @@ def answer_share(
     *,
     batch_size: int,
     swapped: Mapping[bytes, bytes],
-) -> list[Answered]:
+) -> list[AnsweredQuestion]:
     """Answer the questions of a share in every run, the longest questions first.
 
     Args:
@@ -80,7 +80,7 @@ def answer_share(
     """
     pictures = load_pictures(model, processor, share.asked, runs, batch_size=batch_size, swapped=swapped)
     order = sorted(share.asked, key=_length, reverse=True)
-    answered: list[Answered] = []
+    answered: list[AnsweredQuestion] = []
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         answers: list[dict[str, Answer]] = [{} for _ in batch]
@@ -97,7 +97,7 @@ def answer_share(
             if runs[0] in sharing and prefix.routing is not None:
                 routing = prefix.routing.tolist()
         in_order = [{run.name: found[run.name] for run in runs} for found in answers]
-        answered += map(Answered, batch, in_order, routing)
+        answered += map(AnsweredQuestion, batch, in_order, routing)
     return answered
 
 
@@ -124,9 +124,7 @@ def _answers(
             prefix,
             max_new_tokens=protocol.max_new_tokens,
             ends=_ends(model, tokenizer),
-            complete=lambda ids: (
-                len(ids) <= LETTER_TOKENS and _LETTER.match(tokenizer.decode(ids)) is not None
-            ),
+            complete=lambda row, ids: _has_its_letter(tokenizer, ids, batch[row].question.options),
             last=last,
         )
         texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
@@ -147,6 +145,12 @@ def _answers(
     return [
         choose(dict(zip(letters, row, strict=True))) for letters, row in zip(options, scores, strict=True)
     ]
+
+
+def _has_its_letter(tokenizer: Any, ids: Sequence[int], options: Mapping[str, str]) -> bool:
+    """Whether an answer so far is an option's letter, set off from what follows: "B. "."""
+    found = _LETTER.match(tokenizer.decode(ids)) if len(ids) <= LETTER_TOKENS else None
+    return found is not None and found[1] in options
 
 
 def _diverged(asked: Asked) -> ParrotError:
@@ -192,26 +196,38 @@ def load_pictures(
             shown.setdefault(swapped[one.question.image], one)
     if not shown:
         return Pictures({}, {}, [])
-    decoded = []
-    for image, one in shown.items():
-        try:
-            decoded.append(decode(image))
-        except ParrotError as error:
-            raise ParrotError(
-                f"question {one.question.index} in '{one.language}', column 'image': {error}"
-            ) from None
-    inputs = processor(
-        text=[processor.image_token] * len(decoded), images=decoded, padding=True, return_tensors="pt"
-    )
-    positions = (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()
-    tensors = {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
+    images = list(shown)
+    positions: list[int] = []
+    parts: dict[str, list[torch.Tensor]] = {}
+    for start in range(0, len(images), batch_size):  # a whole share of large pictures may not fit in memory
+        some = images[start : start + batch_size]
+        decoded = [_decoded(shown[image], image) for image in some]
+        inputs = processor(
+            text=[processor.image_token] * len(some), images=decoded, padding=True, return_tensors="pt"
+        )
+        positions += (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()
+        for name, tensor in _image_inputs(model, inputs).items():
+            parts.setdefault(name, []).append(tensor)
+    tensors = {name: torch.cat(tensors) for name, tensors in parts.items()}
+    return Pictures({image: place for place, image in enumerate(images)}, tensors, positions)
+
+
+def _decoded(asked: Asked, image: bytes) -> Any:
+    try:
+        return decode(image)
+    except ParrotError as error:
+        raise ParrotError(
+            f"question {asked.question.index} in '{asked.language}', column 'image': {error}"
+        ) from None
+
+
+@torch.inference_mode()
+def _image_inputs(model: Any, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a prompt with these pictures hands to the model beside its text."""
     forward = getattr(model, "forward", None)
     if forward and "image_features" in inspect.signature(forward).parameters:
-        pixels = tensors["pixel_values"].to(model.device)
-        with torch.inference_mode():
-            features = [model.get_image_features(chunk) for chunk in torch.split(pixels, batch_size)]
-        tensors = {"image_features": torch.cat(features)}
-    return Pictures({image: place for place, image in enumerate(shown)}, tensors, positions)
+        return {"image_features": model.get_image_features(inputs["pixel_values"].to(model.device))}
+    return {name: value for name, value in inputs.items() if name not in _TEXT_INPUTS}
 
 
 def encode_prompts(

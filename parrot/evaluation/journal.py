@@ -12,17 +12,21 @@ class Journal:
     """A file of JSON lines, one for each share that was answered."""
 
     def __init__(self, path: Path) -> None:
-        """Open it; a last line that was cut off counts as not written."""
+        """Open it; from the first line on that is not whole, it counts as not written."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.done: dict[int, list[Row]] = {}
         """Number of a share -> its answers."""
         whole = 0
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
-                if not line.endswith(b"\n"):
+                try:
+                    entry = json.loads(line)
+                    self.done[entry["share"]] = entry["rows"]
+                except (ValueError, TypeError, KeyError):
                     break
-                entry = json.loads(line)
-                self.done[entry["share"]] = entry["rows"]
+                if not line.endswith(b"\n"):
+                    del self.done[entry["share"]]
+                    break
                 whole += len(line)
         self._file = path.open("r+b" if path.exists() else "wb")
         self._file.seek(whole)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Prediction:
     """The experts' weights in the first run."""
     hits: dict[str, bool]
     """In a circular benchmark, whether all rotations are right."""
+    chance: float
+    """Of a guess that takes each option with the same probability."""
 
 
 def judge(
@@ -51,7 +54,7 @@ def judge(
 ) -> Prediction:
     """A prediction for a question that stands alone."""
     hits = {run: answer.choice == question.answer for run, answer in answers.items()}
-    return Prediction(question, language, answers, routing, hits)
+    return Prediction(question, language, answers, routing, hits, chance=1 / len(question.options))
 
 
 def join_rotations(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -62,7 +65,8 @@ def join_rotations(predictions: Sequence[Prediction]) -> list[Prediction]:
         for group, rows in rotation_groups([p.question for p in of_language.values()]).items():
             main = of_language[group]
             hits = {run: all(of_language[row.index].hits[run] for row in rows) for run in main.hits}
-            joined.append(replace(main, hits=hits))
+            chance = prod(of_language[row.index].chance for row in rows)
+            joined.append(replace(main, hits=hits, chance=chance))
     return joined
 
 

@@ -158,6 +158,9 @@ def _mentions(text: str, low: str, texts: Mapping[str, str], words: Wording) -> 
             last = mention.end
         elif not words.rejected.match(low, mention.end):
             kept.append(mention)
+        else:  # with its letter: "A) cat is wrong"
+            while kept and words.joined.fullmatch(low, kept[-1].end, mention.start):
+                kept.pop()
     return kept
 
 

@@ -34,7 +34,7 @@ READERS: dict[str, Reader] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PredictedFile:
     """A benchmark file and the predictions for it."""
 
     file: BenchmarkFile
@@ -72,7 +72,7 @@ def score(
     return report
 
 
-def read_answered(file: BenchmarkFile, pred_dir: Path) -> Answered:
+def read_answered(file: BenchmarkFile, pred_dir: Path) -> PredictedFile:
     """Read a benchmark file, without its pictures, and the table in `pred_dir` that belongs to it.
 
     Raises:
@@ -82,10 +82,12 @@ def read_answered(file: BenchmarkFile, pred_dir: Path) -> Answered:
     if not rows:
         raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
     table = find_predictions(pred_dir, file.path)
-    return Answered(file, file.published(), rows, table, read_predictions(table, {row.index for row in rows}))
+    return PredictedFile(
+        file, file.published(), rows, table, read_predictions(table, {row.index for row in rows})
+    )
 
 
-def score_file(answered: Answered, protocol: str) -> dict[str, Any]:
+def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
     """What one file's predictions are worth.
 
     Returns:
@@ -131,7 +133,7 @@ def score_file(answered: Answered, protocol: str) -> dict[str, Any]:
     }
 
 
-def _dropped(answered: Answered, questions: Sequence[Question]) -> dict[str, int]:
+def _dropped(answered: PredictedFile, questions: Sequence[Question]) -> dict[str, int]:
     """Why the kit leaves something out -> how many, of rows or of groups."""
     groups = rotation_groups(questions) if answered.file.circular else {}
     counts = {
@@ -141,7 +143,7 @@ def _dropped(answered: Answered, questions: Sequence[Question]) -> dict[str, int
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _overall(answered: Answered, protocol: str) -> str:
+def _overall(answered: PredictedFile, protocol: str) -> str:
     """The accuracy under another protocol than the chosen one, which may refuse what that one takes."""
     try:
         return f"{score_file(answered, protocol)['overall']:.1%}"

@@ -39,8 +39,8 @@ def category_accuracy(
 
 
 def chance(predictions: Iterable[Prediction], languages: Sequence[str]) -> float:
-    """The expected overall accuracy of a guess that takes each option with the same probability."""
-    return by_language(predictions, languages, lambda p: 1 / len(p.question.options))[OVERALL]
+    """The expected overall accuracy of a guess."""
+    return by_language(predictions, languages, lambda prediction: prediction.chance)[OVERALL]
 
 
 def expert_weights(predictions: Iterable[Prediction], languages: Sequence[str]) -> dict[str, list[float]]:

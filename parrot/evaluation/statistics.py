@@ -96,6 +96,8 @@ def _mean_interval(
     counts = _draw(len(drawn), seed)
     questions = counts @ sizes
     whole = questions.all(axis=1)  # where languages share few clusters, a draw can miss one altogether
+    if not whole.any():
+        return Estimate(value, lowest, 1.0)
     means = (counts[whole] @ sums / questions[whole]).mean(axis=1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, _rounded(low), _rounded(high))

@@ -98,6 +98,7 @@ def wording() -> Wording:
             words[kind] += texts
     one = f"([A-Za-z{''.join(letters)}{''.join(letters).lower()}])"
     single = rf"[^\W\d_{UNSPACED}]"
+    after_it = r"[ *\"')\]»”:]{0,4}"
     near, open_ = r"[ *\"')\]»”–—-]{0,4}", r"[ *\"'(]{0,4}"
     answer, option, after = (_any(words[kind]) for kind in ("answer", "option", "after"))
     article, deny, wrong, join = (_any(words[kind]) for kind in ("article", "deny", "wrong", "join"))
@@ -113,7 +114,7 @@ def wording() -> Wording:
         named=re.compile(rf"{option}(?:\W{{0,4}}{between})*\W{{0,4}}\Z"),
         called=re.compile(rf"[ *\"']{{0,3}}{after}"),
         denied=re.compile(rf"{deny}(?:{open_}(?:{between}|{option}|{article}))*{open_}\Z"),
-        rejected=re.compile(rf"(?: ?{between})* ?{wrong}"),
+        rejected=re.compile(rf"(?:{after_it}{between})*{after_it}{wrong}"),
         joined=re.compile(rf"(?:[^\w\n]|{join}|{article})*"),
         linked=re.compile(rf" *(?:{link}|{join}|{wrong}|{after})"),
     )

@@ -5,18 +5,20 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import parrot.model  # noqa: F401  (registers the Auto classes)
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmark import read_benchmark
-from parrot.evaluation.inference import Answered, Run, answer_share
+from parrot.evaluation.inference import AnsweredQuestion, Run, answer_share
 from parrot.evaluation.shares import Share, cut, swap
 
 
@@ -42,7 +44,7 @@ class Worker:
         self._swapped = swap(images, task.seed) if swaps else {}
         self._model, self._processor = load_model(task.model_dir, number)
 
-    def answer(self, number: int) -> list[Answered]:
+    def answer(self, number: int) -> list[AnsweredQuestion]:
         """Answer the share of this number."""
         return answer_share(
             self._model,
@@ -56,7 +58,7 @@ class Worker:
 
 def answer_shares(
     task: Task, shares: Sequence[Share], waiting: Sequence[int]
-) -> Iterator[tuple[int, list[Answered]]]:
+) -> Iterator[tuple[int, list[AnsweredQuestion]]]:
     """Answer those of all `shares` whose numbers are `waiting`; yields each as it is done, in any order."""
     if not waiting:
         return
@@ -76,6 +78,11 @@ def answer_shares(
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise ParrotError(
+                f"evaluate.processes: one of {processes} processes has ended; see its message above, or "
+                f"take fewer if memory ran out"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -92,7 +99,7 @@ def _start(task: Task, numbers: Any, threads: int) -> None:
     _worker = Worker(task, cut(benchmark, task.params.batch_size), numbers.get())
 
 
-def _answer(number: int) -> list[Answered]:
+def _answer(number: int) -> list[AnsweredQuestion]:
     return _worker.answer(number)
 
 
@@ -107,7 +114,10 @@ def _end_with_parent() -> None:
 def load_model(model_dir: Path, number: int = 0) -> tuple[Any, Any]:
     """The model, ready to be asked on one of the accelerators if there are any, and its processor."""
     processor = load_processor(model_dir)
-    model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype="auto", local_files_only=True)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype="auto", local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ParrotError(f"{model_dir}: the model does not load: {error}") from None
     accelerators = torch.cuda.device_count()
     device = f"cuda:{number % accelerators}" if accelerators else "cpu"
     return model.to(device).eval(), processor

@@ -7,30 +7,55 @@ from typing import Any
 
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import read_texts
+from parrot.errors import ParrotError
+from parrot.evaluation.benchmark import is_published
 from parrot.evaluation.exchange import kit_name, write_kit_table
 from parrot.evaluation.predictions import Prediction
-from parrot.evaluation.score import KIT, PARROT, Answered, score_file
+from parrot.evaluation.score import KIT, PARROT, PredictedFile, score_file
 from parrot.evaluation.scoring import OVERALL
 from parrot.evaluation.suites import BenchmarkFile
 
 
+def kit_files(params: Evaluate, languages: Sequence[str]) -> dict[str, BenchmarkFile]:
+    """Language -> its file, under a name that VLMEvalKit understands.
+
+    Raises:
+        ParrotError: it would take a file for another one, or for one in rotations.
+    """
+    files: dict[str, BenchmarkFile] = {}
+    names: dict[str, Path] = {}
+    for language in languages:
+        path = Path(params.benchmark) / params.files[language]
+        # The kit's code of a language is that in the file's name: cn for zh.
+        suite, _, code = path.stem.rpartition("_") if "_" in path.stem else (path.stem, "", language)
+        files[language] = BenchmarkFile(path, suite, code, path.stem, params.circular, md5=None)
+        if (other := names.setdefault(kit_name(files[language]), path)) is not path:
+            raise ParrotError(f"{path}: VLMEvalKit could not tell it from {other}; give one another name")
+    return files
+
+
 def score_written(
-    params: Evaluate, predictions: Sequence[Prediction], run: str, tables: Path
+    files: Mapping[str, BenchmarkFile], predictions: Sequence[Prediction], run: str, tables: Path
 ) -> dict[str, Any]:
     """Score what a model wrote in `run`, of every row of the benchmark.
 
     Args:
+        files: language -> its file.
         tables: a folder to be made, for the prediction tables that VLMEvalKit reads.
 
     Returns:
         `written`: scoring protocol -> language -> accuracy; `unreadable`: language -> share of answers
         that our reader makes nothing of; both with the mean over the languages, 4 decimals.
     """
-    texts: dict[str, dict[int, str]] = {}
+    texts: dict[str, dict[int, str]] = {language: {} for language in files}
     for prediction in predictions:
-        of_language = texts.setdefault(prediction.language, {})
-        of_language[prediction.question.index] = prediction.answers[run].text or ""
-    answered = {language: _answered(params, language, found) for language, found in texts.items()}
+        texts[prediction.language][prediction.question.index] = prediction.answers[run].text or ""
+    answered = {
+        language: PredictedFile(
+            file, is_published(file.path), read_texts(file.path), file.path, texts[language]
+        )
+        for language, file in files.items()
+    }
     tables.mkdir()
     for one in answered.values():
         rows = [row.cells for row in one.rows]
@@ -43,13 +68,6 @@ def score_written(
         "written": {protocol: _column(found, "overall") for protocol, found in scored.items()},
         "unreadable": _column(scored[PARROT], "unreadable"),
     }
-
-
-def _answered(params: Evaluate, language: str, texts: dict[int, str]) -> Answered:
-    path = Path(params.benchmark) / params.files[language]
-    suite, _, code = path.stem.rpartition("_")  # the kit's code of the language is the file's: cn for zh
-    file = BenchmarkFile(path, suite, code or language, path.stem, params.circular, md5=None)
-    return Answered(file, None, read_texts(path), path, texts)
 
 
 def _column(found: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, float]:

@@ -41,7 +41,6 @@ class ParrotMultiModalProjector(nn.Sequential):
 class ParrotPreTrainedModel(VisionLanguagePreTrainedModel):
     config: ParrotConfig
     config_class = ParrotConfig
-    _can_compile_fullgraph = True
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

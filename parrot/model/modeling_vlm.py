@@ -268,6 +268,8 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         Fixes the prompt, so that without a cache, too, generated tokens do not change the routing; and
         keeps the images of a sample together when it is repeated (beams, several returned sequences).
         """
+        if model_kwargs.get("image_features") is not None:
+            raise ValueError("generate takes pixel_values; image_features are for forward passes")
         pixel_values = model_kwargs.pop("pixel_values", None)
         if pixel_values is not None and input_ids is not None:
             if model_kwargs.get("prompt_mask") is None:

@@ -1,5 +1,6 @@
 """The model card: what the model is, how well it answers, and what it was made of."""
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,8 +55,8 @@ the model writes, *kit* the same as VLMEvalKit reads it.
 
 ## An answer it must repeat
 
-Of `{example["image"]}`: “{example["question"]}” → “{example["answer"]}”. The package was loaded in a
-new process and gave this answer.
+Of `{example["image"]}`, {_code(example["question"])} → {_code(example["answer"])}. The package was \
+loaded in a new process and gave this answer.
 
 ## Where it comes from
 
@@ -100,4 +101,10 @@ def _accuracy_table(languages: Sequence[str], evaluation: dict[str, Any]) -> str
 
 
 def _rows(lineage: dict[str, Any]) -> str:
-    return "\n".join(f"| {key} | `{value}` |" for key, value in lineage.items())
+    return "\n".join(f"| {key} | {_code(str(value))} |" for key, value in lineage.items())
+
+
+def _code(text: str) -> str:
+    """The text as it is, whatever of Markdown or HTML it holds; it comes from data files and the model."""
+    escaped = html.escape(" ".join(text.split())).replace("|", "&#124;").replace("`", "&#96;")
+    return f"<code>{escaped}</code>"

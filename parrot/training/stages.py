@@ -103,6 +103,7 @@ def sft(
             adapters.save(folder / "adapter")
             if quantized:
                 whole, _ = assembled()
+                _load_aligned(whole, aligned / ALIGNED_FILE)
                 learns = set(joining)
                 learned = {name: p for name, p in model.named_parameters() if p in learns}
                 whole.load_state_dict(learned, strict=False)

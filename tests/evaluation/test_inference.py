@@ -10,7 +10,7 @@ from flat_world import WORDS, Reader, make_questions, picture
 from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
 from parrot.evaluation.inference import (
-    Answered,
+    AnsweredQuestion,
     Run,
     answer_share,
     choose,
@@ -38,7 +38,7 @@ def answer(
     runs: Sequence[Run] = RUNS,
     batch_size: int = 5,
     language: str = "en",
-) -> dict[int, Answered]:
+) -> dict[int, AnsweredQuestion]:
     swapped = {}
     if any(run.picture == "swapped" for run in runs):
         swapped = swap([question.image for question in questions], seed=1)
@@ -48,7 +48,7 @@ def answer(
     return {one.asked.question.index: one for one in answered}
 
 
-def hit(answered: Answered, run: str) -> bool:
+def hit(answered: AnsweredQuestion, run: str) -> bool:
     return answered.answers[run].choice == answered.asked.question.answer
 
 
@@ -230,9 +230,12 @@ class Writer(Reader):
 @pytest.mark.parametrize(
     ("text", "written", "calls"),
     [
-        ("B. red, and so on", "B.", 2),
+        ("B. red, and so on", "B.", 3),
         ("(C)\nred", "(C)", None),
         ("A red box", "A red box", None),  # an article is no answer yet
+        ("A/B or so", "A/B or so", None),
+        ("U. red", "U. red", None),  # no option of that letter
+        ("Dão, sim", "Dão, sim", None),  # a character in two tokens
         ("red", "red", None),
     ],
 )

@@ -18,7 +18,7 @@ EVALUATION = {
 
 def test_the_hub_reads_the_accuracies_of_every_language() -> None:
     lineage = {"benchmark": "data/mmmb/test", "blind": "removed", "data": "abc"}
-    example = {"image": "example.jpg", "question": "What is red?", "answer": "the fish"}
+    example = {"image": "example.jpg", "question": "What is red?", "answer": "a | <b>"}
     package = Package(name="parrot-demo", license="apache-2.0")
     text = model_card(package, ["en", "zh"], EVALUATION, lineage, example, "an architecture")
     results = ModelCard(text).data.eval_results
@@ -32,4 +32,5 @@ def test_the_hub_reads_the_accuracies_of_every_language() -> None:
             ("accuracy, letter_generation read as VLMEvalKit does", 0.03),
         )
     }
+    assert "<code>a | b</code>" not in text and "<code>a &#124; &lt;b&gt;</code>" in text
     assert "| zh | 90.2% [87.2%, 92.2%] | 25.0% | 27.0% | 4.0% | 3.0% |" in text
