@@ -71,7 +71,8 @@ def test_read_as_b(answer: str) -> None:
         "bored", "dark-red", "reddish", "Redirected blueprint",
         # denied
         "Not B", "It is not blue", "It is not A or B",
-        "It is not a blue", "B is wrong", "(B) is wrong", "B: incorrect", "A) red is incorrect", "B değil", "não é B", "не B", "ليس B", "不是B",
+        "It is not a blue", "B is wrong", "(B) is wrong", "B: incorrect", "A) red is incorrect",
+        "B değil", "não é B", "не B", "ليس B", "不是B",
         # no answer
         "Failed to obtain answer via API. B", "I can't process this file. B",
     ],
