@@ -12,6 +12,7 @@ EVALUATION = Path("metrics/evaluate.json")
 _WHERE_TO_LOOK = (
     (Path("mlflow.db"), "runs, parameters, curves", "mlflow ui --backend-store-uri sqlite:///mlflow.db"),
     (Path("reports/validation/data_docs/index.html"), "checks of the data", "{path}"),
+    (Path("artifacts/evaluation/report.html"), "accuracies and answers", "{path}"),
     (Path("plots"), "plots", "{path}/"),
     (Path("artifacts/package"), "talk to the model", "parrot chat --model artifacts/package --image FILE"),
 )
