@@ -19,12 +19,12 @@ import torch
 
 from parrot.config import load_params
 from parrot.data.images import decode
-from parrot.evaluation import kit
-from parrot.evaluation.benchmark import read_benchmark
-from parrot.evaluation.inference import Run, answer_share
-from parrot.evaluation.prompts import protocols
-from parrot.evaluation.shares import Asked, cut
-from parrot.evaluation.workers import load_model
+from parrot.evaluation.asking.benchmark import read_benchmark
+from parrot.evaluation.asking.inference import Run, answer_share
+from parrot.evaluation.asking.prompts import protocols
+from parrot.evaluation.asking.shares import Asked, cut
+from parrot.evaluation.asking.workers import load_model
+from parrot.evaluation.scoring import kit
 
 RUN = Run("written", protocols()["letter_generation"], "own")
 

@@ -21,11 +21,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from parrot.config import Params, load_params
-from parrot.evaluation.benchmark import read_benchmark
-from parrot.evaluation.inference import Run, answer_share
-from parrot.evaluation.prompts import protocols
-from parrot.evaluation.shares import cut
-from parrot.evaluation.workers import load_model
+from parrot.evaluation.asking.benchmark import read_benchmark
+from parrot.evaluation.asking.inference import Run, answer_share
+from parrot.evaluation.asking.prompts import protocols
+from parrot.evaluation.asking.shares import cut
+from parrot.evaluation.asking.workers import load_model
 from parrot.training import trainer
 from parrot.training.stages import sft
 

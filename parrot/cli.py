@@ -106,13 +106,13 @@ def _chat(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from parrot.evaluation.compare import compare
+    from parrot.evaluation.comparing.compare import compare
 
     compare(args.a, args.b, args.asked, args.output)
 
 
 def _score(args: argparse.Namespace) -> None:
-    from parrot.evaluation.score import score
+    from parrot.evaluation.scoring.score import score
 
     chosen = {"benchmarks": args.benchmarks} if args.benchmarks else {}
     score(args.tsv_dir, args.pred_dir, protocol=args.protocol, output=args.output, **chosen)

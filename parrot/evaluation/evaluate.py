@@ -15,18 +15,18 @@ from tqdm.auto import tqdm
 import parrot.model
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question
-from parrot.evaluation import report, scoring
-from parrot.evaluation.benchmark import identify, read_benchmark
-from parrot.evaluation.inference import AnsweredQuestion, Run
-from parrot.evaluation.journal import Journal
-from parrot.evaluation.page import Example, make_example, write_page
-from parrot.evaluation.predictions import Answer, Prediction, join_rotations, judge, write_predictions
-from parrot.evaluation.prompts import protocols
-from parrot.evaluation.records import PREDICTIONS, SETTINGS, Evaluation, read_evaluation
-from parrot.evaluation.shares import Share, cut
-from parrot.evaluation.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
-from parrot.evaluation.workers import Task, answer_shares, load_processor
-from parrot.evaluation.written import kit_files, score_written
+from parrot.evaluation.asking.benchmark import identify, read_benchmark
+from parrot.evaluation.asking.inference import AnsweredQuestion, Run
+from parrot.evaluation.asking.journal import Journal
+from parrot.evaluation.asking.predictions import Answer, Prediction, join_rotations, judge, write_predictions
+from parrot.evaluation.asking.prompts import protocols
+from parrot.evaluation.asking.shares import Share, cut
+from parrot.evaluation.asking.workers import Task, answer_shares, load_processor
+from parrot.evaluation.reporting import accuracy, report
+from parrot.evaluation.reporting.page import Example, make_example, write_page
+from parrot.evaluation.reporting.records import PREDICTIONS, SETTINGS, Evaluation, read_evaluation
+from parrot.evaluation.reporting.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
+from parrot.evaluation.reporting.written import kit_files, score_written
 from parrot.files import atomic_directory, write_json
 from parrot.lineage import run_tags
 
@@ -91,17 +91,17 @@ def evaluate(
         found = summarise(evaluation.answered, evaluation.runs)
         examples = _examples(evaluation, found, benchmark)
         write_page(folder / PAGE, f"Evaluation of {model_dir}", settings, found, examples)
-    by_category = scoring.category_accuracy(predictions, languages, "seeing")
+    by_category = accuracy.category_accuracy(predictions, languages, "seeing")
     values: dict[str, Any] = {
-        "accuracy": scoring.accuracy(predictions, languages, "seeing"),
+        "accuracy": accuracy.accuracy(predictions, languages, "seeing"),
         "interval": {
             name: {"low": low, "high": high} for name, (_, low, high) in found.accuracy["seeing"].items()
         },
-        "blind": scoring.accuracy(predictions, languages, "blind"),
+        "blind": accuracy.accuracy(predictions, languages, "blind"),
         "eyes": {name: estimate._asdict() for name, estimate in found.eyes.items()},
-        "letter": scoring.accuracy(predictions, languages, "letter"),
+        "letter": accuracy.accuracy(predictions, languages, "letter"),
         **written,
-        "chance": scoring.chance(predictions, languages),
+        "chance": accuracy.chance(predictions, languages),
         "protocol": runs[0].protocol.name,
         "prompts": {run.protocol.name: run.protocol.version for run in runs},
         "questions": len(predictions),
@@ -112,8 +112,8 @@ def evaluate(
             folder,
             languages,
             seeing=by_category,
-            blind=scoring.category_accuracy(predictions, languages, "blind"),
-            experts=scoring.expert_weights(predictions, languages),
+            blind=accuracy.category_accuracy(predictions, languages, "blind"),
+            experts=accuracy.expert_weights(predictions, languages),
         )
     write_json(metrics, values)
     print(report.table(values), *eye_warnings(found.eyes), sep="\n", flush=True)
@@ -139,7 +139,7 @@ def _settings(
 def _code() -> list[str]:
     """Hashes of what makes answers: those of earlier code are not gone on with."""
     folders = (Path(__file__).parent, Path(parrot.model.__file__).parent)
-    files = [file for folder in folders for file in sorted(folder.glob("*.*"))]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.*"))]
     return [_sha256(file) for file in files if file.suffix in (".py", ".yaml")]
 
 

@@ -10,7 +10,7 @@ from scoring_files import ask, image, rotations, write_pair, write_table
 
 from parrot.cli import main
 from parrot.errors import ParrotError
-from parrot.evaluation.score import score
+from parrot.evaluation.scoring.score import score
 
 Edit = Callable[[bytes], bytes]
 PREDICTIONS = ["A", "B", "A"]

@@ -13,9 +13,9 @@ from PIL import Image
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation import evaluate as stage
-from parrot.evaluation import workers
+from parrot.evaluation.asking import workers
+from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.evaluate import evaluate
-from parrot.evaluation.prompts import protocols
 
 LANGUAGES = list(WORDS)
 

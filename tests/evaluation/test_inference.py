@@ -9,7 +9,7 @@ from flat_world import WORDS, Reader, make_questions, picture
 
 from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
-from parrot.evaluation.inference import (
+from parrot.evaluation.asking.inference import (
     AnsweredQuestion,
     Run,
     answer_share,
@@ -17,8 +17,8 @@ from parrot.evaluation.inference import (
     encode_prompts,
     load_pictures,
 )
-from parrot.evaluation.prompts import protocols
-from parrot.evaluation.shares import Asked, Share, cut, swap
+from parrot.evaluation.asking.prompts import protocols
+from parrot.evaluation.asking.shares import Asked, Share, cut, swap
 
 KNOWN = protocols()
 LETTERS, TEXTS = KNOWN["letter_likelihood"], KNOWN["option_likelihood"]

@@ -8,8 +8,8 @@ import pytest
 from scoring_files import ask, write_pair
 
 from parrot.cli import main
-from parrot.evaluation import kit
-from parrot.evaluation.score import READERS, score
+from parrot.evaluation.scoring import kit
+from parrot.evaluation.scoring.score import READERS, score
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/scoring"
 OPTIONS = {"A": "red", "B": "blue", "C": "green", "D": "white"}

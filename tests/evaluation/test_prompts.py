@@ -5,7 +5,7 @@ from flat_world import make_questions
 
 from parrot.config import load_params
 from parrot.errors import ParrotError
-from parrot.evaluation.prompts import protocols
+from parrot.evaluation.asking.prompts import protocols
 
 LETTERS, TEXTS = protocols()["letter_likelihood"], protocols()["option_likelihood"]
 QUESTION = replace(

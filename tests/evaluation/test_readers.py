@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parrot.evaluation import kit
-from parrot.evaluation.readers import read_answer
-from parrot.evaluation.wording import plain
+from parrot.evaluation.scoring import kit
+from parrot.evaluation.scoring.readers import read_answer
+from parrot.evaluation.scoring.wording import plain
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/scoring"
 COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "white"}

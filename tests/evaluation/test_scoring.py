@@ -1,8 +1,8 @@
 import pytest
 from flat_world import make_questions
 
-from parrot.evaluation.predictions import Answer, Prediction, judge
-from parrot.evaluation.scoring import accuracy, category_accuracy, chance, expert_weights
+from parrot.evaluation.asking.predictions import Answer, Prediction, judge
+from parrot.evaluation.reporting.accuracy import accuracy, category_accuracy, chance, expert_weights
 
 
 def predictions(language: str, hits: list[bool], options: int = 4) -> list[Prediction]:

@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from parrot.evaluation.statistics import MIN_CLUSTERS, accuracy_interval, difference_interval, holm, mcnemar
+from parrot.evaluation.reporting.statistics import (
+    MIN_CLUSTERS,
+    accuracy_interval,
+    difference_interval,
+    holm,
+    mcnemar,
+)
 
 Z = 1.959964  # of a normal distribution, two-sided, 95 %
 

@@ -31,7 +31,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from parrot.evaluation.decoding import log_likelihoods, read_prompts
+from parrot.evaluation.asking.decoding import log_likelihoods, read_prompts
 from parrot.model import FlamingoForConditionalGeneration, build_flamingo
 
 # Text only, one picture, two pictures in different turns (text before the first), a picture at the start.

@@ -26,11 +26,11 @@ from parrot.data.records import Image, Message, Record
 from parrot.data.shards import ShardWriter
 from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
-from parrot.evaluation import inference
-from parrot.evaluation.inference import answer_share
-from parrot.evaluation.prompts import protocols
-from parrot.evaluation.shares import Asked, Share
-from parrot.evaluation.workers import load_model
+from parrot.evaluation.asking import inference
+from parrot.evaluation.asking.inference import answer_share
+from parrot.evaluation.asking.prompts import protocols
+from parrot.evaluation.asking.shares import Asked, Share
+from parrot.evaluation.asking.workers import load_model
 from parrot.training import stages, trainer
 from parrot.training.stages import ALIGNED_FILE, align, sft
 from parrot.training.trainer import Run

@@ -6,9 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.evaluation.records import Answered, Evaluation, columns, grouped
-from parrot.evaluation.scoring import OVERALL
-from parrot.evaluation.statistics import Estimate, accuracy_interval, difference_interval, holm, mcnemar
+from parrot.evaluation.reporting.accuracy import OVERALL
+from parrot.evaluation.reporting.records import Answered, Evaluation, columns, grouped
+from parrot.evaluation.reporting.statistics import (
+    Estimate,
+    accuracy_interval,
+    difference_interval,
+    holm,
+    mcnemar,
+)
 
 SHOWN = 5
 """Of the questions that stand in the way of a comparison."""

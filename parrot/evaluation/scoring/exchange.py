@@ -9,7 +9,7 @@ import pandas as pd
 
 from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
 from parrot.errors import ParrotError
-from parrot.evaluation.suites import BenchmarkFile
+from parrot.evaluation.scoring.suites import BenchmarkFile
 from parrot.files import atomic_file
 
 COLUMNS = ("index", "prediction")

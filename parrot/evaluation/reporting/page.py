@@ -16,9 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from parrot.data.images import decode
 from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
-from parrot.evaluation.records import Answered
-from parrot.evaluation.scoring import OVERALL
-from parrot.evaluation.summary import SEEING, Table, eye_warnings, points
+from parrot.evaluation.reporting.accuracy import OVERALL
+from parrot.evaluation.reporting.records import Answered
+from parrot.evaluation.reporting.summary import SEEING, Table, eye_warnings, points
 from parrot.files import write_text
 from parrot.lineage import flatten
 

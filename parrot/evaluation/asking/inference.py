@@ -12,11 +12,11 @@ import torch
 
 from parrot.data.images import decode
 from parrot.errors import ParrotError
-from parrot.evaluation.decoding import Prefix, log_likelihoods, read_prompts, write_answers
-from parrot.evaluation.predictions import Answer
-from parrot.evaluation.prompts import Protocol
-from parrot.evaluation.readers import read_answer
-from parrot.evaluation.shares import Asked, Share
+from parrot.evaluation.asking.decoding import Prefix, log_likelihoods, read_prompts, write_answers
+from parrot.evaluation.asking.predictions import Answer
+from parrot.evaluation.asking.prompts import Protocol
+from parrot.evaluation.asking.shares import Asked, Share
+from parrot.evaluation.scoring.readers import read_answer
 
 TIE = 1e-5
 """Scores (nats) closer than this are equal: their rounding differs with the shape of the batch."""

@@ -17,9 +17,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import parrot.model  # noqa: F401  (registers the Auto classes)
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmark import read_benchmark
-from parrot.evaluation.inference import AnsweredQuestion, Run, answer_share
-from parrot.evaluation.shares import Share, cut, swap
+from parrot.evaluation.asking.benchmark import read_benchmark
+from parrot.evaluation.asking.inference import AnsweredQuestion, Run, answer_share
+from parrot.evaluation.asking.shares import Share, cut, swap
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question, read_questions
 from parrot.errors import ParrotError
-from parrot.evaluation.multiple_choice import check_rotations
-from parrot.evaluation.suites import load_suites
+from parrot.evaluation.scoring.multiple_choice import check_rotations
+from parrot.evaluation.scoring.suites import load_suites
 
 
 def read_benchmark(params: Evaluate, languages: Sequence[str]) -> dict[str, list[Question]]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from parrot.evaluation.scoring import OVERALL, Accuracy
+from parrot.evaluation.reporting.accuracy import OVERALL, Accuracy
 
 
 def table(metrics: dict[str, Any]) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from parrot.evaluation.records import Answered, columns, grouped
-from parrot.evaluation.scoring import OVERALL, Accuracy
-from parrot.evaluation.statistics import Estimate, accuracy_interval, difference_interval
+from parrot.evaluation.reporting.accuracy import OVERALL, Accuracy
+from parrot.evaluation.reporting.records import Answered, columns, grouped
+from parrot.evaluation.reporting.statistics import Estimate, accuracy_interval, difference_interval
 
 SEEING, BLIND = "seeing", "blind"
 """The runs that show the question's own picture and that do not."""

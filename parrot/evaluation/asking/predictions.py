@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parrot.data.sources.mmmb import Question
-from parrot.evaluation.multiple_choice import rotation_groups
+from parrot.evaluation.scoring.multiple_choice import rotation_groups
 from parrot.files import atomic_file
 
 

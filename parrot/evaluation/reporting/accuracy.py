@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from parrot.evaluation.predictions import Prediction
+from parrot.evaluation.asking.predictions import Prediction
 
 OVERALL = "overall"
 """The mean of the languages' accuracies, so that every language counts the same."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from parrot.evaluation.wording import UNSPACED, Wording, folded, plain, wording
+from parrot.evaluation.scoring.wording import UNSPACED, Wording, folded, plain, wording
 
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _EDGES = " \n*#`~|\"'“”‘„«»「」『』()[]{}<>.,;:!?。，、；：！？؟،…"

@@ -8,9 +8,9 @@ from typing import Any
 
 from parrot.data.sources.mmmb import Question, Row, parse_questions, read_texts
 from parrot.errors import ParrotError
-from parrot.evaluation import kit, readers
-from parrot.evaluation.exchange import find_predictions, read_predictions, require_predictions
-from parrot.evaluation.multiple_choice import (
+from parrot.evaluation.scoring import kit, readers
+from parrot.evaluation.scoring.exchange import find_predictions, read_predictions, require_predictions
+from parrot.evaluation.scoring.multiple_choice import (
     Reader,
     accuracies,
     by_split,
@@ -21,7 +21,7 @@ from parrot.evaluation.multiple_choice import (
     paired,
     rotation_groups,
 )
-from parrot.evaluation.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
+from parrot.evaluation.scoring.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.files import write_json
 
 PARROT, KIT = "parrot", "vlmevalkit"

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from parrot.evaluation.comparison import Comparison
+from parrot.evaluation.comparing.comparison import Comparison
 from parrot.files import atomic_file
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import read_texts
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmark import is_published
-from parrot.evaluation.exchange import kit_name, write_kit_table
-from parrot.evaluation.predictions import Prediction
-from parrot.evaluation.score import KIT, PARROT, PredictedFile, score_file
-from parrot.evaluation.scoring import OVERALL
-from parrot.evaluation.suites import BenchmarkFile
+from parrot.evaluation.asking.benchmark import is_published
+from parrot.evaluation.asking.predictions import Prediction
+from parrot.evaluation.reporting.accuracy import OVERALL
+from parrot.evaluation.scoring.exchange import kit_name, write_kit_table
+from parrot.evaluation.scoring.score import KIT, PARROT, PredictedFile, score_file
+from parrot.evaluation.scoring.suites import BenchmarkFile
 
 
 def kit_files(params: Evaluate, languages: Sequence[str]) -> dict[str, BenchmarkFile]:

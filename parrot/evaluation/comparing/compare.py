@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.evaluation import compare_report
-from parrot.evaluation.comparison import Comparison, compare_evaluations
-from parrot.evaluation.records import FOLDER, Evaluation, read_evaluation
-from parrot.evaluation.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
+from parrot.evaluation.comparing import compare_report
+from parrot.evaluation.comparing.comparison import Comparison, compare_evaluations
+from parrot.evaluation.reporting.records import FOLDER, Evaluation, read_evaluation
+from parrot.evaluation.reporting.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
 from parrot.files import write_json
 
 _RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})")

@@ -1,0 +1,1 @@
+"""Putting questions to a model, and what it answers."""

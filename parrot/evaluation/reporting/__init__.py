@@ -1,0 +1,1 @@
+"""What is shown of an evaluation: accuracies with intervals, tables, plots, a page."""
