@@ -164,7 +164,8 @@ def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Pa
     shares = cut(benchmark, task.params.batch_size)
     journal = Journal(file)
     asked, right = Counter[str](), Counter[str]()
-    with tqdm(total=sum(map(len, benchmark.values())), desc="evaluate", unit="question") as bar:
+    total, before = sum(map(len, benchmark.values())), sum(map(len, journal.done.values()))
+    with tqdm(total=total, initial=before, desc="evaluate", unit="question") as bar:
 
         def show(rows: Sequence[dict[str, Any]]) -> None:
             for row in rows:
@@ -172,7 +173,6 @@ def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Pa
                 asked[row["language"]] += 1
                 right[row["language"]] += row["answers"][task.runs[0].name]["choice"] == question.answer
             bar.set_postfix_str(" ".join(f"{name} {right[name] / asked[name]:.0%}" for name in asked))
-            bar.update(len(rows))
 
         for rows in journal.done.values():
             show(rows)
@@ -180,6 +180,7 @@ def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Pa
         for number, answered in answer_shares(task, shares, waiting):
             journal.append(number, [_row(one) for one in answered])
             show(journal.done[number])
+            bar.update(len(answered))
     journal.close()
     return _predictions(benchmark, shares, journal)
 

@@ -115,6 +115,14 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path: Path) -> None:
         train(tmp_path, rate=1e30)
 
 
+def test_a_precision_that_the_device_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
+    with pytest.raises(ParrotError, match=r"training\.bf16: Tesla V100 has no bfloat16"):
+        train(tmp_path, TRAINING.model_copy(update={"bf16": True}))
+
+
 def test_curve_is_written_for_dvc_plots(tmp_path: Path) -> None:
     _, curve = train(tmp_path, TRAINING.model_copy(update={"logging_steps": 12}))
     curve.write_csv(tmp_path / "curve.csv")

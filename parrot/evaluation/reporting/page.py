@@ -44,7 +44,7 @@ class Example:
     """The model's; None where its answer could not be read."""
     text: str | None
     """What the model wrote, if it wrote."""
-    picture: bytes | None
+    picture: bytes
     """An encoded picture of any size."""
 
 
@@ -86,7 +86,7 @@ def write_page(
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     environment.filters["points"] = points
-    by_category: dict[str, list[tuple[Example, str | None]]] = {}
+    by_category: dict[str, list[tuple[Example, str]]] = {}
     for example in examples:
         by_category.setdefault(example.category, []).append((example, _picture(example)))
     page = environment.get_template(TEMPLATE.name).render(
@@ -101,10 +101,8 @@ def write_page(
     write_text(path, page)
 
 
-def _picture(example: Example) -> str | None:
+def _picture(example: Example) -> str:
     """A `data:` URI of a copy of at most `PICTURE_SIDE` pixels a side."""
-    if example.picture is None:
-        return None
     try:
         image = decode(example.picture)
     except ParrotError as error:
