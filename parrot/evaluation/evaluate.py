@@ -59,7 +59,8 @@ def evaluate(
             and `overall`, the mean over the languages), `written` (scoring protocol -> such),
             `unreadable` (share of written answers), `interval` (95 %, of `accuracy`), `eyes` (seeing minus
             blind, with its interval), `chance`, `protocol`, `prompts` (protocol -> version), `questions`
-            (how many, over all languages), `category` (-> accuracy).
+            (how many, over all languages), `category` and `l2_category` (-> accuracy), `paired` (language ->
+            share of opposite questions of which both are right).
         reports: an evaluation folder, which `parrot compare` takes: settings, predictions, where they
             come from, a page to look at, and what was written as tables for VLMEvalKit.
         plots: folder for heat maps and the tables behind them.
@@ -106,6 +107,8 @@ def evaluate(
         "prompts": {run.protocol.name: run.protocol.version for run in runs},
         "questions": len(predictions),
         "category": by_category,
+        "l2_category": accuracy.l2_accuracy(predictions, "seeing"),
+        "paired": accuracy.pair_accuracy(predictions, "seeing"),
     }
     with atomic_directory(plots) as folder:
         report.write_plots(

@@ -77,6 +77,8 @@ def test_metrics_predictions_and_table(
         "prompts": {"option_likelihood": "1", "letter_likelihood": "1", "letter_generation": "1"},
         "questions": 64,
         "category": {"colour": right, "binding": right},
+        "l2_category": {},
+        "paired": {},
     }
     assert json.loads((tmp_path / "out/metrics.json").read_text())["accuracy"] == right
     text = (tmp_path / "out/evaluation/predictions.jsonl").read_text()

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
+from parrot.data.sources.mmmb import Question
 from parrot.evaluation.asking.predictions import Prediction
+from parrot.evaluation.scoring.multiple_choice import paired
 
 OVERALL = "overall"
 """The mean of the languages' accuracies, so that every language counts the same."""
@@ -36,6 +38,27 @@ def category_accuracy(
     for prediction in predictions:
         groups.setdefault(prediction.question.category, []).append(prediction)
     return {category: accuracy(group, languages, run) for category, group in groups.items()}
+
+
+def l2_accuracy(predictions: Iterable[Prediction], run: str) -> dict[str, Accuracy]:
+    """Broader category -> language -> accuracy; empty where the benchmark names none."""
+    hits: dict[str, dict[str, list[bool]]] = {}
+    for prediction in predictions:
+        if name := prediction.question.l2_category:
+            hits.setdefault(name, {}).setdefault(prediction.language, []).append(prediction.hits[run])
+    return {
+        name: {language: round(fmean(found), 4) for language, found in by_language.items()}
+        for name, by_language in hits.items()
+    }
+
+
+def pair_accuracy(predictions: Iterable[Prediction], run: str) -> Accuracy:
+    """Language -> share of opposite questions of which both are right; only languages that have such."""
+    scored: dict[str, list[tuple[Question, bool]]] = {}
+    for prediction in predictions:
+        scored.setdefault(prediction.language, []).append((prediction.question, prediction.hits[run]))
+    found = {language: paired(rows)["accuracy"] for language, rows in scored.items()}
+    return {language: round(share, 4) for language, share in found.items() if share is not None}
 
 
 def chance(predictions: Iterable[Prediction], languages: Sequence[str]) -> float:

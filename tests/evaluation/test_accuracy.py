@@ -1,8 +1,17 @@
+from dataclasses import replace
+
 import pytest
 from flat_world import make_questions
 
 from parrot.evaluation.asking.predictions import Answer, Prediction, judge
-from parrot.evaluation.reporting.accuracy import accuracy, category_accuracy, chance, expert_weights
+from parrot.evaluation.reporting.accuracy import (
+    accuracy,
+    category_accuracy,
+    chance,
+    expert_weights,
+    l2_accuracy,
+    pair_accuracy,
+)
 
 
 def predictions(language: str, hits: list[bool], options: int = 4) -> list[Prediction]:
@@ -28,6 +37,28 @@ def test_categories_are_scored_apart() -> None:
         "colour": {"en": 1.0, "overall": 1.0},
         "binding": {"en": 0.0, "overall": 0.0},
     }
+
+
+def test_broader_categories_and_opposite_questions() -> None:
+    asked = make_questions("en", 8)
+    options = {"A": "yes", "B": "no"}
+    found = [
+        judge(
+            replace(
+                question,
+                options=options,
+                answer="AB"[number % 2],
+                picture=number // 2,
+                l2_category="logic" if number < 6 else "",
+            ),
+            "en",
+            {"seeing": Answer("A" if number < 4 else "AB"[number % 2], {})},
+            None,
+        )
+        for number, question in enumerate(asked)
+    ]  # says yes twice, and then knows
+    assert l2_accuracy(found, "seeing") == {"logic": {"en": 0.6667}}
+    assert pair_accuracy(found, "seeing") == {"en": 0.5}
 
 
 def test_chance_follows_the_number_of_options() -> None:
