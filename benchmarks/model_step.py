@@ -1,6 +1,7 @@
 """This model beside the way of the authors' code, on the same weights, in one run.
 
     python benchmarks/model_step.py [--repeats 5] [--threads 2] [--vocab-size 32000]
+        [--key-value-heads 1]
 
 Time and memory of forward and backward (batch 8 of 641 positions; language model 256 × 4 layers, CLIP
 256 × 4 layers at 336/14, 6 experts of 512; the tower frozen, as in both stages), and the time of
@@ -31,7 +32,7 @@ as alone, and later steps are bounded by how fast their keys and values are read
 Step = Callable[[], Tensor]
 
 
-def make_model(vocab_size: int) -> ParrotForConditionalGeneration:
+def make_model(vocab_size: int, key_value_heads: int) -> ParrotForConditionalGeneration:
     """Random weights; the last id of the vocabulary is the image's."""
     torch.manual_seed(0)
     tower = CLIPVisionModel(
@@ -43,7 +44,7 @@ def make_model(vocab_size: int) -> ParrotForConditionalGeneration:
     language_model = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=vocab_size, hidden_size=256, intermediate_size=704, num_hidden_layers=4,
-            num_attention_heads=4, num_key_value_heads=4, bos_token_id=None, eos_token_id=None,
+            num_attention_heads=4, num_key_value_heads=key_value_heads, bos_token_id=None, eos_token_id=None,
             pad_token_id=0,
         )
     )  # fmt: skip
@@ -121,8 +122,8 @@ class PerSample(nn.Module):
         return mixed
 
 
-def ways(vocab_size: int) -> dict[str, Step]:
-    model = make_model(vocab_size)
+def ways(vocab_size: int, key_value_heads: int) -> dict[str, Step]:
+    model = make_model(vocab_size, key_value_heads)
     batch = make_batch(model)
     per_sample = PerSample(model)
     return {
@@ -141,7 +142,7 @@ def seconds(step: Step) -> float:
 def peak_megabytes(name: str, args: argparse.Namespace) -> float:
     """Of a process that takes two such steps; the first is what loading and allocating costs."""
     command = [sys.executable, __file__, "--only", name, "--threads", str(args.threads)]
-    command += ["--vocab-size", str(args.vocab_size)]
+    command += ["--vocab-size", str(args.vocab_size), "--key-value-heads", str(args.key_value_heads)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout) / 1024
 
@@ -182,10 +183,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vocab-size", type=int, default=32_000)
+    parser.add_argument(
+        "--key-value-heads",
+        type=int,
+        default=1,
+        help="for 4 query heads; Qwen2-7B has 1 for 7, Qwen1.5 one for each",
+    )
     parser.add_argument("--only", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    steps = ways(args.vocab_size)
+    steps = ways(args.vocab_size, args.key_value_heads)
     if args.only:
         for _ in range(2):
             torch.autograd.backward(steps[args.only]())
@@ -208,7 +215,7 @@ def main() -> None:
     for name, taken in times.items():
         middle = statistics.median(taken)
         print(f"| {name} | {middle:.2f} | {middle / base:.2f} | {peak_megabytes(name, args):.0f} |")
-    model = make_model(args.vocab_size).eval()
+    model = make_model(args.vocab_size, args.key_value_heads).eval()
     print(f"\n| {PROMPTS} prompts | one by one, s | at once, s | times as fast |\n|---|---:|---:|---:|")
     for pictures, new_tokens in GENERATION:
         with torch.inference_mode():
