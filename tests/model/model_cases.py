@@ -106,3 +106,19 @@ PROMPTS = [
 PICTURES = [0, 1, 2, 1]
 BATCH = Batch(PROMPTS, PICTURES)
 alone, together = BATCH.alone, BATCH.together
+
+
+def first_losses(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[float]:
+    """Of four steps of SGD from weights that depend on nothing but their names and shapes."""
+    generator = torch.Generator().manual_seed(0)
+    for _, parameter in sorted(model.named_parameters()):  # whatever order they were made in
+        parameter.data.normal_(std=0.2, generator=generator)
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=0.05)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = model(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

@@ -13,6 +13,7 @@ from model_cases import (
     PROMPTS,
     Build,
     alone,
+    first_losses,
     padded,
     pixels,
     tiny_language_model,
@@ -253,16 +254,5 @@ GOLDEN = {
 def test_golden_losses(residual: str) -> None:
     options = {**MOE, "moe_residual": residual, "moe_weight": 0.5}
     model = build_parrot(tiny_tower(), tiny_language_model(), image_token_id=IMAGE_TOKEN, **options)
-    generator = torch.Generator().manual_seed(0)
-    for _, parameter in sorted(model.named_parameters()):  # whatever order they were made in
-        parameter.data.normal_(std=0.2, generator=generator)
-    inputs = with_labels(together("right"))
-    optimizer = torch.optim.SGD(model.train().parameters(), lr=0.05)
-    losses = []
-    for _ in range(4):
-        optimizer.zero_grad()
-        loss = model(**inputs).loss
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = first_losses(model, with_labels(together("right")))
     assert losses == pytest.approx(GOLDEN[residual], rel=1e-5)
