@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,10 @@ import pandas as pd
 
 from parrot.config import Validate
 from parrot.files import atomic_directory
+from parrot.validation.findings import Finding
+from parrot.validation.offline_docs import RUN, make_offline
 
 ENGLISH = "en"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One expectation that was checked."""
-
-    split: str
-    expectation: str
-    """What is expected, in words."""
-    passed: bool
-    observed: str
 
 
 def expectations(params: Validate, languages: list[str], *, images: bool) -> list[gxe.Expectation]:
@@ -109,9 +99,10 @@ def check_splits(
                 actions=[gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["parrot"])],
             )
             result = context.checkpoints.add(checkpoint).run(
-                batch_parameters={"dataframe": with_indicators(rows, languages)}
+                batch_parameters={"dataframe": with_indicators(rows, languages)}, run_id=RUN
             )
             findings += _findings(split, result)
+        make_offline(partial, findings)
     return findings
 
 

@@ -14,7 +14,8 @@ from parrot.data.shards import find_shards
 from parrot.errors import ParrotError
 from parrot.files import atomic_file, write_json
 from parrot.validation.contract import FAILURE_COLUMNS, contract, contract_failures
-from parrot.validation.expectations import Finding, check_splits
+from parrot.validation.expectations import check_splits
+from parrot.validation.findings import Finding
 from parrot.validation.metadata import read_metadata
 
 SPLITS = ("align", "sft")

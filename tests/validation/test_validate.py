@@ -17,7 +17,8 @@ from parrot.data.records import RECORD_SCHEMA, Image, Message, Record
 from parrot.data.shards import ShardWriter, find_shards
 from parrot.errors import ParrotError
 from parrot.validation.contract import contract, contract_failures
-from parrot.validation.expectations import Finding, check_splits
+from parrot.validation.expectations import check_splits
+from parrot.validation.findings import Finding
 from parrot.validation.metadata import read_metadata
 from parrot.validation.validate import validate
 
