@@ -138,8 +138,10 @@ def decode_base64_image(text: str) -> bytes:
 def _orientation(image: PIL.Image.Image) -> int:
     """1 to 8; 1 where EXIF says nothing, or nothing that can be read."""
     try:
-        # Not the PNG reader's own method: it decodes the pixels.
-        value = PIL.Image.Image.getexif(image).get(_ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Not the PNG reader's own method: it decodes the pixels.
+            value = PIL.Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # broken metadata does not make a picture unreadable
         return 1
     return value if value in _UPRIGHT else 1
@@ -154,6 +156,10 @@ def _rgb(image: PIL.Image.Image, background: str) -> PIL.Image.Image:
         return _rgb_of_grey16(image, background)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > 255:  # of a PNG of 16 bits, whose pixels Pillow has in 8
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     rgba = image.convert("RGBA")
     below = PIL.Image.new("RGBA", image.size, background)
     return PIL.Image.alpha_composite(below, rgba).convert("RGB")

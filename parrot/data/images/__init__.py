@@ -61,7 +61,7 @@ def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:
     """
     try:
         with open_image(encoded) as image:
-            width, height = upright_size(image)
+            width, height = image.size
             if width * height > max_megapixels * 1e6:
                 raise Rejected("image", f"image too large: {width} × {height} pixels, "
                                         f"more than {max_megapixels:g} megapixels")  # fmt: skip

@@ -15,7 +15,6 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -38,7 +37,6 @@ _COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
 }
 _ZIP_NAMES = ("cp437", "strict")
 _SYSTEM_NAMES = ("utf-8", "surrogateescape")
-_UTF8_FLAG = 0x800
 _SHOWN_SUBFOLDERS = 20
 
 
@@ -136,14 +134,9 @@ def _open_zip(path: Path, folder: str) -> Load:
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """A member's name, also where it is UTF-8 that does not say so, as macOS writes it."""
+    """A member's name; one that is no ASCII may be in any encoding, and `Names` finds it nevertheless."""
     name = info.filename
-    if name.isascii():
-        return _plain(name.replace("\\", "/"))  # as some Windows programs write them
-    if not info.flag_bits & _UTF8_FLAG:
-        with suppress(UnicodeError):  # another encoding: `Names` finds it by the name that is asked for
-            name = name.encode(_ZIP_NAMES[0]).decode()
-    return _plain(name)
+    return _plain(name.replace("\\", "/") if name.isascii() else name)  # as some Windows programs write them
 
 
 def _open_tar(path: Path, folder: str, file: IO[bytes], kind: str = "a compressed archive") -> Load:

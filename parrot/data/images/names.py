@@ -43,7 +43,9 @@ class Names:
         return self._by_base.get(_loose(basename(name)))
 
     def has_folder(self, folder: str) -> bool:
-        return any(name.startswith(f"{folder}/") for name in self.stored)
+        forms = (unicodedata.normalize(form, folder) for form in ("NFC", "NFD"))
+        beginnings = tuple(f"{written}/" for written in (*forms, *self._misread(folder)))
+        return any(name.startswith(beginnings) for name in self.stored)
 
     def _candidates(self, name: str) -> Iterator[str]:
         if self._folder:
