@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from PIL import ImageColor
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parrot.errors import ParrotError
 
@@ -19,6 +20,12 @@ PARAMS_FILE = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
+
+
+def _colour(name: str) -> str:
+    if len(ImageColor.getrgb(name)) != 3:
+        raise ValueError("a colour that covers what is below it, such as white or #ffffff, is expected")
+    return name
 
 
 class Section(BaseModel):
@@ -48,7 +55,8 @@ class Source(Section):
     path: str
     language: str
     images: str | None = None
-    """A folder, .zip or .tar that holds the images; unused by `alpaca` and `mmmb`."""
+    """A folder, .zip or .tar (also .tar.gz) that holds the images, or a folder within an archive, as in
+    `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
     samples: Count | None = None
     """Take this many records, drawn with the seed; all of them if not given."""
 
@@ -163,6 +171,8 @@ class Model(Section):
     flamingo: Flamingo
     vision_feature_layer: int
     max_length: Count
+    image_background: Annotated[str, AfterValidator(_colour)] = "white"
+    """A colour's name or `#rrggbb`: what shows through pictures that are transparent."""
 
     @property
     def learning_rate_factor(self) -> float:

@@ -1,35 +1,19 @@
-"""Parrot and its baselines as models of transformers; importing this registers them with the Auto classes."""
+"""Parrot and its baselines as models of transformers.
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+`from parrot.model import …` registers them with the Auto classes; so does `import parrot.model.registered`.
+`import parrot.model` alone does not: the data stages want the decoding of pictures from here
+(`parrot.model.image_decoding`), and neither torch nor the seconds that its import takes.
+"""
 
-from .building import add_moe, build, build_flamingo, build_parrot
-from .configuration_flamingo import FlamingoConfig
-from .configuration_parrot import ParrotConfig
-from .modeling_flamingo import FlamingoForConditionalGeneration, FlamingoModel
-from .modeling_parrot import ParrotForConditionalGeneration, ParrotModel
-from .modeling_vlm import VisionLanguageForConditionalGeneration
-from .processing_parrot import ParrotProcessor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-for config, model, generator in (
-    (ParrotConfig, ParrotModel, ParrotForConditionalGeneration),
-    (FlamingoConfig, FlamingoModel, FlamingoForConditionalGeneration),
-):
-    AutoConfig.register(config.model_type, config)
-    AutoModel.register(config, model)
-    AutoModelForImageTextToText.register(config, generator)
-    AutoProcessor.register(config, ParrotProcessor)
+if TYPE_CHECKING:
+    from .registered import *  # noqa: F403  (the names that `__getattr__` finds)
 
-__all__ = [
-    "FlamingoConfig",
-    "FlamingoForConditionalGeneration",
-    "FlamingoModel",
-    "ParrotConfig",
-    "ParrotForConditionalGeneration",
-    "ParrotModel",
-    "ParrotProcessor",
-    "VisionLanguageForConditionalGeneration",
-    "add_moe",
-    "build",
-    "build_flamingo",
-    "build_parrot",
-]
+
+def __getattr__(name: str) -> Any:
+    registered = import_module(f"{__name__}.registered")
+    if name not in registered.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(registered, name)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 
@@ -26,8 +25,7 @@ def answer(model: Any, processor: Any, image: Path, question: str) -> str:
     """The greedy answer to one question about one picture."""
     messages = [{"role": "user", "content": f"<image>\n{question}"}]
     prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    with Image.open(image) as picture:
-        inputs = processor(images=[picture.convert("RGB")], text=[prompt], return_tensors="pt")
+    inputs = processor(images=[str(image)], text=[prompt], return_tensors="pt")
     generated = model.generate(**inputs, max_new_tokens=32, do_sample=False)
     new = generated[0, inputs["input_ids"].shape[1] :]
     return str(processor.tokenizer.decode(new, skip_special_tokens=True)).strip()

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-import parrot.model  # noqa: F401  (registers the Auto classes)
+import parrot.model.registered  # noqa: F401  (the Auto classes know Parrot)
 from parrot.config import Evaluate, Package
 from parrot.data.sources.mmmb import Question, read_questions
 from parrot.errors import ParrotError

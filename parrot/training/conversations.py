@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from parrot.data.images import decode
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
 
@@ -23,7 +22,7 @@ class ConversationCollator:
         try:
             batch: dict[str, Any] = self._processor.encode_conversations(
                 [row["messages"] for row in rows],
-                [[decode(image) for image in row["images"]] for row in rows],
+                [row["images"] for row in rows],
                 max_length=self._max_length,
             )
         except ValueError as error:

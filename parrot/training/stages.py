@@ -147,7 +147,10 @@ def assemble(
     except ValueError as error:
         raise ParrotError(f"model: {error}") from None
     processor = ParrotProcessor(
-        image_processor=image_processor, tokenizer=tokenizer, image_seq_length=model.config.image_seq_length
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        image_seq_length=model.config.image_seq_length,
+        background=params.image_background,
     )
     return model, processor
 

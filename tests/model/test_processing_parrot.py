@@ -175,7 +175,8 @@ def test_a_picture_in_an_answer_is_refused(processor: ParrotProcessor) -> None:
             "sample 1: 1 <image> .*, but 2 images",
         ),
         (["a", " \n"], lambda: None, "sample 1: an empty prompt"),
-        (["a", "<image>"], lambda: [b"GIF"], "sample 1: expected an image, found bytes"),
+        (["a", "<image>"], lambda: [b"GIF8"], "sample 1: no image could be read: a broken GIF"),
+        (["a", "<image>"], lambda: [3], "sample 1: expected an image, found int"),
         (
             ["<image>", "<image>"],
             lambda: [*pictures(1), "no/such.png"],

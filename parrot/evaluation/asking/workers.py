@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-import parrot.model  # noqa: F401  (registers the Auto classes)
+import parrot.model.registered  # noqa: F401  (the Auto classes know Parrot)
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation.asking.benchmark import read_benchmark
