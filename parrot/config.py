@@ -59,12 +59,19 @@ class Source(Section):
     `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
     samples: Count | None = None
     """Take this many records, drawn with the seed; all of them if not given."""
+    weight: Rate = 1.0
+    """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
+    ignore: list[str] = []
+    """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
 
 
 class Prepare(Section):
     shard_megabytes: Count
     max_reject_share: Share
     max_image_megapixels: Rate
+    too_long: Literal["drop", "cut"]
+    """A record of more than `model.max_length` positions is rejected, or loses questions with their answers
+    from its end until it fits; one whose first answer does not fit is rejected in any case."""
     benchmarks: list[str]
     align: list[Source] = Field(min_length=1)
     sft: list[Source] = Field(min_length=1)
@@ -80,7 +87,6 @@ class Prepare(Section):
 
 class Validate(Section):
     min_records: Count
-    max_text_bytes: Count
     min_image_pixels: Count
     max_image_pixels: Count
     max_duplicate_share: Share

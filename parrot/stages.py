@@ -31,16 +31,6 @@ class Stage:
 
 
 STAGES: dict[str, Stage] = {
-    "prepare": Stage(
-        "parrot.data.prepare:prepare",
-        lambda params: {"params": params.prepare, "seed": params.seed},
-        ("output", "metrics"),
-    ),
-    "validate": Stage(
-        "parrot.validation.validate:validate",
-        lambda params: {"params": params.validate_, "languages": params.languages},
-        ("prepared", "reports", "metrics", "stamp"),
-    ),
     "backbones-vision": Stage(
         "parrot.backbones.vision:make_vision_tower",
         lambda params: {"params": params.backbones.vision, "seed": params.seed},
@@ -52,6 +42,20 @@ STAGES: dict[str, Stage] = {
         lambda params: {"params": params.backbones.language, "seed": params.seed},
         ("data", "output", "curve", "metrics"),
         trains=True,
+    ),
+    "prepare": Stage(
+        "parrot.data.prepare:prepare",
+        lambda params: {"params": params.prepare, "model_params": params.model, "seed": params.seed},
+        ("vision", "language", "output", "metrics"),
+    ),
+    "validate": Stage(
+        "parrot.validation.validate:validate",
+        lambda params: {
+            "params": params.validate_,
+            "languages": params.languages,
+            "max_length": params.model.max_length,
+        },
+        ("prepared", "reports", "metrics", "stamp"),
     ),
     "align": Stage(
         "parrot.training.stages:align",

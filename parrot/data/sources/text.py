@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from parrot.data.records import IMAGE_TOKEN, Message
 from parrot.data.rejects import Rejected
+from parrot.data.sources.fields import is_blank, one_of
 
 
 def checked_text(value: Any, field: str) -> str:
@@ -22,6 +24,28 @@ def checked_text(value: Any, field: str) -> str:
     except UnicodeEncodeError:
         raise Rejected(field, "broken text: half of a surrogate pair") from None
     return value
+
+
+def system_message(entry: dict[str, Any]) -> tuple[Message, ...]:
+    """The leading message that an entry's `system` or `system_prompt` makes; none if it has neither.
+
+    Raises:
+        Rejected: both are there and differ, or it is no text.
+    """
+    field, value = one_of(entry, "system", "system_prompt")
+    return () if is_blank(value) else (Message("system", without_images(value, field)),)
+
+
+def without_images(value: Any, field: str) -> str:
+    """A checked text in which no image may stand.
+
+    Raises:
+        Rejected: names `field`.
+    """
+    text = checked_text(value, field)
+    if IMAGE_TOKEN in text:
+        raise Rejected(field, f"placeholders: {IMAGE_TOKEN} outside a question")
+    return text
 
 
 def entry_id(entry: Any, number: int) -> str:
