@@ -109,18 +109,14 @@ def dvc_process() -> psutil.Process | None:
 
 
 def _dvc_among(ancestors: list[psutil.Process]) -> psutil.Process | None:
-    pids = _users_of_files()
+    here = Path.cwd()
+    folders = {here, *here.parents, Path(os.environ.get("DVC_ROOT", here))}
+    pids = set().union(*(users_of_files(folder / ".dvc/tmp/rwlock") for folder in folders))
     return next((ancestor for ancestor in ancestors if ancestor.pid in pids), None)
 
 
-def _users_of_files() -> set[int]:
-    """The processes that DVC's lock on files names, in this folder and those above it."""
-    here = Path.cwd()
-    folders = {here, *here.parents, Path(os.environ.get("DVC_ROOT", here))}
-    return set().union(*(_users_in(folder / ".dvc/tmp/rwlock") for folder in folders))
-
-
-def _users_in(lock: Path) -> set[int]:
+def users_of_files(lock: Path) -> set[int]:
+    """The processes that DVC's lock on files names; nobody, if it is damaged or not there."""
     deadline = time.monotonic() + REWRITE_SECONDS
     while True:
         try:
