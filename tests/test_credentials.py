@@ -103,7 +103,8 @@ def test_names_of_secrets(name: str, value: object) -> None:
     ("name", "value"),
     [
         ("max_new_tokens", 64), ("num_key_value_heads", 2), ("tokenizer", "bpe"),
-        ("sft.lora.target_modules", ["q"]), ("package.license", "x"), ("path", "x"), ("monitor", "x"), ("author", "x"),
+        ("sft.lora.target_modules", ["q"]), ("package.license", "x"), ("path", "x"), ("monitor", "x"),
+        ("author", "x"),
     ],
 )  # fmt: skip
 def test_names_of_what_is_no_secret(name: str, value: object) -> None:
