@@ -5,12 +5,14 @@ they do.
 """
 
 import argparse
+import http.client
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +35,12 @@ from flows.summary import (
     where_to_look,
 )
 from flows.tasks import Outcome, Runner, StageFailed, run_stage
+from parrot.credentials import split_address
 from parrot.data.versions import work_without_git
 from parrot.errors import ParrotError
 from parrot.processes import guard_descendants, pipeline_lock
-from parrot.tracking import track_pipeline
+from parrot.tracking import log_states, track_pipeline
+from parrot.tracking.runs import Run
 
 LOCK_FILE = Path(".dvc/tmp/parrot.lock")
 _REPORT_SECONDS = 30.0
@@ -64,7 +68,7 @@ def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge
         runner = Runner(Console())
         stages = read_graph(targets or (), runner.console.line)
         runner.outcomes = {name: Outcome() for name in stages}
-        with track_pipeline() as tracked:
+        with _tracking(stages) as tracked:
             try:
                 _run_all(stages, runner, parallel)
             except BaseException:
@@ -72,11 +76,18 @@ def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge
                 raise
             finally:
                 evaluation = _evaluation(runner.outcomes)
-                tracked.log_metrics({f"evaluate/{name}": value for name, value in evaluation.items()})
                 tables = [stage_rows(runner.outcomes), accuracy_rows(evaluation)]
                 if not runner.stopping:
                     create_markdown_artifact(as_markdown(tables), key="parrot-summary")
-                _print_end(runner.console, tables)
+                if tracked:
+                    states = {name: outcome.state for name, outcome in runner.outcomes.items()}
+                    log_states(tracked, states)
+                _print_end(runner.console, tables, tracked)
+
+
+def _tracking(stages: Mapping[str, Stage]) -> AbstractContextManager[Run | None]:
+    """Where all is up to date there is nothing to tell MLflow."""
+    return track_pipeline() if any(stage.minutes for stage in stages.values()) else nullcontext()
 
 
 def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
@@ -169,11 +180,11 @@ def _duration(minutes: float) -> str:
     return f"about {minutes:.0f} min left"
 
 
-def _print_end(console: Console, tables: list[list[list[str]]]) -> None:
+def _print_end(console: Console, tables: list[list[list[str]]], tracked: Run | None) -> None:
     for rows in filter(None, tables):
         console.line("")
         console.line(as_text(rows))
-    if lines := where_to_look():
+    if lines := where_to_look(tracked):
         console.line("\nWhere to look next\n" + "\n".join(lines))
 
 
@@ -182,13 +193,14 @@ def _check_prefect() -> None:
     uri = os.environ.get("PREFECT_API_URL")
     if not uri:
         return
+    address = split_address(uri).uri.rstrip("/")
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
+        urllib.request.urlopen(f"{address}/health", timeout=5).close()
     except urllib.error.HTTPError:
         pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ParrotError(
-            f"PREFECT_API_URL: no Prefect server answers at {uri} ({getattr(error, 'reason', error)}); "
+            f"PREFECT_API_URL: no Prefect server answers at {address} ({getattr(error, 'reason', error)}); "
             "start it with `prefect server start`, or unset the variable"
         ) from None
 

@@ -269,6 +269,32 @@ _Loader.add_implicit_resolver(
 )
 
 
+def read_yaml(path: Path | str) -> Any:
+    """What a YAML file holds, read as DVC reads it.
+
+    Raises:
+        ParrotError: the file is missing or is not YAML.
+    """
+    path = Path(path)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+
+
+def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
+    """`params.yaml` as it is written, once the schema has accepted it.
+
+    Raises:
+        ParrotError: as for `load_params`.
+    """
+    tree: dict[str, Any] = read_yaml(path)
+    load_params(path)
+    return tree
+
+
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
     """Read and check `params.yaml`.
 
@@ -276,12 +302,7 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
     path = Path(path)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
     try:
