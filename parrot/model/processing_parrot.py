@@ -116,8 +116,9 @@ class ParrotProcessor(ProcessorMixin):
             max_length: positions that a conversation may take, images included.
 
         Returns:
-            `input_ids`, `attention_mask` and `labels` [B, T], padded on the right (prompts for
-            generation are padded on the left), labels -100 outside the answers; `pixel_values` [N, 3, height, width], also when N is 0.
+            `input_ids`, `attention_mask` and `labels` [B, T], padded on the right (unlike prompts, which
+            are padded on the left), labels -100 outside the answers; `pixel_values` [N, 3, height, width],
+            also when N is 0.
 
         Raises:
             ValueError: pictures and `<image>` of a conversation do not match, or it is too long.
