@@ -88,8 +88,8 @@ class _Talk:
                 raise ParrotError("/image: name the file of a picture, as in `/image photo.jpg`")
             case ("new" | "help") as name, rest:
                 raise ParrotError(f"/{name}: takes nothing after it, found '{rest}'")
-            case name, _:
-                raise ParrotError(f"/{name}: no such command; there are /image FILE, /new and /help")
+            case _:
+                raise ParrotError(f"/{command[1]}: no such command; there are /image FILE, /new and /help")
 
     def ask(self, prompt: str) -> None:
         """Answer on standard output."""
