@@ -220,6 +220,8 @@ class Sft(Section):
 
 
 class Evaluate(Section):
+    name: str
+    """What the benchmark is called wherever its numbers are published."""
     benchmark: str
     files: dict[str, str]
     circular: bool
@@ -230,7 +232,13 @@ class Evaluate(Section):
 
 class Package(Section):
     name: str
+    repo_id: str | None
+    """On the Hub; the card's examples load the model from there, or from the package's folder."""
     license: str
+    license_file: str
+    """Its text."""
+    limits: str
+    """What the card says of what the model cannot do, beside what is known from the data."""
 
 
 class Params(Section):

@@ -80,9 +80,9 @@ STAGES: dict[str, Stage] = {
         lambda params: {
             "params": params.package,
             "evaluate": params.evaluate,
+            "backbones": params.backbones,
             "languages": params.languages,
-            "seed": params.seed,
         },
-        ("model", "evaluation", "validation", "output"),
+        ("model", "evaluation", "prepared", "validation", "output"),
     ),
 }

@@ -126,6 +126,9 @@ def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
         bf16=training.bf16,
         deepspeed=training.deepspeed,
         use_cpu=not torch.cuda.is_available(),
+        # The trainer writes this into the model's config, which is saved: without a cache every token that
+        # is generated reads all before it again. While they learn the models keep none, whatever it says.
+        use_cache=True,
         logging_steps=training.logging_steps,
         logging_nan_inf_filter=False,
         save_steps=training.save_steps,

@@ -36,6 +36,7 @@ def params(tmp_path: Path) -> Evaluate:
     for language, name in files.items():
         write_tsv(tmp_path / "mmmb" / name, make_questions(language))
     return Evaluate(
+        name="small-world",
         benchmark=str(tmp_path / "mmmb"),
         files=files,
         circular=False,

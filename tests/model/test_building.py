@@ -54,6 +54,16 @@ def test_saved_config_holds_no_path(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "parrot/config.json").read_text()
 
 
+def test_a_language_model_that_a_trainer_saved_without_its_cache_gets_it_back(tmp_path: Path) -> None:
+    tiny_language_model(use_cache=False).save_pretrained(tmp_path / "language")
+    language_model = AutoModelForCausalLM.from_pretrained(tmp_path / "language")
+    build_parrot(tiny_tower(), language_model, image_token_id=IMAGE_TOKEN).save_pretrained(
+        tmp_path / "parrot"
+    )
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "parrot")
+    assert loaded.config.text_config.use_cache and loaded.generation_config.use_cache
+
+
 SHAPE = {
     "vocab_size": 300,
     "hidden_size": 32,

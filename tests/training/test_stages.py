@@ -256,6 +256,35 @@ def test_what_stage_two_writes_is_evaluated(train: Train, architecture: str) -> 
     assert first.answers["written"].text is not None
 
 
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "lora"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_stage_two_writes_answers_a_batch_as_one_by_one_and_reads_each_position_once(
+    train: Train, architecture: str, lora: Lora | None
+) -> None:
+    folder = train("sft", architecture, lora)
+    for file in ("config.json", "generation_config.json"):
+        assert '"use_cache": false' not in (folder / file).read_text(encoding="utf-8"), file
+    model, processor = load_model(folder)
+    assert processor.tokenizer.padding_side == "left"
+    read: list[int] = []
+    model.get_input_embeddings().register_forward_hook(lambda m, given, made: read.append(made.shape[1]))
+    asked = ["<image>\nWhat is it?", "<image>\nIs it red, green or blue? What is it?", "What is it?"]
+    chats = [[{"role": "user", "content": text}] for text in asked]
+    texts = processor.apply_chat_template(chats, add_generation_prompt=True)
+    pictures = [Picture.open(io.BytesIO(picture(number))) for number in range(2)]
+
+    def answers(**inputs: Any) -> tuple[list[list[int]], int]:
+        inputs = processor(**inputs, padding=True, return_tensors="pt")
+        prompt = inputs["input_ids"].shape[1]
+        ids = model.generate(**inputs, min_new_tokens=6, max_new_tokens=6, do_sample=False)
+        return ids[:, prompt:].tolist(), prompt
+
+    together, prompt = answers(text=texts, images=pictures)
+    assert read == [prompt, 1, 1, 1, 1, 1]
+    alone = [answers(text=texts[:1], images=pictures[:1]), answers(text=texts[1:2], images=pictures[1:])]
+    assert together == [*alone[0][0], *alone[1][0], *answers(text=texts[2:])[0]]
+
+
 def test_stage_one_of_another_architecture_is_named(train: Train) -> None:
     with pytest.raises(ParrotError, match=r"projector\.safetensors: not what stage one makes for this model"):
         train("sft", "flamingo", aligned=train("align", "parrot"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from parrot.config import Training
 from parrot.errors import ParrotError
@@ -156,3 +157,12 @@ def test_sampler_groups_similar_lengths() -> None:
 def _clean(tmp_path: Path):
     yield
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_the_config_that_is_saved_keeps_its_cache(tmp_path: Path) -> None:
+    model = Regression()
+    model.config = PreTrainedConfig(use_cache=True)
+    run = Run("toy", tmp_path / "checkpoints")
+    parts = [Part(list(model.parameters()), 0.05)]
+    fit(model, parts, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
+    assert model.config.use_cache
