@@ -11,7 +11,7 @@ from model_cases import IMAGE_TOKEN, Build
 from PIL import Image
 from transformers import AutoProcessor, Qwen2Tokenizer, SiglipImageProcessorPil
 
-from parrot.model import ParrotProcessor
+from parrot.model.registered import ParrotProcessor
 from parrot.model.processing_parrot import encode_texts
 
 Chat = list[dict[str, Any]]
