@@ -18,9 +18,9 @@ from PIL import ImageCms, features
 
 from parrot.data.images import check_image, decode, image_header
 from parrot.data.rejects import Rejected
-from parrot.model.registered import ParrotProcessor
 from parrot.model.image_decoding import decode_image, upright_rgb
 from parrot.model.image_kinds import kind_of_file
+from parrot.model.registered import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
 
 SIZE = (24, 16)
