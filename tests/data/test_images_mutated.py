@@ -26,14 +26,14 @@ def mutations(content: bytes, count: int) -> Iterator[bytes]:
         draw = random.Random(seed)
         mutated = bytearray(content)
         for _ in range(draw.choice((1, 1, 2, 5))):
-            length = len(mutated)
+            length = max(len(mutated), 1)
             edge = min(length, 600)
             at = draw.choice(
                 (draw.randrange(length), draw.randrange(edge), length - 1 - draw.randrange(edge))
             )
             match draw.randrange(5):
                 case 0:
-                    mutated[at] = draw.randrange(256)
+                    mutated[at : at + 1] = draw.randbytes(1)
                 case 1:
                     mutated[at : at + 4] = draw.choice((b"\xff" * 4, bytes(4), b"\x80\0\0\0", b"-999"))
                 case 2:
