@@ -78,9 +78,9 @@ def upright_rgb(image: PIL.Image.Image, background: str = BACKGROUND) -> PIL.Ima
         ValueError: it cannot be decoded, or its values have no known range; says which.
     """
     try:
-        image.load()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # transparency in palettes
+            warnings.simplefilter("ignore")  # odd metadata, transparency in palettes
+            image.load()
             rgb = _rgb(image, background)
         method = _UPRIGHT.get(_orientation(image))
         if method is None:

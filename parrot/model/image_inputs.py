@@ -1,11 +1,12 @@
 """What a processor is given, checked sample by sample."""
 
 import os
+import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import torch
 from PIL import Image
@@ -66,7 +67,7 @@ def checked_image(image: Any, where: str, background: str) -> Any:
             return upright_rgb(image, background)
         if isinstance(image, str | os.PathLike | bytes):
             return decode_image(_encoded(image), background)
-    except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         named = f" from '{image[:80]}'" if isinstance(image, str) else ""
         raise ValueError(f"{where}: no image could be read{named}: {error}") from None
     raise ValueError(f"{where}: expected an image, found {type(image).__name__}")
@@ -93,14 +94,12 @@ def _is_file(name: str) -> bool:
 
 
 def _fetched(address: str) -> bytes:
-    content = bytearray()
-    with httpx.stream("GET", address, timeout=DOWNLOAD_TIMEOUT, follow_redirects=True) as response:
-        response.raise_for_status()
-        for piece in response.iter_bytes():
-            content += piece
-            if len(content) > MAX_DOWNLOAD_BYTES:
-                raise ValueError(f"more than {MAX_DOWNLOAD_BYTES >> 20} MiB")
-    return bytes(content)
+    request = urllib.request.Request(address, headers={"User-Agent": "ParrotProcessor"})
+    with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
+        content: bytes = response.read(MAX_DOWNLOAD_BYTES + 1)
+    if len(content) > MAX_DOWNLOAD_BYTES:
+        raise ValueError(f"more than {MAX_DOWNLOAD_BYTES >> 20} MiB")
+    return content
 
 
 def _flat(images: Any, counts: Sequence[int], image_token: str) -> list[Any]:

@@ -300,7 +300,7 @@ def test_the_processor_sees_what_training_sees(
     pad: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(processor, "pad_to_square", pad)
     content, (server, folder) = PICTURES[name], address
     file = folder / name
@@ -355,6 +355,6 @@ def test_the_background_is_saved_with_the_processor(processor: ParrotProcessor, 
 def test_what_the_processor_cannot_read_is_one_sentence(
     processor: ParrotProcessor, image: Any, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(ValueError, match=rf"sample 0: no image could be read.*{problem}"):
         processor(images=[image], text=["<image>"])
