@@ -31,6 +31,7 @@ def run(params: Prepare, folder: Path, seed: int = 1, max_length: int = 512) -> 
     return prepare(
         params,
         MODEL.model_copy(update={"max_length": max_length}),
+        image_sides=(8, 2000),
         seed=seed,
         **small_backbones(folder / "backbones"),
         output=folder / "prepared",
@@ -160,6 +161,8 @@ def test_samples_are_taken_exactly_and_by_seed(tmp_path: Path) -> None:
         (conversation(1) | {"image": "../1.jpg"}, None, "image", "unsafe path"),
         (conversation(1), b"no picture", "image", "unreadable image"),
         (conversation(1), picture(1, (1010, 1000)), "image", "image too large"),
+        (conversation(1), picture(1, (7, 30)), "image", "image too small"),
+        (conversation(1), picture(1, (8, 2001)), "image", "image too large"),
         (conversation(1), picture(901), "image", "contaminated"),
         (conversation(2) | {"id": "c1"}, None, "", "duplicate"),
     ],
@@ -260,6 +263,13 @@ def test_equal_content_elsewhere_is_no_duplicate(tmp_path: Path) -> None:
     assert ids == [f"c{n}" for n in range(10)] + [f"c{n}#2" for n in range(10)]
 
 
+def test_ids_stay_unique_whatever_they_are(tmp_path: Path) -> None:
+    items = [instruction(n) | {"id": name} for n, name in enumerate(["a", "a#2", "a", "a", "a#2", 7, "7"])]
+    run(with_alpaca(small_world(tmp_path), items, tmp_path), tmp_path)
+    ids = [row["id"] for row in RecordDataset(tmp_path / "prepared" / "align")]
+    assert ids == ["a", "a#2", "a#3", "a#4", "a#2#2", "7", "7#2"]
+
+
 def test_too_many_rejects_stop_it_and_leave_the_table(tmp_path: Path) -> None:
     items: list[Any] = [instruction(number) for number in range(20)]
     items += [{"instruction": f"{n}", "output": ""} for n in range(3)] + [7, 8] + [instruction(1)]
@@ -284,6 +294,14 @@ def test_a_benchmark_file_as_source(tmp_path: Path) -> None:
     assert run(changed(params, align=[source]), tmp_path)["align"]["images"] == 5
     with pytest.raises(ParrotError, match=r"5 of 5 entries rejected.*contaminated"):
         run(changed(params, align=[source], benchmarks=[str(path)]), tmp_path)
+
+
+def test_a_question_with_lost_characters_is_rejected(tmp_path: Path) -> None:
+    rows = [question(n, picture(n), question=f"Caf{'é' if n else chr(0xFFFD)} {n}?") for n in range(20)]
+    path = write_tsv(tmp_path / "train.tsv", rows)
+    source = {"name": "quiz", "format": "mmmb", "path": str(path), "language": "en"}
+    assert run(changed(small_world(tmp_path), align=[source]), tmp_path)["align"]["records"] == 19
+    assert [(row["field"], kind(row["reason"])) for row in rejects(tmp_path)] == [("question", "broken text")]
 
 
 @pytest.mark.parametrize("missing", ["align/en.json", "images.zip", "mmmb"])

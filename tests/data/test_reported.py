@@ -52,6 +52,7 @@ class Prepared:
         self.metrics = prepare(
             params,
             MODEL.model_copy(update={"max_length": max_length}),
+            image_sides=(1, 4096),
             seed=1,
             **self.backbones,
             output=self.output,
