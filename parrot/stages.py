@@ -45,7 +45,12 @@ STAGES: dict[str, Stage] = {
     ),
     "prepare": Stage(
         "parrot.data.prepare:prepare",
-        lambda params: {"params": params.prepare, "model_params": params.model, "seed": params.seed},
+        lambda params: {
+            "params": params.prepare,
+            "model_params": params.model,
+            "image_sides": (params.validate_.min_image_pixels, params.validate_.max_image_pixels),
+            "seed": params.seed,
+        },
         ("vision", "language", "output", "metrics"),
     ),
     "validate": Stage(

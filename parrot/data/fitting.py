@@ -47,14 +47,16 @@ class Ruler:
                 raise ParrotError(f"{folder}: not found; run the stages backbones-vision and -language first")
         try:
             config = _CONFIGS[model.architecture](
-                vision_config=AutoConfig.from_pretrained(vision),
-                text_config=AutoConfig.from_pretrained(language),
+                vision_config=AutoConfig.from_pretrained(vision, trust_remote_code=False),
+                text_config=AutoConfig.from_pretrained(language, trust_remote_code=False),
                 vision_feature_layer=model.vision_feature_layer,
             )
             self._per_image: int = config.image_seq_length
             processor = ParrotProcessor(
-                image_processor=AutoImageProcessor.from_pretrained(vision, backend="pil"),
-                tokenizer=AutoTokenizer.from_pretrained(language),
+                image_processor=AutoImageProcessor.from_pretrained(
+                    vision, backend="pil", trust_remote_code=False
+                ),
+                tokenizer=AutoTokenizer.from_pretrained(language, trust_remote_code=False),
                 image_seq_length=self._per_image,
             )
         except (OSError, ValueError) as error:

@@ -75,6 +75,7 @@ def prepare(
     params: Prepare,
     model_params: Model,
     *,
+    image_sides: tuple[int, int],
     seed: int,
     vision: Path,
     language: Path,
@@ -84,7 +85,8 @@ def prepare(
     """Write `output/align/*.parquet`, `output/sft/*.parquet`, `output/rejects.parquet` and `metrics`.
 
     The same inputs and seed give the same bytes. The backbones in the folders `vision` and `language`
-    say how long a record is; their weights are not read.
+    say how long a record is; their weights are not read. `image_sides` are the fewest and the most pixels
+    that a side of a picture may have.
 
     Returns:
         The metrics: counts for each split, and the number of all rejects.
@@ -103,7 +105,7 @@ def prepare(
             writer = ShardWriter(partial / split, params.shard_megabytes << 20)
             items = mixed(sources, stores, f"{seed}/{split}")
             items = fitted(items, ruler, model_params.max_length, params.too_long)
-            for item in screened(items, benchmark, params.max_image_megapixels):
+            for item in screened(items, benchmark, params.max_image_megapixels, image_sides):
                 counts[split].add(item)
                 if isinstance(item, Record):
                     writer.write(item)
@@ -142,9 +144,12 @@ def benchmark_pictures(benchmarks: Sequence[str]) -> dict[bytes, str]:
 
 
 def screened(
-    items: Iterator[Record | Reject], benchmark: dict[bytes, str], max_megapixels: float
+    items: Iterator[Record | Reject],
+    benchmark: dict[bytes, str],
+    max_megapixels: float,
+    sides: tuple[int, int],
 ) -> Iterator[Record | Reject]:
-    """Reject broken pictures, pictures of the benchmark, and records that were there before.
+    """Reject broken, small and large pictures, those of the benchmark, and records that were there before.
 
     An upstream id that comes again within its source gets a suffix: LLaVA's mixture repeats them.
     """
@@ -162,7 +167,8 @@ def screened(
                 if picture in benchmark:
                     raise Rejected("image", f"contaminated: {image.path} is also in {benchmark[picture]}")
                 if picture not in whole:
-                    check_image(image.bytes, max_megapixels)
+                    width, height, _ = check_image(image.bytes, max_megapixels)
+                    _check_sides(image.path, width, height, sides)
                     whole.add(picture)
             content = content_digest(((turn.role, turn.content) for turn in item.messages), digests)
             if content in seen:
@@ -171,9 +177,21 @@ def screened(
             yield Reject(item.source, item.id, error.field, error.reason)
             continue
         seen.add(content)
-        ids[item.source, item.id] += 1
-        again = ids[item.source, item.id]
-        yield item if again == 1 else replace(item, id=f"{item.id}#{again}")
+        name = item.id
+        while ids[item.source, name]:
+            ids[item.source, item.id] += 1
+            name = f"{item.id}#{ids[item.source, item.id]}"
+        ids[item.source, name] += 1
+        yield item if name == item.id else replace(item, id=name)
+
+
+def _check_sides(name: str, width: int, height: int, sides: tuple[int, int]) -> None:
+    """What the contract of `validate` demands of every picture, so that one of them does not stop it."""
+    least, most = sides
+    if min(width, height) < least:
+        raise Rejected("image", f"image too small: {name} has {width} × {height} pixels, fewer than {least}")
+    if max(width, height) > most:
+        raise Rejected("image", f"image too large: {name} has {width} × {height} pixels, more than {most}")
 
 
 def _too_many_rejects(counts: dict[str, Counts], limit: float, table: Path) -> str | None:

@@ -241,7 +241,8 @@ def test_alpaca_rejects(change: dict[str, Any], field: str, reason: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("a7", "a7"), (12, "12"), ("\ud800", "5"), ("", "5"), ([1], "5")]
+    ("given", "expected"),
+    [("a7", "a7"), (12, "12"), ("\ud800", "5"), ("caf\ufffd", "5"), ("", "5"), ([1], "5")],
 )
 def test_ids_that_cannot_be_written_are_replaced(given: Any, expected: str) -> None:
     assert alpaca.to_record(instruction(1) | {"id": given}, 5, "en", "text", None).id == expected

@@ -6,6 +6,8 @@ from parrot.data.records import IMAGE_TOKEN, Message
 from parrot.data.rejects import Rejected
 from parrot.data.sources.fields import is_blank, one_of
 
+_LOST = "\N{REPLACEMENT CHARACTER}"
+
 
 def checked_text(value: Any, field: str) -> str:
     """`value` if it is a string that says something in whole Unicode characters.
@@ -17,7 +19,7 @@ def checked_text(value: Any, field: str) -> str:
         raise Rejected(field, f"wrong type: expected text, found {type(value).__name__}")
     if not value.strip():
         raise Rejected(field, "empty text")
-    if "\N{REPLACEMENT CHARACTER}" in value:
+    if _LOST in value:
         raise Rejected(field, "broken text: characters were lost in a conversion (U+FFFD)")
     try:
         value.encode()
@@ -51,5 +53,7 @@ def without_images(value: Any, field: str) -> str:
 def entry_id(entry: Any, number: int) -> str:
     """The publisher's id of an entry, or its number in the file where it has none that can be written."""
     name = entry.get("id") if isinstance(entry, dict) else None
-    usable = isinstance(name, int) or (isinstance(name, str) and name.isprintable() and name)
+    usable = isinstance(name, int) or (
+        isinstance(name, str) and name and name.isprintable() and _LOST not in name
+    )
     return str(name) if usable else str(number)
