@@ -33,7 +33,8 @@ NAMES = ("first", "left", "right", "last")
 
 def states(output: str) -> dict[str, str]:
     """The table at the end."""
-    rows = [line.split() for line in output.partition("  stage ")[2].splitlines()[1:]]
+    table = output.partition("  stage ")[2].partition("\nWhere to look next")[0]
+    rows = [line.split() for line in table.splitlines()[1:]]
     return {row[0]: " ".join(row[1:-1]) for row in rows if row}
 
 
