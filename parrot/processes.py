@@ -201,7 +201,8 @@ def _end(processes: list[psutil.Process]) -> None:
 
 def end_group(leader: subprocess.Popen[bytes]) -> None:
     """End every process in the process group of `leader`, started with `process_group=0`."""
-    with contextlib.suppress(ProcessLookupError):
+    # macOS says "not permitted" of a group of which only unwaited-for processes are left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             leader.wait(GRACE_SECONDS)
@@ -232,13 +233,14 @@ def guard_descendants() -> None:
 
 def _guard(flow: str) -> None:
     sys.stdin.buffer.read()
-    left = []
+    left: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(FLOW_VARIABLE) == flow:
-                left.append(process)
+                # macOS shows nobody the environment of its own programs, such as the shell.
+                left |= {process, *process.children(recursive=True)}
     if left:
-        _end(left)
+        _end(list(left))
 
 
 @contextlib.contextmanager

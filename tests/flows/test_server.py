@@ -1,21 +1,27 @@
 """What Prefect's server can show of a run, asked through its API."""
 
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Running
 
 from flows.pipeline import main, pipeline
 from flows.server import StageProgress
 from parrot.processes import identity
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("servers")
 TALKING = (
     "talking: {cmd: \"echo a line of the stage; printf '\\\\r  5%%|x | 1/20\\\\r 60%%|xx| 12/20\\\\n' >&2; "
@@ -40,15 +46,17 @@ def test_a_stages_lines_and_bar_are_shown_with_its_task(project) -> None:
     run = newest_run()
     (task,) = tasks_of(run)
     assert task.name == "talking"
+    how_the_bar_ended = " 60%|xx| 12/20"
     with get_client(sync_client=True) as client:
         chosen = filters.LogFilter(task_run_id=filters.LogFilterTaskRunId(any_=[task.id]))
-        deadline = time.monotonic() + 20
-        while "a line of the stage" not in (lines := [log.message for log in client.read_logs(chosen)]):
+        deadline = time.monotonic() + 60
+        lines: list[str] = []
+        while not {"a line of the stage", how_the_bar_ended} <= set(lines):
             assert time.monotonic() < deadline, lines
             time.sleep(0.2)
+            lines = [log.message for log in client.read_logs(chosen)]
         of_task = filters.ArtifactFilter(task_run_id=filters.ArtifactFilterTaskRunId(any_=[task.id]))
         (artifact,) = client.read_artifacts(artifact_filter=of_task)
-    assert " 60%|xx| 12/20" in lines, "how a bar ended"
     assert "  5%|x | 1/20" not in lines, "where it was on the way"
     assert not any("lock file" in line for line in lines), "DVC's advice"
     assert (artifact.key, artifact.type, artifact.data) == ("talking-progress", "progress", 100)
@@ -113,6 +121,25 @@ def test_a_run_whose_process_was_killed_does_not_stay_running(project) -> None:
         assert newest_run().state.name == "Completed"
         for run in made.values():
             client.delete_flow_run(run.id)
+
+
+def test_the_flow_reaches_its_server_past_a_proxy_that_never_answers(project) -> None:
+    folder: Path = project(TALKING)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "PREFECT_API_URL": PREFECT_API_URL.value() or "",
+            **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY"), proxy),
+            **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
+        }
+        environment.pop("PARROT_FLOW", None)
+        command = [sys.executable, "-m", "flows.pipeline"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "talking").exists()
 
 
 def test_a_form_says_what_each_field_takes() -> None:
