@@ -13,10 +13,12 @@ from typing import Any
 
 import yaml
 
+from parrot import __version__
 from parrot.config import PARAMS_FILE, load_params
 from parrot.errors import ParrotError
 from parrot.stages import STAGES
 
+_STAGE_NOTE = "Every choice is in params.yaml; `dvc repro` gives the paths that dvc.yaml names."
 CHECKPOINTS = Path(".parrot/checkpoints")
 OUTPUTS = ("output", "curve", "metrics", "plots", "reports")
 """Kinds of paths that a resumable stage writes; the others it reads."""
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="parrot", description="Train and use multilingual vision-language models."
     )
+    parser.add_argument("--version", action="version", version=f"parrot {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="fetch data/ from the DVC remote, else make it; then verify it")
@@ -52,9 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     data.set_defaults(run=_data)
 
     for name, stage in STAGES.items():
-        command = commands.add_parser(name, help=f"the pipeline's stage {name}; dvc.yaml holds its paths")
-        for path in stage.paths:
-            command.add_argument(f"--{path.replace('_', '-')}", type=Path, required=True)
+        short = f"the pipeline's stage {name}; dvc.yaml holds its paths"
+        command = commands.add_parser(name, help=short, description=f"{stage.purpose} {_STAGE_NOTE}")
+        for path, what in stage.paths.items():
+            command.add_argument(
+                f"--{path.replace('_', '-')}", type=Path, required=True, metavar="PATH", help=what
+            )
         command.set_defaults(run=_stage)
 
     compare = commands.add_parser("compare", help="two evaluations of the same questions, A minus B")

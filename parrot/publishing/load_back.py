@@ -31,7 +31,7 @@ def answers(model: Any, processor: Any, asked: Sequence[tuple[str, str]]) -> lis
         return_dict=True,
         processor_kwargs={"return_tensors": "pt", "padding": True},
     )
-    generated = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+    generated = model.generate(**inputs, max_new_tokens=64, do_sample=False)
     texts = processor.batch_decode(generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return [str(text).strip() for text in texts]
 

@@ -52,14 +52,13 @@ def package(
     licence = _licence(params)
     questions = {language: _questions(evaluate, language, len(languages)) for language in languages}
     first = questions[languages[0]][0]
+    asked = [some[place % len(some)] for place, some in enumerate(questions.values())]
     about_first = [some[0].question for some in questions.values() if some[0].image == first.image]
     trained = read_provenance(model)
     with atomic_directory(output) as partial:
         facts = _save_model(model, partial)
         shutil.copyfile(licence, partial / "LICENSE")
-        given = _prove(
-            [some[place % len(some)] for place, some in enumerate(questions.values())], model, partial
-        )
+        given = _prove(asked, model, partial)
         (partial / EXAMPLE_IMAGE).write_bytes(first.image)
         example = {"image": EXAMPLE_IMAGE, "question": first.question, "answer": given[0]}
         write_json(partial / "example.json", example)

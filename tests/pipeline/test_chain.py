@@ -56,6 +56,9 @@ def test_every_stage_leaves_what_the_next_needs(finished: Project) -> None:
     card = (package / "README.md").read_text(encoding="utf-8")
     assert "model-index" in card
     assert "pipeline_tag: image-text-to-text" in card
+    lineage = json.loads((package / "lineage.json").read_text(encoding="utf-8"))
+    assert lineage["trained"]["params"]["sft"]["training"]["max_steps"] == 4
+    assert lineage["trained"]["aligned"]["seed"] == lineage["trained"]["seed"]
     assert not list(package.rglob("*.bin")) + list(package.rglob("*.pt"))
 
 
