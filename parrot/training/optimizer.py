@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration, steepest at zero; published with the method."""
 ITERATIONS = 5
