@@ -5,19 +5,19 @@ file and the key.
 """
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from PIL import ImageColor
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parrot.errors import ParrotError
+from parrot.yaml_files import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 
@@ -31,13 +31,13 @@ def _colour(name: str) -> str:
 class Section(BaseModel):
     """Frozen, strict and closed: a typing mistake in `params.yaml` must not become a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class World(Section):
     """The embedded picture world: how much of it `parrot data` writes."""
 
-    seed: int
+    seed: Seed
     backbone_pictures: Count
     reading_documents: Count
     align_captions: Count
@@ -244,7 +244,7 @@ class Package(Section):
 class Params(Section):
     """All of `params.yaml`."""
 
-    seed: int
+    seed: Seed
     threads: Count
     languages: list[str] = Field(min_length=1)
     world: World
@@ -268,39 +268,13 @@ class Params(Section):
         return self
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers, as DVC reads them: PyYAML takes `1e-3` for a text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path | str) -> Any:
-    """What a YAML file holds, read as DVC reads it.
-
-    Raises:
-        ParrotError: the file is missing or is not YAML.
-    """
-    path = Path(path)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-
-
 def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
     """`params.yaml` as it is written, once the schema has accepted it.
 
     Raises:
         ParrotError: as for `load_params`.
     """
-    tree: dict[str, Any] = read_yaml(path)
-    load_params(path)
-    return tree
+    return _read_checked(Path(path))[0]
 
 
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
@@ -309,12 +283,15 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     Raises:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
-    path = Path(path)
+    return _read_checked(Path(path))[1]
+
+
+def _read_checked(path: Path) -> tuple[dict[str, Any], Params]:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
     try:
-        return Params.model_validate(tree)
+        return tree, Params.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(path, item, tree) for item in error.errors()]
         raise ParrotError("\n".join(lines)) from None
