@@ -72,15 +72,9 @@ def build_flamingo(
     return model
 
 
-def _join(
-    model_class: type[ModelT],
-    vision_tower: PreTrainedModel,
-    language_model: PreTrainedModel,
-    image_token_id: int,
-    options: dict[str, Any],
-) -> ModelT:
-    """A model with the backbones in it; all that is new in it has no values yet."""
-    embeddings, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
+def check_language_model(language_model: PreTrainedModel) -> None:
+    """Raise a `ValueError` that says why a language model cannot be part of a model here."""
+    head = language_model.get_output_embeddings()
     name = type(language_model).__name__
     if head is None:
         raise ValueError(
@@ -93,6 +87,19 @@ def _join(
             raise ValueError(
                 f"language_model: {name} changes its logits after the head ({field}): not supported"
             )
+
+
+def _join(
+    model_class: type[ModelT],
+    vision_tower: PreTrainedModel,
+    language_model: PreTrainedModel,
+    image_token_id: int,
+    options: dict[str, Any],
+) -> ModelT:
+    """A model with the backbones in it; all that is new in it has no values yet."""
+    check_language_model(language_model)
+    embeddings, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
+    name = type(language_model).__name__
     if not 0 <= image_token_id < embeddings.num_embeddings:
         raise ValueError(
             f"image_token_id: {image_token_id} is outside the {embeddings.num_embeddings} embeddings of "
@@ -154,4 +161,4 @@ def _renew(
     setattr(model.model, name, module.to(device=head.device, dtype=head.dtype))
 
 
-__all__ = ["add_moe", "build", "build_flamingo", "build_parrot"]
+__all__ = ["add_moe", "build", "build_flamingo", "build_parrot", "check_language_model"]

@@ -43,12 +43,10 @@ def guard(tokenizer: Any) -> None:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ValueError(f"tokenizer: {type(tokenizer).__name__} is not a fast one (a tokenizer.json)")
+    removed, kept = backend.encode_batch([f"{BREAK}a", "a"], add_special_tokens=False)
+    if removed.ids == kept.ids:
+        return
     normalizer, splitter = backend.normalizer, backend.pre_tokenizer
-    probe = f"a{BREAK}a"
-    if normalizer is not None and BREAK not in normalizer.normalize_str(probe):
-        return
-    if splitter is not None and not any(BREAK in piece for piece, _ in splitter.pre_tokenize_str(probe)):
-        return
     removal = normalizers.Replace(BREAK, "")
     backend.normalizer = normalizers.Sequence([removal, normalizer]) if normalizer else removal
     if _leaks(tokenizer):  # a vocabulary that joins them again, or looks for them after normalizing
@@ -80,6 +78,39 @@ def render(
         rendered(chat_template, messages, special, f"conversation {index}: ", **options)
         for index, messages in enumerate(as_strings(tokenizer, conversations, chat_template))
     ]
+
+
+def prompts_of(processor: Any, conversations: Sequence[Messages]) -> list[str]:
+    """Conversations up to where the next answer begins, for any processor of transformers; see `render`."""
+    guard(processor.tokenizer)
+    return render(processor.tokenizer, conversations, _template_of(processor), add_generation_prompt=True)
+
+
+def answer_ids(processor: Any, texts: Sequence[str], *, ended: bool) -> list[list[int]]:
+    """Ids of each text as the model writes it after a prompt; with `ended` also the token that ends it.
+
+    A template that cannot be learned from (another processor's) has the text alone, and the tokenizer's end.
+    """
+    tokenizer, template = processor.tokenizer, _template_of(processor)
+    try:
+        chats = [
+            [{"role": "user", "content": "A question"}, {"role": "assistant", "content": text}]
+            for text in texts
+        ]
+        rows = [
+            ids[labels != IGNORE_INDEX].tolist() for ids, labels in encode_texts(tokenizer, chats, template)
+        ]
+        return rows if ended else [row[:-1] for row in rows]
+    except ValueError:
+        guard(tokenizer)
+        broken = [as_text(tokenizer, template, text) for text in texts]
+        end = [tokenizer.eos_token_id] if ended else []
+        return [ids + end for ids in tokenizer(broken, add_special_tokens=False).input_ids]
+
+
+def without_images(text: str) -> str:
+    """`text` in which `<image>` is what was written, not a place for a picture."""
+    return text.replace(IMAGE, _broken(IMAGE, pattern((IMAGE,))))
 
 
 def as_strings(
@@ -136,6 +167,11 @@ def encode_texts(
         is_answer = np.searchsorted(np.asarray(spans).reshape(-1), starts, side="right") % 2 == 1
         rows.append((ids, np.where(is_answer, ids, IGNORE_INDEX)))
     return rows
+
+
+def _template_of(processor: Any) -> str:
+    own = getattr(processor, "chat_template", None)
+    return own if isinstance(own, str) else template_of(processor.tokenizer)
 
 
 def _answers(
@@ -222,4 +258,16 @@ def _leaks(tokenizer: Any) -> bool:
     )
 
 
-__all__ = ["BREAK", "IGNORE_INDEX", "as_strings", "as_text", "encode_texts", "guard", "render"]
+__all__ = [
+    "BREAK",
+    "IGNORE_INDEX",
+    "IMAGE",
+    "answer_ids",
+    "as_strings",
+    "as_text",
+    "encode_texts",
+    "guard",
+    "prompts_of",
+    "render",
+    "without_images",
+]

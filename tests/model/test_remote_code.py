@@ -40,7 +40,8 @@ print(json.dumps({"ids": ids, "answers": [answer[0]["generated_text"] for answer
 FILES = {
     "parrot": {
         "chat_format.py", "chat_text.py", "chunking.py", "configuration_parrot.py", "configuration_vlm.py",
-        "image_inputs.py", "modeling_parrot.py", "modeling_vlm.py", "multilingual_moe.py", "processing_parrot.py",
+        "image_inputs.py", "modeling_parrot.py", "modeling_vlm.py", "multilingual_moe.py",
+        "processing_parrot.py",
     },
     "flamingo": {
         "chat_format.py", "chat_text.py", "chunking.py", "configuration_flamingo.py", "configuration_vlm.py",
