@@ -1,4 +1,4 @@
-"""`parrot STAGE`, `parrot data`, `score`, `compare`, `convert` and `chat`: thin skins over the library."""
+"""`parrot STAGE`, and the commands that are no stages: thin skins over the library."""
 
 import argparse
 import contextlib
@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
             )
         command.set_defaults(run=_stage)
 
+    backbone = commands.add_parser("backbone", help="make a published language model or vision tower fit")
+    backbone.add_argument("source", metavar="SOURCE", help="a folder, or a name on the Hub")
+    backbone.add_argument("--revision", help="a commit of the Hub's repository")
+    backbone.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    backbone.set_defaults(run=_backbone)
+
     compare = commands.add_parser("compare", help="two evaluations of the same questions, A minus B")
     for name in ("a", "b"):
         compare.add_argument(
@@ -98,6 +104,13 @@ def _chat(args: argparse.Namespace) -> None:
     from parrot.chat.terminal import chat
 
     chat(args.model, args.image, args.prompt, args.max_new_tokens, as_json=args.json)
+
+
+def _backbone(args: argparse.Namespace) -> None:
+    from parrot.backbones.fit import fit
+
+    for line in fit(args.source, args.revision, args.output):
+        print(f"{args.output}: {line}")
 
 
 def _compare(args: argparse.Namespace) -> None:
