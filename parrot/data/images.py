@@ -1,7 +1,10 @@
 """Encoded pictures from folders and archives: read without trust, checked, decoded."""
 
+import base64
+import binascii
 import io
 import os
+import re
 import stat
 import tarfile
 import warnings
@@ -9,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 import PIL.Image
 
@@ -99,6 +103,40 @@ def decode(encoded: bytes) -> PIL.Image.Image:
             return image.convert("RGB")
     except Exception as error:
         raise ParrotError(f"a picture of {len(encoded)} bytes cannot be decoded: {_short(error)}") from None
+
+
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+
+
+def decode_base64_image(text: str) -> bytes:
+    """The encoded picture that `text` holds: plain, wrapped or url-safe base64, padded or not, or a data URI.
+
+    Forms: https://www.rfc-editor.org/rfc/rfc4648 (4 and 5), https://www.rfc-editor.org/rfc/rfc2397.
+
+    Raises:
+        ValueError: says what is wrong, in a sentence's part that can follow the place where it stands.
+    """
+    digits = text.strip().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    if digits[:5].lower() == "data:":
+        head, comma, digits = digits.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise ValueError(f"a data URI that begins with '{head[:40]}' and not with 'data:image/…;base64,'")
+        digits = unquote(digits) if "%" in digits else digits
+    digits = "".join(digits.split()).replace("-", "+").replace("_", "/")
+    length = len(digits)
+    digits = digits.rstrip("=")
+    if length - len(digits) > 2:
+        raise ValueError(f"broken base64: {length - len(digits)} '=' at its end, at most 2 belong there")
+    if not digits:
+        raise ValueError("empty")
+    if wrong := _NO_BASE64.search(digits):
+        raise ValueError(f"broken base64: {wrong[0]!r} after {wrong.start()} characters")
+    if len(digits) % 4 == 1:
+        raise ValueError(f"broken base64: its {len(digits)} characters are cut off in the middle of a byte")
+    try:
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"broken base64: {error}") from None
 
 
 def _open(encoded: bytes) -> PIL.Image.Image:

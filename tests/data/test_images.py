@@ -1,8 +1,10 @@
+import base64
 import io
 import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import PIL.Image
@@ -10,7 +12,7 @@ import pytest
 from small_sources import picture, write_zip
 
 from parrot.data import images
-from parrot.data.images import ImageStore, check_image, decode, image_header
+from parrot.data.images import ImageStore, check_image, decode, decode_base64_image, image_header
 from parrot.data.rejects import Rejected, kind
 from parrot.errors import ParrotError
 
@@ -185,3 +187,52 @@ def test_the_limit_on_size_is_inclusive() -> None:
     assert check_image(encoded, 0.1)[:2] == (1000, 100)
     with pytest.raises(Rejected, match=r"more than 0.0999 megapixels"):
         check_image(encoded, 0.0999)
+
+
+def in_lines(text: str, end: str) -> str:
+    return end.join(text[start : start + 76] for start in range(0, len(text), 76))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: text,
+        lambda text: f" {text}\n",
+        lambda text: in_lines(text, "\n"),
+        lambda text: in_lines(text, "\r\n "),
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: text.rstrip("="),
+        lambda text: f"data:image/jpeg;base64,{text}",
+        lambda text: f"DATA:image/jpeg;charset=utf-8;BASE64, {in_lines(text, chr(10))}",
+        lambda text: "data:;base64," + text.replace("+", "%2B").replace("/", "%2f").replace("=", "%3D"),
+    ],
+    ids=["plain", "spaces", "LF", "CRLF", "url-safe", "no padding", "URI", "URI wrapped", "URI escaped"],
+)
+@pytest.mark.parametrize("surplus", range(3))
+def test_the_ways_in_which_base64_is_written(written: Callable[[str], str], surplus: int) -> None:
+    encoded = picture(7) + bytes(range(250 + surplus))
+    text = base64.b64encode(encoded).decode()
+    assert "+" in text and "/" in text
+    assert decode_base64_image(written(text)) == encoded
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("data:image/png;base64,", "empty"),
+        ("==", "empty"),
+        ("AAAA===", "3 '=' at its end"),
+        ("AAAAA", "5 characters are cut off"),
+        ("AA=A", "'=' after 2 characters"),
+        ("AAAA*AAA", r"'\*' after 4 characters"),
+        ("b'AAAA'", '"\'" after 1 characters'),
+        ("AAé", "'é' after 2 characters"),
+        ("data:image/svg+xml,%3Csvg/%3E", r"begins with 'data:image/svg\+xml'"),
+        ("data:image/png;base64", "begins with 'data:image/png;base64' and not"),
+    ],
+)
+def test_what_is_no_base64(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        decode_base64_image(text)
