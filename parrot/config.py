@@ -5,6 +5,7 @@ file and the key.
 """
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -47,13 +48,16 @@ class World(Section):
     questions_per_category: Count
 
 
+EACH = "{language}"
+
+
 class Source(Section):
-    """One upstream file and how to read it."""
+    """One upstream file and how to read it; with `{language}` in its path, one for each language."""
 
     name: str
     format: Literal["llava", "alpaca", "mmmb"]
     path: str
-    language: str
+    language: str = EACH
     images: str | None = None
     """A folder, .zip or .tar (also .tar.gz) that holds the images, or a folder within an archive, as in
     `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
@@ -76,13 +80,24 @@ class Prepare(Section):
     align: list[Source] = Field(min_length=1)
     sft: list[Source] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [source.name for source in (*self.align, *self.sft)]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"source names must be unique, these are not: {', '.join(sorted(twice))}")
-        return self
+    def in_languages(self, languages: Sequence[str]) -> Self:
+        """With a source for each language in place of one whose path holds `{language}`."""
+        return self.model_copy(
+            update={
+                split: [one for source in sources for one in _in_languages(source, languages)]
+                for split, sources in (("align", self.align), ("sft", self.sft))
+            }
+        )
+
+
+def _in_languages(source: Source, languages: Sequence[str]) -> list[Source]:
+    if EACH not in source.path:
+        return [source]
+    texts = {key: value for key, value in source if isinstance(value, str)}
+    return [
+        source.model_copy(update={key: text.replace(EACH, language) for key, text in texts.items()})
+        for language in languages
+    ]
 
 
 class Validate(Section):
@@ -258,13 +273,18 @@ class Params(Section):
     package: Package
 
     @model_validator(mode="after")
-    def _languages_known(self) -> Self:
+    def _sources_and_languages_known(self) -> Self:
         if missing := set(self.languages) - set(self.evaluate.files):
             raise ValueError(f"evaluate.files: no benchmark file for {', '.join(sorted(missing))}")
-        for source in (*self.prepare.align, *self.prepare.sft):
+        prepare = self.prepare.in_languages(self.languages)
+        sources = [*prepare.align, *prepare.sft]
+        for source in sources:
             if source.language not in self.languages:
                 raise ValueError(f"prepare: source {source.name} has language '{source.language}', "
                                  f"which is not in `languages`")  # fmt: skip
+        names = [source.name for source in sources]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"source names must be unique, these are not: {', '.join(sorted(twice))}")
         return self
 
 

@@ -61,7 +61,7 @@ STAGES: dict[str, Stage] = {
         "parrot.data.prepare:prepare",
         "Makes one record schema of all upstream formats, fit for the model's length.",
         lambda params: {
-            "params": params.prepare,
+            "params": params.prepare.in_languages(params.languages),
             "model_params": params.model,
             "image_sides": (params.validate_.min_image_pixels, params.validate_.max_image_pixels),
             "seed": params.seed,
