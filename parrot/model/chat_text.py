@@ -207,7 +207,8 @@ def _answers(
 
 def _marked(content: str, inside: bool) -> str:
     core = content.strip() if inside else content
-    before, _, after = content.partition(core)
+    start = content.index(core)
+    before, after = content[:start], content[start + len(core) :]
     return f"{before}{_MARK}{core}{_MARK}{after}"
 
 
