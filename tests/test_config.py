@@ -81,3 +81,14 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str, sentence: str) -> 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(ParrotError, match="not found; run from the project's top folder"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("colour", ["whiteish", "#fff0", "rgba(1, 2, 3, 4)"])
+def test_a_background_is_a_colour_that_covers(tmp_path: Path, colour: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        text.replace("image_background: white", f"image_background: '{colour}'"), encoding="utf-8"
+    )
+    with pytest.raises(ParrotError, match=r"model.image_background: .*colo"):
+        load_params(file)
