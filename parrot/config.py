@@ -5,19 +5,19 @@ file and the key.
 """
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from PIL import ImageColor
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parrot.errors import ParrotError
+from parrot.yaml_files import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 
@@ -31,13 +31,13 @@ def _colour(name: str) -> str:
 class Section(BaseModel):
     """Frozen, strict and closed: a typing mistake in `params.yaml` must not become a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class World(Section):
     """The embedded picture world: how much of it `parrot data` writes."""
 
-    seed: int
+    seed: Seed
     backbone_pictures: Count
     reading_documents: Count
     align_captions: Count
@@ -59,12 +59,19 @@ class Source(Section):
     `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
     samples: Count | None = None
     """Take this many records, drawn with the seed; all of them if not given."""
+    weight: Rate = 1.0
+    """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
+    ignore: list[str] = []
+    """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
 
 
 class Prepare(Section):
     shard_megabytes: Count
     max_reject_share: Share
     max_image_megapixels: Rate
+    too_long: Literal["drop", "cut"]
+    """A record of more than `model.max_length` positions is rejected, or loses questions with their answers
+    from its end until it fits; one whose first answer does not fit is rejected in any case."""
     benchmarks: list[str]
     align: list[Source] = Field(min_length=1)
     sft: list[Source] = Field(min_length=1)
@@ -80,7 +87,6 @@ class Prepare(Section):
 
 class Validate(Section):
     min_records: Count
-    max_text_bytes: Count
     min_image_pixels: Count
     max_image_pixels: Count
     max_duplicate_share: Share
@@ -214,6 +220,8 @@ class Sft(Section):
 
 
 class Evaluate(Section):
+    name: str
+    """What the benchmark is called wherever its numbers are published."""
     benchmark: str
     files: dict[str, str]
     circular: bool
@@ -224,13 +232,19 @@ class Evaluate(Section):
 
 class Package(Section):
     name: str
+    repo_id: str | None
+    """On the Hub; the card's examples load the model from there, or from the package's folder."""
     license: str
+    license_file: str
+    """Its text."""
+    limits: str
+    """What the card says of what the model cannot do, beside what is known from the data."""
 
 
 class Params(Section):
     """All of `params.yaml`."""
 
-    seed: int
+    seed: Seed
     threads: Count
     languages: list[str] = Field(min_length=1)
     world: World
@@ -254,13 +268,13 @@ class Params(Section):
         return self
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers, as DVC reads them: PyYAML takes `1e-3` for a text."""
+def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
+    """`params.yaml` as it is written, once the schema has accepted it.
 
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+    Raises:
+        ParrotError: as for `load_params`.
+    """
+    return _read_checked(Path(path))[0]
 
 
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
@@ -269,17 +283,15 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     Raises:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
-    path = Path(path)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    return _read_checked(Path(path))[1]
+
+
+def _read_checked(path: Path) -> tuple[dict[str, Any], Params]:
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
     try:
-        return Params.model_validate(tree)
+        return tree, Params.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(path, item, tree) for item in error.errors()]
         raise ParrotError("\n".join(lines)) from None

@@ -1,6 +1,7 @@
 """The command line: sentences instead of tracebacks, and every stage of the graph."""
 
 import errno
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,20 @@ def test_chat_without_a_model_says_where_one_comes_from(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["chat", "--model", str(tmp_path), "--prompt", "hello"])
     assert "no model here; `make demo` makes artifacts/package" in str(stop.value.code)
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"parrot {metadata.version('parrot-vlm')}\n"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_help_of_a_stage_says_what_each_path_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert STAGES[name].purpose in said
+    for path, what in STAGES[name].paths.items():
+        assert f"--{path.replace('_', '-')} PATH {what}" in said

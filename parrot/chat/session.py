@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, TextStreamer
+from transformers import StoppingCriteria, TextStreamer
 
-import parrot.model.registered  # noqa: F401  (the Auto classes know Parrot)
 from parrot.data.images import BACKGROUND, decode
 from parrot.errors import ParrotError
+from parrot.loading import load_model, load_processor
 
 IMAGE = "<image>"
 
@@ -79,14 +79,14 @@ def open_session(folder: Path, max_new_tokens: int) -> Session:
     """A session with the model in `folder`, on a GPU if there is one.
 
     Raises:
-        ParrotError: there is no model.
+        ParrotError: there is no model, or it does not load.
     """
     if not (folder / "config.json").is_file():
         raise ParrotError(f"{folder}: no model here; `make demo` makes artifacts/package")
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    model = load_model(folder)
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    return Session(model, AutoProcessor.from_pretrained(folder), max_new_tokens)
+    return Session(model, load_processor(folder), max_new_tokens)
 
 
 def read_picture(image: Path, background: str = BACKGROUND) -> Any:

@@ -17,7 +17,7 @@ from parrot.conversion import layout
 from parrot.conversion.tensors import Checkpoint, check, write
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model import ParrotConfig, ParrotProcessor
+from parrot.model.registered import ParrotConfig, ParrotProcessor
 
 IMAGE_TOKEN = "<image>"
 ORIGINAL_CONFIG = "original_config.json"
@@ -179,5 +179,7 @@ def _generation_config(source: Path, tokenizer: Qwen2Tokenizer) -> GenerationCon
     given = _read_json(file) if file.exists() else {}
     given = {key: value for key, value in given.items() if not key.startswith("_")}
     return GenerationConfig(
-        **{"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id} | given
+        **{"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        | given
+        | {"use_cache": True}
     )

@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPVisionConfig, Qwen2Config
 
 from parrot.errors import ParrotError
-from parrot.model import ParrotConfig, ParrotForConditionalGeneration
+from parrot.model.registered import ParrotConfig, ParrotForConditionalGeneration
 
 MODEL_TYPE = "parrot_qwen2"
 TOWER = "model.vision_tower.vision_tower.vision_model."
@@ -66,7 +66,7 @@ def parrot_config(original: dict[str, Any], tower: CLIPVisionConfig, image_token
     try:
         # The fields of Qwen2's config stand among the others.
         fields = {key: original[key] for key in Qwen2Config().to_dict().keys() & original.keys()}
-        fields |= {"rope_theta": original["rope_theta"], "model_type": "qwen2"}
+        fields |= {"rope_theta": original["rope_theta"], "model_type": "qwen2", "use_cache": True}
         text = Qwen2Config(**fields)
         text.vocab_size = max(text.vocab_size, image_token_id + 1)
         experts = original["num_experts"] if original["use_moe"] else 0

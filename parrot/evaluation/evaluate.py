@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-import parrot.model
+import parrot.model.registered
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question
 from parrot.evaluation.asking.benchmark import identify, read_benchmark
@@ -21,7 +21,7 @@ from parrot.evaluation.asking.journal import Journal
 from parrot.evaluation.asking.predictions import Answer, Prediction, join_rotations, judge, write_predictions
 from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.asking.shares import Share, cut
-from parrot.evaluation.asking.workers import Task, answer_shares, load_processor
+from parrot.evaluation.asking.workers import Task, answer_shares
 from parrot.evaluation.reporting import accuracy, report
 from parrot.evaluation.reporting.page import Example, make_example, write_page
 from parrot.evaluation.reporting.records import PREDICTIONS, SETTINGS, Evaluation, read_evaluation
@@ -29,6 +29,7 @@ from parrot.evaluation.reporting.summary import Table, choose_wrong, eye_warning
 from parrot.evaluation.reporting.written import kit_files, score_written
 from parrot.files import atomic_directory, write_json
 from parrot.lineage import run_tags
+from parrot.loading import load_processor
 
 PROVENANCE = "provenance.json"
 PAGE = "report.html"

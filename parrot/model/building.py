@@ -124,6 +124,8 @@ def _join(
         part_config._name_or_path = ""  # would be saved: a path of this machine
     model.config.dtype = head.weight.dtype
     model.generation_config = language_model.generation_config
+    # Trainers switch it off, and models are published so: every token would read all before it again.
+    config.text_config.use_cache = model.generation_config.use_cache = True
     return model
 
 

@@ -217,6 +217,8 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         """
         if prompt_mask is None and labels is not None:
             prompt_mask = labels == IGNORE_INDEX
+        if self.training:
+            kwargs.setdefault("use_cache", False)  # whole conversations: nobody goes on from them
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,

@@ -80,6 +80,8 @@ class ParrotProcessor(ProcessorMixin):
             raise ValueError(
                 f"tokenizer: '{self.image_token}' is not one of its tokens; add it as a special token"
             )
+        # What is generated goes on where a prompt ends, so the prompts of a batch have to end together.
+        tokenizer.padding_side = "left"
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, ...]:
@@ -119,8 +121,9 @@ class ParrotProcessor(ProcessorMixin):
             max_length: positions that a conversation may take, images included.
 
         Returns:
-            `input_ids`, `attention_mask` and `labels` [B, T], padded on the right, labels -100 outside
-            the answers; `pixel_values` [N, 3, height, width], also when N is 0.
+            `input_ids`, `attention_mask` and `labels` [B, T], padded on the right (unlike prompts, which
+            are padded on the left), labels -100 outside the answers; `pixel_values` [N, 3, height, width],
+            also when N is 0.
 
         Raises:
             ValueError: pictures and `<image>` of a conversation do not match, or it is too long.

@@ -1,4 +1,4 @@
-"""Load a package the way a stranger does, and answer its example.
+"""Load a package the way a stranger does, and answer questions about pictures, one by one and all at once.
 
 Run as a script in a new process: it imports nothing of this project, so that the model can only
 come from the code inside the package.
@@ -6,32 +6,46 @@ come from the code inside the package.
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 
-def load(folder: Path, *, remote_code: bool) -> tuple[Any, Any]:
-    """Model and processor of a folder; with `remote_code` by the code inside it."""
-    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=remote_code).eval()
-    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=remote_code)
-    if remote_code and not type(model).__module__.startswith("transformers_modules."):
+def answers(model: Any, processor: Any, asked: Sequence[tuple[str, str]]) -> list[str]:
+    """The greedy answers to questions, each about the picture in a file; asked in one batch.
+
+    Args:
+        asked: file and question.
+    """
+    chats = [
+        [{"role": "user", "content": [{"type": "image", "image": file}, {"type": "text", "text": question}]}]
+        for file, question in asked
+    ]
+    inputs = processor.apply_chat_template(
+        chats,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        processor_kwargs={"return_tensors": "pt", "padding": True},
+    )
+    generated = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+    texts = processor.batch_decode(generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [str(text).strip() for text in texts]
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    # In half precision the likeliest token may be another one in a batch than alone.
+    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32)
+    if not type(model).__module__.startswith("transformers_modules."):
         raise SystemExit(f"{folder}: loaded from {type(model).__module__}, not from the package's own code")
-    return model, processor
-
-
-def answer(model: Any, processor: Any, image: Path, question: str) -> str:
-    """The greedy answer to one question about one picture."""
-    messages = [{"role": "user", "content": f"<image>\n{question}"}]
-    prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    inputs = processor(images=[str(image)], text=[prompt], return_tensors="pt")
-    generated = model.generate(**inputs, max_new_tokens=32, do_sample=False)
-    new = generated[0, inputs["input_ids"].shape[1] :]
-    return str(processor.tokenizer.decode(new, skip_special_tokens=True)).strip()
+    return model.eval(), AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 
 
 if __name__ == "__main__":
-    package, picture_file, text = sys.argv[1:]
-    loaded = load(Path(package), remote_code=True)
-    print(json.dumps({"answer": answer(*loaded, Path(picture_file), text)}, ensure_ascii=False))
+    package, questions = Path(sys.argv[1]), json.loads(sys.argv[2])
+    loaded = _load(package)
+    alone = [answers(*loaded, [question])[0] for question in questions]
+    print(json.dumps({"alone": alone, "together": answers(*loaded, questions)}, ensure_ascii=False))

@@ -6,107 +6,171 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, AutoProcessor
+import torch
 
-import parrot.model.registered  # noqa: F401  (the Auto classes know Parrot)
-from parrot.config import Evaluate, Package
+from parrot.config import Backbones, Evaluate, Package
 from parrot.data.sources.mmmb import Question, read_questions
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json, write_text
 from parrot.lineage import run_tags
+from parrot.loading import load_model, load_processor
+from parrot.provenance import read_provenance
 from parrot.publishing import load_back
-from parrot.publishing.card import model_card
-from parrot.publishing.load_back import answer, load
+from parrot.publishing.card import EXAMPLE_IMAGE, Facts, Model, model_card
+from parrot.publishing.load_back import answers
 
-EXAMPLE_IMAGE = "example.jpg"
+LINEAGE = "lineage.json"
 
 
 def package(
     params: Package,
     evaluate: Evaluate,
+    backbones: Backbones,
     languages: Sequence[str],
     *,
-    seed: int,
     model: Path,
     evaluation: Path,
+    prepared: Path,
     validation: Path,
     output: Path,
 ) -> dict[str, Any]:
-    """Write weights, processor, remote code, card, lineage and one recorded answer to `output`.
+    """Write weights, processor, remote code, card, licence, lineage and a recorded answer to `output`.
+
+    Args:
+        evaluation, prepared: `metrics/evaluate.json` and `metrics/prepare.json`, for the card.
+        validation: the stamp of the records that the model was trained on.
 
     Raises:
-        ParrotError: the folder does not load back in a new process, or answers otherwise there.
+        ParrotError: the folder does not load back in a new process, or answers otherwise there: one
+            question in each language, alone and all in one batch.
     """
-    scores = json.loads(evaluation.read_text(encoding="utf-8"))
-    lineage = {
-        **run_tags(),
-        "prepared": json.loads(validation.read_text(encoding="utf-8"))["sha256"],
-        "benchmark": evaluate.benchmark,
-        "blind": evaluate.blind,
-        "seed": seed,
-    }
+    licence = _licence(params)
+    questions = {language: _questions(evaluate, language, len(languages)) for language in languages}
+    first = questions[languages[0]][0]
+    asked = [some[place % len(some)] for place, some in enumerate(questions.values())]
+    about_first = [some[0].question for some in questions.values() if some[0].image == first.image]
+    trained = read_provenance(model)
     with atomic_directory(output) as partial:
-        architecture = _save_model(model, partial)
-        question = next(read_questions(Path(evaluate.benchmark) / evaluate.files[languages[0]]))
-        example = _record_example(model, partial, question)
-        write_json(partial / "lineage.json", lineage)
-        card = model_card(params, languages, scores, lineage, example, architecture)
+        facts = _save_model(model, partial)
+        shutil.copyfile(licence, partial / "LICENSE")
+        given = _prove(asked, model, partial)
+        (partial / EXAMPLE_IMAGE).write_bytes(first.image)
+        example = {"image": EXAMPLE_IMAGE, "question": first.question, "answer": given[0]}
+        write_json(partial / "example.json", example)
+        lineage = {
+            "trained": trained,
+            "packaged": run_tags(),
+            "prepared": _read(validation)["sha256"],
+            "benchmark": evaluate.benchmark,
+            "blind": evaluate.blind,
+        }
+        write_json(partial / LINEAGE, lineage)
+        card = model_card(
+            Facts(
+                params,
+                evaluate,
+                backbones,
+                languages,
+                facts,
+                scores=_read(evaluation),
+                prepared=_read(prepared),
+                trained=trained,
+                example=example,
+                questions=about_first,
+            ),
+            output,
+        )
         write_text(partial / "README.md", card)
-        repeated = _answer_elsewhere(partial, example)
-        if repeated != example["answer"]:
-            raise ParrotError(
-                f"{output}: loaded back it answers '{repeated}' to '{example['question']}', "
-                f"not '{example['answer']}'"
-            )
     return {"answer": example["answer"]}
 
 
-def _save_model(source: Path, target: Path) -> str:
+def _read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _questions(evaluate: Evaluate, language: str, count: int) -> list[Question]:
+    """The first ones of a language."""
+    file = Path(evaluate.benchmark) / evaluate.files[language]
+    if not (found := list(islice(read_questions(file), count))):
+        raise ParrotError(f"{file}: holds no question; replace it by the published file")
+    return found
+
+
+def _licence(params: Package) -> Path:
+    file = Path(params.license_file)
+    if not file.is_file():
+        raise ParrotError(
+            f"params.yaml: package.license_file: '{file}' is no file; name one with the text of "
+            f"{params.license}"
+        )
+    return file
+
+
+def _save_model(source: Path, target: Path) -> Model:
     """Weights and processor as they are, with the code that reads them beside them; what the model is."""
-    model = AutoModelForImageTextToText.from_pretrained(source)
-    processor = AutoProcessor.from_pretrained(source)
+    model, processor = load_model(source), load_processor(source)
     type(model.config).register_for_auto_class()
     type(model).register_for_auto_class("AutoModelForImageTextToText")
     type(processor).register_for_auto_class("AutoProcessor")
     model.save_pretrained(target)
     processor.save_pretrained(target)
     shutil.rmtree(target / "__pycache__", ignore_errors=True)
-    return str(model.config.summary)
+    parts = dict(model.model.named_children())
+    if model.lm_head.weight is not model.get_input_embeddings().weight:
+        parts["lm_head"] = model.lm_head
+    return Model(
+        model.config.summary,
+        {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+        model.config.vision_config.image_size,
+        model.config.image_seq_length,
+        getattr(model.config.text_config, "max_position_embeddings", None),
+    )
 
 
-def _record_example(model: Path, folder: Path, question: Question) -> dict[str, str]:
-    """Put a picture, a question and the trained model's answer into the package."""
-    picture = folder / EXAMPLE_IMAGE
-    picture.write_bytes(question.image)
-    given = answer(*load(model, remote_code=False), picture, question.question)
-    example = {"image": EXAMPLE_IMAGE, "question": question.question, "answer": given}
-    write_json(folder / "example.json", example)
-    return example
+def _prove(questions: Sequence[Question], source: Path, folder: Path) -> list[str]:
+    """The answers of the trained model, which the package has to give, too: one by one and in one batch.
+
+    Raises:
+        ParrotError: it gives others, or none.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        asked = []
+        for number, question in enumerate(questions):
+            file = Path(place) / f"{number}.jpg"
+            file.write_bytes(question.image)
+            asked.append((str(file), question.question))
+        model, processor = load_model(source, dtype=torch.float32), load_processor(source)
+        given = [answers(model, processor, [one])[0] for one in asked]
+        for how, repeated in _answers_elsewhere(folder, asked, Path(place)).items():
+            for question, expected, found in zip(questions, given, repeated, strict=True):
+                if found != expected:
+                    raise ParrotError(
+                        f"loaded back and asked {how}, the package answers '{found}' to "
+                        f"'{question.question}', not '{expected}'"
+                    )
+    return given
 
 
-def _answer_elsewhere(folder: Path, example: dict[str, str]) -> str:
-    """What the package answers in a new process, with a module cache of its own."""
-    with tempfile.TemporaryDirectory() as cache:
-        process = subprocess.run(
-            [
-                sys.executable,
-                "-P",
-                load_back.__file__,
-                folder,
-                folder / example["image"],
-                example["question"],
-            ],
-            env=os.environ
-            | {"HF_MODULES_CACHE": cache, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-        )
+def _answers_elsewhere(
+    folder: Path, asked: Sequence[tuple[str, str]], place: Path
+) -> Mapping[str, Sequence[str]]:
+    """What the package answers in a new process, with a module cache of its own: "alone" and "together"."""
+    process = subprocess.run(
+        [sys.executable, "-P", load_back.__file__, folder, json.dumps(asked)],
+        env=os.environ
+        | {"HF_MODULES_CACHE": str(place / "modules"), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
     if process.returncode:
         raise ParrotError(
             f"the package does not load back in a new process:\n{process.stderr.strip()[-2000:]}"
         )
-    return str(json.loads(process.stdout.strip().splitlines()[-1])["answer"])
+    found: dict[str, list[str]] = json.loads(process.stdout.strip().splitlines()[-1])
+    return found

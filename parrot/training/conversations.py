@@ -10,8 +10,8 @@ class ConversationCollator:
     """Rows of a `RecordDataset` -> `input_ids`, `attention_mask`, `labels` [batch, text], `pixel_values`.
 
     Labels are -100 outside the answers; head and loss are computed only where there is one. A
-    record longer than `max_length` is an error that names it: cutting it could cut into the
-    positions of an image.
+    record that cannot be encoded or is longer than `max_length` is an error that names it; the stage
+    prepare leaves none.
     """
 
     def __init__(self, processor: ParrotProcessor, max_length: int) -> None:
@@ -25,6 +25,10 @@ class ConversationCollator:
                 [row["images"] for row in rows],
                 max_length=self._max_length,
             )
-        except ValueError as error:
-            raise ParrotError(f"records {', '.join(row['id'] for row in rows)}: {error}") from None
+        except (ValueError, ParrotError) as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self([row])  # the one at fault is named
+            names = ", ".join(f"{row['id']} of {row['source']}" for row in rows)
+            raise ParrotError(f"record {names}: {error}; run the stage prepare again") from None
         return batch

@@ -26,7 +26,8 @@ from parrot.config import Align, Model, Moe, Sft, Training
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model import ParrotProcessor, VisionLanguageForConditionalGeneration, build
+from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
+from parrot.provenance import provenance, read_provenance, write_provenance
 from parrot.training.conversations import ConversationCollator
 from parrot.training.lora import Adapters, four_bits
 from parrot.training.trainer import Curve, Part, Run, fit
@@ -50,6 +51,7 @@ def align(
     run: Run,
 ) -> dict[str, Any]:
     """Stage one: train `model.aligned()` alone and write it to `output`; return the metrics."""
+    made_by = provenance(seed=seed, model=model_params, align=params)
     model, processor = assemble(vision, language, model_params, moe=None, seed=seed)
     aligned = model.aligned()
     rate = params.training.learning_rate * model_params.learning_rate_factor
@@ -57,6 +59,7 @@ def align(
     history = _train(model, processor, parts, params.training, model_params, records, run, seed)
     with atomic_directory(output) as folder:
         save_file(aligned.state_dict(), folder / ALIGNED_FILE, metadata={"format": "pt"})
+        write_provenance(folder, made_by)
     return _report(history, curve, metrics)
 
 
@@ -76,8 +79,10 @@ def sft(
 ) -> dict[str, Any]:
     """Stage two: train what joins the backbones and the language model (or adapters in it).
 
-    Writes the whole model to `output`, adapters merged, and the adapters alone to `output`/adapter.
+    Writes the whole model to `output`, adapters merged, and the adapters alone to `output`/adapter, with
+    what made them (`parrot.provenance`), as stage one does.
     """
+    made_by = provenance(seed=seed, model=model_params, sft=params) | {"aligned": read_provenance(aligned)}
     assembled = partial(
         assemble, vision, language, model_params, moe=params.moe if params.moe.enabled else None, seed=seed
     )
@@ -111,6 +116,7 @@ def sft(
             adapters.merge()
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
+        write_provenance(folder, made_by)
     return _report(history, curve, metrics)
 
 

@@ -18,7 +18,7 @@ from transformers import (
 
 from parrot.backbones.tokenizer import train_tokenizer
 from parrot.config import Evaluate
-from parrot.model import ParrotProcessor, build_flamingo, build_parrot
+from parrot.model.registered import ParrotProcessor, build_flamingo, build_parrot
 
 IMAGE_SIZE, PATCH_SIZE, IMAGE_POSITIONS = 16, 8, 5
 CHATML = (
@@ -36,6 +36,7 @@ def params(tmp_path: Path) -> Evaluate:
     for language, name in files.items():
         write_tsv(tmp_path / "mmmb" / name, make_questions(language))
     return Evaluate(
+        name="small-world",
         benchmark=str(tmp_path / "mmmb"),
         files=files,
         circular=False,

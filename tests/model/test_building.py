@@ -29,7 +29,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from parrot.model import ParrotConfig, build_parrot
+from parrot.model.registered import ParrotConfig, build_parrot
 
 
 def test_backbones_are_taken_over_not_copied() -> None:
@@ -52,6 +52,16 @@ def test_saved_config_holds_no_path(tmp_path: Path) -> None:
     )
     model.save_pretrained(tmp_path / "parrot")
     assert str(tmp_path) not in (tmp_path / "parrot/config.json").read_text()
+
+
+def test_a_language_model_that_a_trainer_saved_without_its_cache_gets_it_back(tmp_path: Path) -> None:
+    tiny_language_model(use_cache=False).save_pretrained(tmp_path / "language")
+    language_model = AutoModelForCausalLM.from_pretrained(tmp_path / "language")
+    build_parrot(tiny_tower(), language_model, image_token_id=IMAGE_TOKEN).save_pretrained(
+        tmp_path / "parrot"
+    )
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "parrot")
+    assert loaded.config.text_config.use_cache and loaded.generation_config.use_cache
 
 
 SHAPE = {

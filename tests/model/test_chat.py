@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from parrot.chat.session import Session, open_session
 from parrot.cli import main
 from parrot.errors import ParrotError
-from parrot.model import ParrotProcessor
+from parrot.model.registered import ParrotProcessor
 
 
 @pytest.fixture
@@ -114,3 +115,19 @@ def test_ctrl_c_stops_the_answer_only(
     main(["chat", f"--model={folder}", "--json", "--max-new-tokens=30"])
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert len(first["answer"]) < len(second["answer"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/imge red.png", "/imge: no such command; there are /image FILE, /new and /help"),
+        ("/image", "/image: name the file of a picture"),
+        ("/new chat", "/new: takes nothing after it, found 'chat'"),
+    ],
+)
+def test_a_command_that_is_none_stops_a_script(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\nWhy?\n"))
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        main(["chat", f"--model={folder}", "--json"])

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from parrot.model import ParrotProcessor, build_flamingo
+from parrot.model.registered import ParrotProcessor, build_flamingo
 
 SCRIPT = """
 import importlib.util, json, sys

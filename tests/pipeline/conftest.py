@@ -98,7 +98,7 @@ class Project:
 def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
     """Make a fresh project; the tiny world is drawn once."""
     template = tmp_path_factory.mktemp("template")
-    for name in ("dvc.yaml", "params.yaml"):
+    for name in ("dvc.yaml", "params.yaml", "LICENSE"):
         shutil.copy(ROOT / name, template / name)
     code = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "parrot", template / "parrot", ignore=code)

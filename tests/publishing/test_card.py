@@ -1,29 +1,58 @@
+"""The card: what the Hub reads of it, and what a reader finds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
 from huggingface_hub import ModelCard
 
-from parrot.config import Package
-from parrot.publishing.card import model_card
+from parrot.config import load_params
+from parrot.publishing.card import Facts, Model, model_card
 
 COLUMN = {"en": 0.91, "zh": 0.902, "overall": 0.906}
-EVALUATION = {
+SCORES = {
     "accuracy": COLUMN,
     "interval": {name: {"low": value - 0.03, "high": value + 0.02} for name, value in COLUMN.items()},
     "blind": dict.fromkeys(COLUMN, 0.25),
     "letter": dict.fromkeys(COLUMN, 0.27),
     "written": {"parrot": dict.fromkeys(COLUMN, 0.04), "vlmevalkit": dict.fromkeys(COLUMN, 0.03)},
+    "unreadable": dict.fromkeys(COLUMN, 0.5),
     "chance": 0.25,
     "protocol": "option_likelihood",
     "questions": 600,
 }
+SPLIT = {"records": 1200, "images": 1000, "languages": {"en": 1100, "zh": 100}, "sources": {"captions": 1200}}
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def facts(**changes: Any) -> Facts:
+    settings = {"model": PARAMS.model.model_dump()}
+    given: dict[str, Any] = {
+        "package": PARAMS.package,
+        "evaluate": PARAMS.evaluate,
+        "backbones": PARAMS.backbones,
+        "languages": ["en", "zh"],
+        "model": Model("an architecture", {"projector": 2000, "language_model": 30000}, 64, 17, 2048),
+        "scores": SCORES,
+        "prepared": {"align": SPLIT, "sft": SPLIT},
+        "trained": {
+            "commit": COMMIT, "seed": 7, "torch": "2.13", "transformers": "5.23",
+            "uncommitted_changes": "True",
+            "params": {**settings, "sft": PARAMS.sft.model_dump()},
+            "aligned": {"commit": "f" * 40, "params": {**settings, "align": PARAMS.align.model_dump()}},
+        },
+        "example": {"image": "example.jpg", "question": "What is red?", "answer": "a | <b>"},
+        "questions": ["What is red?", "什么是红的？"],
+    }  # fmt: skip
+    return Facts(**given | changes)
 
 
 def test_the_hub_reads_the_accuracies_of_every_language() -> None:
-    lineage = {"benchmark": "data/mmmb/test", "blind": "removed", "data": "abc"}
-    example = {"image": "example.jpg", "question": "What is red?", "answer": "a | <b>"}
-    package = Package(name="parrot-demo", license="apache-2.0")
-    text = model_card(package, ["en", "zh"], EVALUATION, lineage, example, "an architecture")
-    results = ModelCard(text).data.eval_results
-    assert results is not None
-    found = {(result.dataset_config, result.metric_name, result.metric_value) for result in results}
+    text = model_card(facts(), Path("artifacts/package"))
+    data = ModelCard(text).data
+    assert data.eval_results is not None
+    found = {(result.dataset_config, result.metric_name, result.metric_value) for result in data.eval_results}
     assert found == {
         (language, name, value)
         for language in ("en", "zh")
@@ -32,5 +61,46 @@ def test_the_hub_reads_the_accuracies_of_every_language() -> None:
             ("accuracy, letter_generation read as VLMEvalKit does", 0.03),
         )
     }
+    assert {result.dataset_type for result in data.eval_results} == {"picture-world-mmmb"}
+    assert {result.dataset_split for result in data.eval_results} == {"test"}
     assert "<code>a | b</code>" not in text and "<code>a &#124; &lt;b&gt;</code>" in text
     assert "| zh | 90.2% [87.2%, 92.2%] | 25.0% | 27.0% | 4.0% | 3.0% |" in text
+
+
+def test_a_reader_finds_what_it_is_made_of() -> None:
+    text = model_card(facts(), Path("artifacts/package"))
+    assert f"| stage two | 400 | 16 | muon | 0.001 / 0.0005 | `{COMMIT[:12]}` |" in text
+    assert f"| stage one | 1800 | 8 | muon | 0.03 | `{'f' * 12}` |" in text
+    assert "seed 7, torch 2.13 and transformers 5.23, with changes that were not committed." in text
+    assert "| stage one (`align`) | 1,200 | 1,000 | 1,100 | 100 |" in text
+    assert "<code>captions</code> 1,200" in text
+    assert "| language_model | 30,000 |\n| all | 32,000 |" in text
+    assert PARAMS.package.limits in text and "64 × 64 pixels" in text
+    assert "mlflow" not in text and "git.dirty" not in text
+
+
+def test_base_models_of_the_hub_are_named_and_folders_only_by_their_names(tmp_path: Path) -> None:
+    language = {"pretrained": "someone/words", "revision": "abc"}
+    vision = {"pretrained": str(tmp_path / "tower")}
+    (tmp_path / "tower").mkdir()
+    backbones = PARAMS.backbones.model_copy(
+        update={
+            "language": PARAMS.backbones.language.model_copy(update=language),
+            "vision": PARAMS.backbones.vision.model_copy(update=vision),
+        }
+    )
+    text = model_card(facts(backbones=backbones), Path("artifacts/package"))
+    assert ModelCard(text).data.base_model == ["someone/words"]
+    assert "<code>someone/words</code> at revision `abc`" in text
+    assert "<code>tower</code>" in text and str(tmp_path) not in text
+
+
+def test_unknown_training_is_said() -> None:
+    assert "How it was trained is not recorded." in model_card(facts(trained={}), Path("package"))
+
+
+@pytest.mark.parametrize(("repo_id", "place"), [(None, '"some/folder"'), ("a/b", 'snapshot_download("a/b")')])
+def test_examples_name_the_folder_or_the_repository(repo_id: str | None, place: str) -> None:
+    package = PARAMS.package.model_copy(update={"repo_id": repo_id})
+    text = model_card(facts(package=package), Path("some/folder"))
+    assert text.count(f"folder = {place}\n") == 2

@@ -31,6 +31,7 @@ from parrot.evaluation.asking.inference import answer_share
 from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.asking.shares import Asked, Share
 from parrot.evaluation.asking.workers import load_model
+from parrot.provenance import read_provenance
 from parrot.training import stages, trainer
 from parrot.training.stages import ALIGNED_FILE, align, sft
 from parrot.training.trainer import Run
@@ -254,6 +255,56 @@ def test_what_stage_two_writes_is_evaluated(train: Train, architecture: str) -> 
     assert first.answers["seeing"].scores != second.answers["seeing"].scores
     assert first.answers["blind"].scores == pytest.approx(second.answers["blind"].scores)
     assert first.answers["written"].text is not None
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "lora"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_stage_two_writes_answers_a_batch_as_one_by_one_and_reads_each_position_once(
+    train: Train, architecture: str, lora: Lora | None
+) -> None:
+    folder = train("sft", architecture, lora)
+    for file in ("config.json", "generation_config.json"):
+        assert '"use_cache": false' not in (folder / file).read_text(encoding="utf-8"), file
+    model, processor = load_model(folder)
+    assert processor.tokenizer.padding_side == "left"
+    read: list[int] = []
+    model.get_input_embeddings().register_forward_hook(lambda m, given, made: read.append(made.shape[1]))
+    asked = ["<image>\nWhat is it?", "<image>\nIs it red, green or blue? What is it?", "What is it?"]
+    chats = [[{"role": "user", "content": text}] for text in asked]
+    texts = processor.apply_chat_template(chats, add_generation_prompt=True)
+    pictures = [Picture.open(io.BytesIO(picture(number))) for number in range(2)]
+
+    def answers(**inputs: Any) -> tuple[list[list[int]], int]:
+        inputs = processor(**inputs, padding=True, return_tensors="pt")
+        prompt = inputs["input_ids"].shape[1]
+        ids = model.generate(**inputs, min_new_tokens=6, max_new_tokens=6, do_sample=False)
+        return ids[:, prompt:].tolist(), prompt
+
+    together, prompt = answers(text=texts, images=pictures)
+    assert read == [prompt, 1, 1, 1, 1, 1]
+    alone = [answers(text=texts[:1], images=pictures[:1]), answers(text=texts[1:2], images=pictures[1:])]
+    assert together == [*alone[0][0], *alone[1][0], *answers(text=texts[2:])[0]]
+
+
+def test_an_artifact_names_the_commit_that_was_there_when_its_stage_began(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter("abcdef")
+    monkeypatch.setattr("parrot.provenance.run_tags", lambda: {"mlflow.source.git.commit": next(commits)})
+    fit = trainer.fit
+
+    def committing(*arguments: Any, **options: Any) -> Any:
+        next(commits)  # somebody commits while it trains
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(stages, "fit", committing)
+    aligned = train("align", "parrot")
+    made_by = read_provenance(train("sft", "parrot", LORA, aligned))
+    assert made_by["commit"] == "c" and made_by["seed"] == 1
+    assert made_by["params"]["sft"]["lora"]["rank"] == LORA.rank
+    assert made_by["params"]["model"]["architecture"] == "parrot"
+    assert made_by["aligned"] == read_provenance(aligned)
+    assert made_by["aligned"]["commit"] == "a"
 
 
 def test_stage_one_of_another_architecture_is_named(train: Train) -> None:

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
-import parrot.model.registered  # noqa: F401  (the Auto classes know Parrot)
+from parrot import loading
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation.asking.benchmark import read_benchmark
 from parrot.evaluation.asking.inference import AnsweredQuestion, Run, answer_share
 from parrot.evaluation.asking.shares import Share, cut, swap
+from parrot.loading import load_processor
 
 
 @dataclass(frozen=True)
@@ -114,17 +113,6 @@ def _end_with_parent() -> None:
 def load_model(model_dir: Path, number: int = 0) -> tuple[Any, Any]:
     """The model, ready to be asked on one of the accelerators if there are any, and its processor."""
     processor = load_processor(model_dir)
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype="auto", local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ParrotError(f"{model_dir}: the model does not load: {error}") from None
+    model = loading.load_model(model_dir, dtype="auto")
     accelerators = torch.cuda.device_count()
-    device = f"cuda:{number % accelerators}" if accelerators else "cpu"
-    return model.to(device).eval(), processor
-
-
-def load_processor(model_dir: Path) -> Any:
-    """The processor of a model that is there."""
-    if not (model_dir / "config.json").is_file():
-        raise ParrotError(f"{model_dir}: holds no model (no config.json); run the stage that trains it first")
-    return AutoProcessor.from_pretrained(model_dir, local_files_only=True)
+    return model.to(f"cuda:{number % accelerators}" if accelerators else "cpu"), processor
