@@ -103,3 +103,14 @@ def test_a_source_stands_for_each_language() -> None:
         ("captions_en", "en", "data/align/captions_en.json"),
         ("captions_tr", "tr", "data/align/captions_tr.json"),
     ]
+
+
+@pytest.mark.parametrize("colour", ["whiteish", "#fff0", "rgba(1, 2, 3, 4)"])
+def test_a_background_is_a_colour_that_covers(tmp_path: Path, colour: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        text.replace("image_background: white", f"image_background: '{colour}'"), encoding="utf-8"
+    )
+    with pytest.raises(ParrotError, match=r"model.image_background: .*colo"):
+        load_params(file)
