@@ -34,8 +34,8 @@ def naming_full_disk(path: Path | str) -> Iterator[None]:
         if not (_disk_is_full(error) or (isinstance(error, RuntimeError) and free < _NOTHING_LEFT)):
             raise
         raise ParrotError(
-            f"no space left while writing {named or path} ({free / 2**20:,.0f} MiB free on the disk of {folder}); "
-            f"free some there and start again"
+            f"no space left while writing {named or path} ({free / 2**20:,.0f} MiB free on the disk of "
+            f"{folder}); free some there and start again"
         ) from None
 
 
