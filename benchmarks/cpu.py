@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from parrot.config import Params, load_params
-from parrot.hardware import use_threads
+from parrot.hardware import tell_deepspeed, use_threads
 from parrot.stages import STAGES
 
 TRAINED = ("backbones-vision", "backbones-language", "align", "sft")
@@ -82,6 +82,7 @@ def with_steps(params: Params, steps: int) -> Params:
 def make_inputs(folder: Path, threads: int) -> None:
     """A small world, prepared, and what each stage leaves when it takes no step."""
     use_threads(threads)
+    tell_deepspeed()
     from parrot.data.demo.write import write_world
 
     params = with_steps(load_params(), 0)
@@ -115,6 +116,7 @@ def run_stage(stage: str, params: Params, folder: Path) -> list[float]:
 def measure(stage: str, folder: Path, threads: int, steps: int) -> dict[str, float]:
     """Steps and samples per second, without the first steps; to be called in a process of its own."""
     use_threads(threads)
+    tell_deepspeed()
     params = with_steps(load_params(), EVERY + steps)
     with tempfile.TemporaryDirectory() as own:
         for made in folder.iterdir():
