@@ -13,8 +13,8 @@ from parrot.checkpoints import open_checkpoints
 from parrot.config import load_params, read_params_tree
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
+from parrot.hardware import tell_deepspeed, use_threads
 from parrot.stages import STAGES
-from parrot.threads import use_threads
 from parrot.yaml_files import read_yaml
 
 _STAGE_NOTE = "Every choice is in params.yaml; `dvc repro` gives the paths that dvc.yaml names."
@@ -129,6 +129,7 @@ def _score(args: argparse.Namespace) -> None:
 def _convert(args: argparse.Namespace) -> None:
     from parrot.conversion.convert import convert, convert_back
 
+    tell_deepspeed()
     if args.to_original:
         convert_back(args.source, args.target, args.vision_tower)
     else:
@@ -154,7 +155,10 @@ def _stage(args: argparse.Namespace) -> None:
             work = open_checkpoints(args.command, inputs, chosen, code)
             stack.enter_context(naming_full_disk(work))
             extra = {"run": _run(args.command, work, tracked)} if stage.trains else {"work": work}
-        metrics = stage.load()(**stage.choices(params), **paths, **extra)
+        function = stage.load()
+        if "torch" in sys.modules:
+            tell_deepspeed()
+        metrics = function(**stage.choices(params), **paths, **extra)
         if extra:
             shutil.rmtree(work, ignore_errors=True)  # not earlier: now the outputs are in place
         tracked.log_metrics(metrics)
