@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parrot.model import ParrotForConditionalGeneration, build_parrot
+from parrot.model.registered import ParrotForConditionalGeneration, build_parrot
 
 BATCH, TEXT, ANSWER = 8, 64, 16
 PROMPTS = 32

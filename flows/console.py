@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 # What DVC says around every stage; in the middle of a pipeline run it only hides the stage's own words.
@@ -15,9 +15,15 @@ _DVC_CHATTER = re.compile(
     r"|To enable auto staging|\s+dvc config core\.autostage|Use `dvc push`|Data and pipelines are up to date"
     r"|(Stage )?'.*' didn't change, skipping|\s*$)"
 )
+Tell = Callable[[str], object]
+
 _CLEAR_LINE = "\r\x1b[K"
 _BAR_SECONDS = 15.0
 """How often a progress bar becomes a line, where it cannot be redrawn in place."""
+
+
+def _nobody(_text: str) -> None:
+    pass
 
 
 class Console:
@@ -49,15 +55,24 @@ class Console:
             self._bar_times[stage] = time.monotonic()
             self.line(text, stage)
 
-    def follow(self, descriptor: int, stage: str) -> Iterator[str]:
-        """Show what comes from a pipe until it is closed; yields the lines, bars left out."""
+    def follow(
+        self, descriptor: int, stage: str, log: Tell = _nobody, log_bar: Tell = _nobody
+    ) -> Iterator[str]:
+        """Show what comes from a pipe until it is closed; yields the lines, bars left out.
+
+        Args:
+            log: is told every line that is shown.
+            log_bar: is told every state of a bar.
+        """
         for text, is_bar in _segments(descriptor):
             if is_bar:
                 if text.strip():
                     self.bar(text, stage)
+                    log_bar(text)
                 continue
             if not _DVC_CHATTER.match(text):
                 self.line(text, stage)
+                log(text)
             yield text
 
     def _prefix(self, stage: str) -> str:

@@ -5,22 +5,27 @@ they do.
 """
 
 import argparse
+import http.client
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.futures import PrefectFuture, as_completed
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from flows.console import Console
 from flows.graph import Stage, read_graph, ready, remaining_minutes
+from flows.server import claim_run, run_name
 from flows.summary import (
     accuracy_rows,
     as_markdown,
@@ -30,33 +35,40 @@ from flows.summary import (
     where_to_look,
 )
 from flows.tasks import Outcome, Runner, StageFailed, run_stage
+from parrot.credentials import split_address
+from parrot.data.versions import work_without_git
 from parrot.errors import ParrotError
 from parrot.processes import guard_descendants, pipeline_lock
-from parrot.tracking import track_pipeline
+from parrot.tracking import log_states, track_pipeline
+from parrot.tracking.runs import Run
 
 LOCK_FILE = Path(".dvc/tmp/parrot.lock")
 _REPORT_SECONDS = 30.0
 
 
 # Threads for as many stages as could ever be ready at once; `parallel` decides how many are started.
-@flow(name="parrot", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
-def pipeline(targets: list[str] | None = None, parallel: int = 1) -> None:
+@flow(name="parrot", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge=1)] = 1) -> None:
     """Bring `targets` (by default everything) up to date.
 
     Args:
-        parallel: how many stages may run at a time. One, where each uses all cores; two, where there
-            is a GPU for each backbone.
+        targets: Names of the stages to bring up to date, each with all that it needs; none: all stages.
+        parallel: How many stages may run at a time. One, where each uses all cores; two, where there is
+            a GPU for each backbone.
 
     Raises:
-        ParrotError: another run holds the lock, a target is unknown, MLflow's store cannot be used.
+        ParrotError: another run holds the lock, a target is unknown, a lock of DVC is damaged, MLflow's
+            store cannot be used.
         StageFailed: a stage failed; those that need it have not run.
     """
     guard_descendants()
+    claim_run()
     with pipeline_lock(LOCK_FILE):
-        stages = read_graph(targets or ())
+        work_without_git()
         runner = Runner(Console())
+        stages = read_graph(targets or (), runner.console.line)
         runner.outcomes = {name: Outcome() for name in stages}
-        with track_pipeline() as tracked:
+        with _tracking(stages) as tracked:
             try:
                 _run_all(stages, runner, parallel)
             except BaseException:
@@ -64,11 +76,18 @@ def pipeline(targets: list[str] | None = None, parallel: int = 1) -> None:
                 raise
             finally:
                 evaluation = _evaluation(runner.outcomes)
-                tracked.log_metrics({f"evaluate/{name}": value for name, value in evaluation.items()})
                 tables = [stage_rows(runner.outcomes), accuracy_rows(evaluation)]
                 if not runner.stopping:
                     create_markdown_artifact(as_markdown(tables), key="parrot-summary")
-                _print_end(runner.console, tables)
+                if tracked:
+                    states = {name: outcome.state for name, outcome in runner.outcomes.items()}
+                    log_states(tracked, states)
+                _print_end(runner.console, tables, tracked)
+
+
+def _tracking(stages: Mapping[str, Stage]) -> AbstractContextManager[Run | None]:
+    """Where all is up to date there is nothing to tell MLflow."""
+    return track_pipeline() if any(stage.minutes for stage in stages.values()) else nullcontext()
 
 
 def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
@@ -161,11 +180,11 @@ def _duration(minutes: float) -> str:
     return f"about {minutes:.0f} min left"
 
 
-def _print_end(console: Console, tables: list[list[list[str]]]) -> None:
+def _print_end(console: Console, tables: list[list[list[str]]], tracked: Run | None) -> None:
     for rows in filter(None, tables):
         console.line("")
         console.line(as_text(rows))
-    if lines := where_to_look():
+    if lines := where_to_look(tracked):
         console.line("\nWhere to look next\n" + "\n".join(lines))
 
 
@@ -174,15 +193,22 @@ def _check_prefect() -> None:
     uri = os.environ.get("PREFECT_API_URL")
     if not uri:
         return
+    address = split_address(uri).uri.rstrip("/")
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
+        urllib.request.urlopen(f"{address}/health", timeout=5).close()
     except urllib.error.HTTPError:
         pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ParrotError(
-            f"PREFECT_API_URL: no Prefect server answers at {uri} ({getattr(error, 'reason', error)}); "
+            f"PREFECT_API_URL: no Prefect server answers at {address} ({getattr(error, 'reason', error)}); "
             "start it with `prefect server start`, or unset the variable"
         ) from None
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of stages; it must be 1 or more")
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -190,14 +216,26 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m flows.pipeline", description="Bring the pipeline, or some of its stages, up to date."
     )
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
-    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
+    parser.add_argument(
+        "--parallel", type=_positive, default=1, metavar="N", help="stages at a time (default: 1)"
+    )
     args = parser.parse_args(arguments)
     try:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them
+        if not PREFECT_API_URL.value():
+            print("parrot: starting Prefect's own server (some seconds; more the first time)", flush=True)
         pipeline(args.targets, args.parallel)
     except ParrotError as error:
         print(f"parrot: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        print(
+            "parrot: Prefect's own server does not start; `prefect server start` shows why, "
+            "and with .prefect/ moved away it begins anew", file=sys.stderr,
+        )  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("parrot: stopped; start again to go on from the last finished stage", file=sys.stderr)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.tasks import Outcome
+from parrot.tracking import where_to_look as mlflow_pages
+from parrot.tracking.runs import Run
 
 EVALUATION = Path("metrics/evaluate.json")
 
 _WHERE_TO_LOOK = (
-    (Path("mlflow.db"), "runs, parameters, curves", "mlflow ui --backend-store-uri sqlite:///mlflow.db"),
     (Path("reports/validation/data_docs/index.html"), "checks of the data", "{path}"),
     (Path("artifacts/evaluation/report.html"), "accuracies and answers", "{path}"),
     (Path("plots"), "plots", "{path}/"),
@@ -68,11 +69,15 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def where_to_look() -> list[str]:
-    """A line for each thing that is there to be looked at."""
-    return [
-        f"  {what + ':':<26}{how.format(path=path)}" for path, what, how in _WHERE_TO_LOOK if path.exists()
-    ]
+def where_to_look(tracked: Run | None = None) -> list[str]:
+    """A line for each thing that is there to be looked at.
+
+    Args:
+        tracked: this run in MLflow, if there is one.
+    """
+    runs = mlflow_pages(tracked.experiment, tracked.id) if tracked else mlflow_pages()
+    files = [(what, how.format(path=path)) for path, what, how in _WHERE_TO_LOOK if path.exists()]
+    return [f"  {what + ':':<26}{how}" for what, how in (*runs, *files)]
 
 
 def _is_number(text: str) -> bool:

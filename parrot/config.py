@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from PIL import ImageColor
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parrot.errors import ParrotError
 
@@ -19,6 +20,12 @@ PARAMS_FILE = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
+
+
+def _colour(name: str) -> str:
+    if len(ImageColor.getrgb(name)) != 3:
+        raise ValueError("a colour that covers what is below it, such as white or #ffffff, is expected")
+    return name
 
 
 class Section(BaseModel):
@@ -48,15 +55,23 @@ class Source(Section):
     path: str
     language: str
     images: str | None = None
-    """A folder, .zip or .tar that holds the images; unused by `alpaca` and `mmmb`."""
+    """A folder, .zip or .tar (also .tar.gz) that holds the images, or a folder within an archive, as in
+    `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
     samples: Count | None = None
     """Take this many records, drawn with the seed; all of them if not given."""
+    weight: Rate = 1.0
+    """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
+    ignore: list[str] = []
+    """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
 
 
 class Prepare(Section):
     shard_megabytes: Count
     max_reject_share: Share
     max_image_megapixels: Rate
+    too_long: Literal["drop", "cut"]
+    """A record of more than `model.max_length` positions is rejected, or loses questions with their answers
+    from its end until it fits; one whose first answer does not fit is rejected in any case."""
     benchmarks: list[str]
     align: list[Source] = Field(min_length=1)
     sft: list[Source] = Field(min_length=1)
@@ -72,7 +87,6 @@ class Prepare(Section):
 
 class Validate(Section):
     min_records: Count
-    max_text_bytes: Count
     min_image_pixels: Count
     max_image_pixels: Count
     max_duplicate_share: Share
@@ -163,6 +177,8 @@ class Model(Section):
     flamingo: Flamingo
     vision_feature_layer: int
     max_length: Count
+    image_background: Annotated[str, AfterValidator(_colour)] = "white"
+    """A colour's name or `#rrggbb`: what shows through pictures that are transparent."""
 
     @property
     def learning_rate_factor(self) -> float:
@@ -261,6 +277,32 @@ _Loader.add_implicit_resolver(
 )
 
 
+def read_yaml(path: Path | str) -> Any:
+    """What a YAML file holds, read as DVC reads it.
+
+    Raises:
+        ParrotError: the file is missing or is not YAML.
+    """
+    path = Path(path)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+
+
+def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
+    """`params.yaml` as it is written, once the schema has accepted it.
+
+    Raises:
+        ParrotError: as for `load_params`.
+    """
+    tree: dict[str, Any] = read_yaml(path)
+    load_params(path)
+    return tree
+
+
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
     """Read and check `params.yaml`.
 
@@ -268,12 +310,7 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
     path = Path(path)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
     try:

@@ -1,26 +1,23 @@
 """Where a run comes from: commit, data, inputs, packages. Read from git and DVC's own files."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from parrot.config import read_yaml
+from parrot.credentials import is_secret, without_secrets
+from parrot.errors import ParrotError
 
-_SECRET = re.compile(r"(secret|passw(or)?d|(^|[._-])(token|credentials?|api_?key)$)", re.IGNORECASE)
-_PASSWORD_IN_URI = re.compile(r"(?<=://)[^/@\s]+@")
 # What a run itself writes into tracked files says nothing about the code that it ran.
 _WRITTEN_BY_RUNS = ("dvc.lock", "metrics", "plots", "reports")
-
-
-def without_password(text: str) -> str:
-    """The text with `user:password@` taken out of any URI in it."""
-    return _PASSWORD_IN_URI.sub("***@", text)
+_CODE = ("parrot", "dvc.yaml")
+"""What a result depends on, beside `params.yaml` and data."""
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,20 +31,26 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping) and value:
             for name, item in value.items():
                 visit(f"{key}.{name}" if key else str(name), item)
-        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        elif isinstance(value, list) and _holds_records(value):
             for position, item in enumerate(value):
                 visit(f"{key}.{position}", item)
-        elif key and not _SECRET.search(key):
+        elif key and not is_secret(key, value):
             flat[key] = value
 
     visit("", tree)
     return flat
 
 
+def _holds_records(items: list[Any]) -> bool:
+    return any(
+        isinstance(item, Mapping) or (isinstance(item, list) and _holds_records(item)) for item in items
+    )
+
+
 def as_text(value: Any) -> str:
     """A parameter as MLflow shows it: JSON, but for plain strings."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return without_password(text)
+    return without_secrets(text)
 
 
 def run_tags() -> dict[str, str]:
@@ -58,7 +61,7 @@ def run_tags() -> dict[str, str]:
             tags[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             tags[package] = "not installed"
-    if data := _outputs(_read(Path("data.dvc"))).get("data"):
+    if data := _data_hash():
         tags["data"] = data
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = experiment
@@ -66,24 +69,60 @@ def run_tags() -> dict[str, str]:
 
 
 def input_hashes(stage: str) -> dict[str, str]:
-    """DVC's hash of every dependency of the stage that is data (code is told by the commit)."""
-    known = _outputs(_read(Path("data.dvc")))
-    for entry in _read(Path("dvc.lock")).get("stages", {}).values():
-        known |= _outputs(entry)
-    listed = _read(Path("dvc.yaml")).get("stages", {}).get(stage, {}).get("deps", [])
-    paths = [next(iter(item)) if isinstance(item, dict) else item for item in listed]
-    return {path: known[path] for path in paths if path in known}
+    """DVC's hash of all that the stage reads as it is now, by the path in `dvc.yaml`.
+
+    These are the hashes that `dvc.lock` will hold once the stage has ended; until then it holds those
+    of an earlier run. DVC knows files again by their times and sizes, so hardly anything is read.
+    """
+    return _dvc_hashes(stage, "deps")
 
 
-def _outputs(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {item["path"]: item["md5"] for item in entry.get("outs", []) if "md5" in item}
+def locked_inputs(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The same of an earlier run, from its entry in `dvc.lock`."""
+    return {item["path"]: item["md5"] for item in entry.get("deps", []) if "md5" in item}
+
+
+def locked_params(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an earlier run of a stage, from its entry in `dvc.lock`."""
+    return {key: value for file in entry.get("params", {}).values() for key, value in (file or {}).items()}
+
+
+def locked_stages() -> dict[str, dict[str, Any]]:
+    """The entries of `dvc.lock`: what each stage had read and made when it last ended well."""
+    stages: dict[str, dict[str, Any]] = _read(Path("dvc.lock")).get("stages", {})
+    return stages
+
+
+def _data_hash() -> str | None:
+    """Of `data/` as it is: `data.dvc` names what was added, which may have been changed since."""
+    if not Path("data.dvc").is_file():
+        return None
+    named = {item["path"]: item.get("md5") for item in _read(Path("data.dvc")).get("outs", [])}
+    return _dvc_hashes("data.dvc", "outs").get("data") or named.get("data")
+
+
+def _dvc_hashes(target: str, kind: str) -> dict[str, str]:
+    """The hashes of a stage's "deps" or "outs", or nothing where DVC cannot tell."""
+    if not Path("dvc.yaml").is_file() and not Path(target).is_file():
+        return {}
+    from dvc.dependency import ParamsDependency
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            (stage,) = repo.stage.collect(target)
+            items = [item for item in getattr(stage, kind) if not isinstance(item, ParamsDependency)]
+            return {item.def_path: item.get_hash().value for item in items if item.exists}
+    except (DvcException, OSError, ValueError):
+        return {}
 
 
 def _read(path: Path) -> dict[str, Any]:
     """A DVC file, or nothing: lineage is reported as far as it is known and never stops a run."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        tree = read_yaml(path)
+    except (ParrotError, OSError):
         return {}
     return tree if isinstance(tree, dict) else {}
 
@@ -95,7 +134,14 @@ def _git_tags() -> dict[str, str]:
     written = [f":(exclude){name}" for name in _WRITTEN_BY_RUNS]
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
     dirty = "unknown" if changed is None else str(bool(changed))
-    return {"mlflow.source.git.commit": commit, "git.dirty": dirty}
+    return {"mlflow.source.git.commit": commit, "git.dirty": dirty, "code": _code()}
+
+
+def _code() -> str:
+    """The last commit that touched the code, and `+` a digest of what is changed and not committed."""
+    commit = _git("log", "-1", "--format=%h", "--", *_CODE) or "none"
+    changes = _git("diff", "HEAD", "--", *_CODE)
+    return f"{commit}+{hashlib.sha256(changes.encode()).hexdigest()[:6]}" if changes else commit
 
 
 def _git(*arguments: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-import parrot.model  # noqa: F401  (registers the Auto classes)
+import parrot.model.registered  # noqa: F401  (the Auto classes know Parrot)
 from parrot.errors import ParrotError
 
 

@@ -33,26 +33,6 @@ class Stage:
 
 
 STAGES: dict[str, Stage] = {
-    "prepare": Stage(
-        "parrot.data.prepare:prepare",
-        "Makes one record schema of all upstream formats.",
-        lambda params: {"params": params.prepare, "seed": params.seed},
-        {
-            "output": "folder to write: records as Parquet, and a table of what was rejected",
-            "metrics": "JSON to write: counts of records, languages, sources and rejects",
-        },
-    ),
-    "validate": Stage(
-        "parrot.validation.validate:validate",
-        "Holds the records to a contract and expectations; nothing is trained without its stamp.",
-        lambda params: {"params": params.validate_, "languages": params.languages},
-        {
-            "prepared": "folder of records, as `prepare` writes it",
-            "reports": "folder to write: what was expected and what was found, as pages",
-            "metrics": "JSON to write: how many expectations held",
-            "stamp": "JSON to write if all of them hold",
-        },
-    ),
     "backbones-vision": Stage(
         "parrot.backbones.vision:make_vision_tower",
         "Takes a vision tower from the Hub or a folder, or trains a small one.",
@@ -76,6 +56,37 @@ STAGES: dict[str, Stage] = {
             "metrics": "JSON to write: how well it reads",
         },
         trains=True,
+    ),
+    "prepare": Stage(
+        "parrot.data.prepare:prepare",
+        "Makes one record schema of all upstream formats, and fits every record to the model.",
+        lambda params: {
+            "params": params.prepare,
+            "model_params": params.model,
+            "image_sides": (params.validate_.min_image_pixels, params.validate_.max_image_pixels),
+            "seed": params.seed,
+        },
+        {
+            "vision": "folder of the vision tower, whose pictures take positions",
+            "language": "folder of the language model, whose tokenizer counts them",
+            "output": "folder to write: records as Parquet, and a table of what was rejected",
+            "metrics": "JSON to write: counts of records, languages, sources and rejects",
+        },
+    ),
+    "validate": Stage(
+        "parrot.validation.validate:validate",
+        "Holds the records to a contract and expectations; nothing is trained without its stamp.",
+        lambda params: {
+            "params": params.validate_,
+            "languages": params.languages,
+            "max_length": params.model.max_length,
+        },
+        {
+            "prepared": "folder of records, as `prepare` writes it",
+            "reports": "folder to write: what was expected and what was found, as pages",
+            "metrics": "JSON to write: how many expectations held",
+            "stamp": "JSON to write if all of them hold",
+        },
     ),
     "align": Stage(
         "parrot.training.stages:align",

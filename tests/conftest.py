@@ -24,6 +24,10 @@ def tracked_folder(tmp_path: Path, empty_store: Path, monkeypatch: pytest.Monkey
     """The current folder, with nothing but an empty store."""
     shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
+    credentials = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    for name in (
+        "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, *credentials
+    ):  # fmt: skip
+        monkeypatch.setenv(name, "")  # so that it is removed again if a test sets it
+        monkeypatch.delenv(name)
     return tmp_path

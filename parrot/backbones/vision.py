@@ -1,7 +1,6 @@
 """A small CLIP vision tower, trained from scratch to say which words belong to which patch."""
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from parrot.backbones.hub import fetch
 from parrot.backbones.regions import parse_regions, words_by_position
 from parrot.config import Vision
-from parrot.data.images import decode
+from parrot.data.images import ImageStore, decode
+from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.training.trainer import Part, Run, fit
@@ -124,20 +124,19 @@ def _read_pictures(data: Path, grid: int) -> tuple[list[Picture], list[str]]:
     file = data / "region_descriptions.json"
     try:
         items = json.loads(file.read_text(encoding="utf-8"))
-        archive = zipfile.ZipFile(data / "images.zip")
-    except FileNotFoundError as error:
-        raise ParrotError(f"{error.filename}: missing; `parrot data` fetches or makes it") from None
-    except (json.JSONDecodeError, zipfile.BadZipFile) as error:
-        raise ParrotError(f"{data}: not readable: {error}") from None
+    except FileNotFoundError:
+        raise ParrotError(f"{file}: missing; `parrot data` fetches or makes it") from None
+    except (ValueError, RecursionError) as error:
+        raise ParrotError(f"{file}: not readable: {error}") from None
+    store = ImageStore(data / "images.zip")
     described = []
-    with archive:
-        for item in items:
-            where = f"{file}: picture {item.get('id')}"
-            positions = words_by_position(parse_regions(item.get("regions"), where), grid)
-            try:
-                described.append((archive.read(item["image"]), positions))
-            except KeyError:
-                raise ParrotError(f"{where}: {item.get('image')} is not in images.zip") from None
+    for item in items:
+        where = f"{file}: picture {item.get('id')}"
+        positions = words_by_position(parse_regions(item.get("regions"), where), grid)
+        try:
+            described.append((store.read(str(item.get("image"))), positions))
+        except Rejected as error:
+            raise ParrotError(f"{where}: {error}") from None
     words = {
         word for _, positions in described for phrases in positions for phrase in phrases for word in phrase
     }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, TextStreamer
 
-from parrot.data.images import decode
+from parrot.data.images import BACKGROUND, decode
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
 
@@ -42,7 +42,7 @@ class Session:
             raise ParrotError("an empty prompt: there is nothing to answer")
         if IMAGE in prompt:
             raise ParrotError(f"'{IMAGE}' stands for a picture and may not be part of a prompt")
-        pictures = self.pictures + [read_picture(image) for image in images]
+        pictures = self.pictures + [read_picture(image, self.processor.background) for image in images]
         asked = {"role": "user", "content": f"{IMAGE}\n" * len(images) + prompt}
         inputs = self._inputs([*self.messages, asked], pictures)
         self.stop.clear()
@@ -89,14 +89,14 @@ def open_session(folder: Path, max_new_tokens: int) -> Session:
     return Session(model, load_processor(folder), max_new_tokens)
 
 
-def read_picture(image: Path) -> Any:
-    """The picture in RGB.
+def read_picture(image: Path, background: str = BACKGROUND) -> Any:
+    """The picture, upright and in RGB.
 
     Raises:
         ParrotError: naming the file.
     """
     try:
-        return decode(image.read_bytes())
+        return decode(image.read_bytes(), background)
     except OSError as error:
         raise ParrotError(f"{image}: {error.strerror}") from None
     except ParrotError as error:

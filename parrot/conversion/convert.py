@@ -17,7 +17,7 @@ from parrot.conversion import layout
 from parrot.conversion.tensors import Checkpoint, check, write
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model import ParrotConfig, ParrotProcessor
+from parrot.model.registered import ParrotConfig, ParrotProcessor
 
 IMAGE_TOKEN = "<image>"
 ORIGINAL_CONFIG = "original_config.json"

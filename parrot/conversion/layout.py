@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPVisionConfig, Qwen2Config
 
 from parrot.errors import ParrotError
-from parrot.model import ParrotConfig, ParrotForConditionalGeneration
+from parrot.model.registered import ParrotConfig, ParrotForConditionalGeneration
 
 MODEL_TYPE = "parrot_qwen2"
 TOWER = "model.vision_tower.vision_tower.vision_model."

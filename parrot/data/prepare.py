@@ -1,10 +1,5 @@
-"""Upstream files -> Parquet shards of records, a table of what was rejected, and counts.
+"""Upstream files -> Parquet shards of records, a table of what was rejected, and counts."""
 
-Everything streams: a first pass counts the entries of each source, a second one draws from the
-sources in turn, in proportion to what they have left, so that the shards are mixed.
-"""
-
-import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,17 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from parrot.config import Prepare, Source
+from parrot.config import Model, Prepare
 from parrot.data.digests import content_digest, digest
-from parrot.data.images import ImageStore, check_image
+from parrot.data.fitting import Ruler, Shortened, fitted
+from parrot.data.images import check_image
+from parrot.data.mixing import joined, mixed, open_sources
 from parrot.data.records import Record, Reject
 from parrot.data.rejects import Rejected, kind, write_rejects
 from parrot.data.shards import ShardWriter
-from parrot.data.sources import FORMATS
 from parrot.data.sources.mmmb import read_questions
-from parrot.data.sources.text import entry_id
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
@@ -32,29 +25,40 @@ REJECTS = "rejects.parquet"
 
 @dataclass
 class Counts:
-    """What the metrics say about a split."""
+    """What the metrics say about a split.
+
+    `samples` are the records as often as their sources' weights ask for them; `languages` and
+    `sources` are of these, because they are what training sees.
+    """
 
     records: int = 0
+    samples: int = 0
     images: int = 0
     text_only: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
+    shortened: list[Shortened] = field(default_factory=list)
 
     def add(self, item: Record | Reject) -> None:
+        if isinstance(item, Shortened):
+            self.shortened.append(item)
+            return
         if isinstance(item, Reject):
             self.rejects.append(item)
             return
         self.records += 1
+        self.samples += item.copies
         self.images += len(item.images)
         self.text_only += not item.images
-        self.languages[item.language] += 1
-        self.sources[item.source] += 1
+        self.languages[item.language] += item.copies
+        self.sources[item.source] += item.copies
 
     def metrics(self) -> dict[str, Any]:
         kinds = Counter(kind(reject.reason) for reject in self.rejects)
         return {
             "records": self.records,
+            "samples": self.samples,
             "images": self.images,
             "text_only": self.text_only,
             "languages": dict(sorted(self.languages.items())),
@@ -62,13 +66,27 @@ class Counts:
             "rejects": {"total": len(self.rejects), **dict(sorted(kinds.items()))},
             "duplicates": kinds["duplicate"],
             "contaminated": kinds["contaminated"],
+            "too_long": kinds["too long"],
+            "cut": len(self.shortened),
         }
 
 
-def prepare(params: Prepare, *, seed: int, output: Path, metrics: Path) -> dict[str, Any]:
+def prepare(
+    params: Prepare,
+    model_params: Model,
+    *,
+    image_sides: tuple[int, int],
+    seed: int,
+    vision: Path,
+    language: Path,
+    output: Path,
+    metrics: Path,
+) -> dict[str, Any]:
     """Write `output/align/*.parquet`, `output/sft/*.parquet`, `output/rejects.parquet` and `metrics`.
 
-    The same inputs and seed give the same bytes.
+    The same inputs and seed give the same bytes. The backbones in the folders `vision` and `language`
+    say how long a record is; their weights are not read. `image_sides` are the fewest and the most pixels
+    that a side of a picture may have.
 
     Returns:
         The metrics: counts for each split, and the number of all rejects.
@@ -77,21 +95,24 @@ def prepare(params: Prepare, *, seed: int, output: Path, metrics: Path) -> dict[
         ParrotError: an input is missing or broken, or a split has more rejects than
             `max_reject_share`; then `output` holds the rejects alone.
     """
-    splits = {"align": params.align, "sft": params.sft}
-    stores = _open_sources([*params.align, *params.sft])
+    splits = {"align": joined(params.align), "sft": joined(params.sft)}
+    stores = open_sources([*params.align, *params.sft])
     benchmark = benchmark_pictures(params.benchmarks)
+    ruler = Ruler(model_params, vision, language)
     counts = {split: Counts() for split in SPLITS}
     with atomic_directory(output) as partial:
         for split, sources in splits.items():
             writer = ShardWriter(partial / split, params.shard_megabytes << 20)
             items = mixed(sources, stores, f"{seed}/{split}")
-            for item in screened(items, benchmark, params.max_image_megapixels):
+            items = fitted(items, ruler, model_params.max_length, params.too_long)
+            for item in screened(items, benchmark, params.max_image_megapixels, image_sides):
                 counts[split].add(item)
                 if isinstance(item, Record):
                     writer.write(item)
             writer.close()
         rejects = [reject for count in counts.values() for reject in count.rejects]
-        write_rejects(partial / REJECTS, rejects)
+        shortened = [cut for count in counts.values() for cut in count.shortened]
+        write_rejects(partial / REJECTS, [*rejects, *shortened])
         problem = _too_many_rejects(counts, params.max_reject_share, output / REJECTS)
         if problem:
             for split in splits:
@@ -122,28 +143,13 @@ def benchmark_pictures(benchmarks: Sequence[str]) -> dict[bytes, str]:
     return pictures
 
 
-def mixed(sources: Sequence[Source], stores: dict[str, ImageStore], seed: str) -> Iterator[Record | Reject]:
-    """The sources' records, interleaved: each step draws a source in proportion to what it has left."""
-    chosen = [_choose(source, seed) for source in sources]
-    remaining = [len(numbers) for numbers in chosen]
-    streams = [
-        _read(source, stores.get(source.images or ""), numbers)
-        for source, numbers in zip(sources, chosen, strict=True)
-    ]
-    draw = random.Random(f"mix/{seed}")
-    places = range(len(streams))
-    with tqdm(total=sum(remaining), desc=f"prepare {seed.rpartition('/')[2]}", unit=" records") as progress:
-        while any(remaining):
-            place = draw.choices(places, remaining)[0]
-            remaining[place] -= 1
-            progress.update()
-            yield next(streams[place])
-
-
 def screened(
-    items: Iterator[Record | Reject], benchmark: dict[bytes, str], max_megapixels: float
+    items: Iterator[Record | Reject],
+    benchmark: dict[bytes, str],
+    max_megapixels: float,
+    sides: tuple[int, int],
 ) -> Iterator[Record | Reject]:
-    """Reject broken pictures, pictures of the benchmark, and records that were there before.
+    """Reject broken, small and large pictures, those of the benchmark, and records that were there before.
 
     An upstream id that comes again within its source gets a suffix: LLaVA's mixture repeats them.
     """
@@ -161,7 +167,8 @@ def screened(
                 if picture in benchmark:
                     raise Rejected("image", f"contaminated: {image.path} is also in {benchmark[picture]}")
                 if picture not in whole:
-                    check_image(image.bytes, max_megapixels)
+                    width, height, _ = check_image(image.bytes, max_megapixels)
+                    _check_sides(image.path, width, height, sides)
                     whole.add(picture)
             content = content_digest(((turn.role, turn.content) for turn in item.messages), digests)
             if content in seen:
@@ -170,47 +177,21 @@ def screened(
             yield Reject(item.source, item.id, error.field, error.reason)
             continue
         seen.add(content)
-        ids[item.source, item.id] += 1
-        again = ids[item.source, item.id]
-        yield item if again == 1 else replace(item, id=f"{item.id}#{again}")
+        name = item.id
+        while ids[item.source, name]:
+            ids[item.source, item.id] += 1
+            name = f"{item.id}#{ids[item.source, item.id]}"
+        ids[item.source, name] += 1
+        yield item if name == item.id else replace(item, id=name)
 
 
-def _open_sources(sources: Sequence[Source]) -> dict[str, ImageStore]:
-    """Every images folder or archive once; that all files are there is known before the work begins."""
-    for source in sources:
-        if not Path(source.path).is_file():
-            raise ParrotError(
-                f"{source.path}: not found (source {source.name}); `parrot data` fetches or makes the demo "
-                f"data, other data belongs there as its publisher ships it"
-            )
-    return {path: ImageStore(path) for path in sorted({source.images for source in sources if source.images})}
-
-
-def _choose(source: Source, seed: str) -> Sequence[int]:
-    """The numbers of the entries to take, in the file's order."""
-    total = sum(1 for _ in FORMATS[source.format].entries(Path(source.path)))
-    if source.samples is None:
-        return range(total)
-    if source.samples > total:
-        raise ParrotError(
-            f"{source.path}: holds {total} entries, source {source.name} asks for {source.samples} samples; "
-            f"correct params.yaml"
-        )
-    return sorted(random.Random(f"samples/{seed}/{source.name}").sample(range(total), source.samples))
-
-
-def _read(source: Source, store: ImageStore | None, numbers: Sequence[int]) -> Iterator[Record | Reject]:
-    upstream = FORMATS[source.format]
-    wanted = iter(numbers)
-    number = next(wanted, None)
-    for position, entry in enumerate(upstream.entries(Path(source.path))):
-        if position != number:
-            continue
-        try:
-            yield upstream.to_record(entry, position, source.language, source.name, store)
-        except Rejected as error:
-            yield Reject(source.name, entry_id(entry, position), error.field, error.reason)
-        number = next(wanted, None)
+def _check_sides(name: str, width: int, height: int, sides: tuple[int, int]) -> None:
+    """What the contract of `validate` demands of every picture, so that one of them does not stop it."""
+    least, most = sides
+    if min(width, height) < least:
+        raise Rejected("image", f"image too small: {name} has {width} × {height} pixels, fewer than {least}")
+    if max(width, height) > most:
+        raise Rejected("image", f"image too large: {name} has {width} × {height} pixels, more than {most}")
 
 
 def _too_many_rejects(counts: dict[str, Counts], limit: float, table: Path) -> str | None:

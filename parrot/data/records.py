@@ -44,6 +44,10 @@ class Record:
     language: str
     messages: tuple[Message, ...]
     images: tuple[Image, ...] = ()
+    positions: int = 0
+    """That it takes in the model which is trained: tokens, and those of each image; 0: not measured."""
+    copies: int = 1
+    """How often an epoch of training sees it: the weight of its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ _FEATURES = {
     },
     "images": {"feature": {"_type": "Image"}, "_type": "List"},
     "length": {"dtype": "int32", "_type": "Value"},
+    "positions": {"dtype": "int32", "_type": "Value"},
+    "copies": {"dtype": "int32", "_type": "Value"},
 }
 
 RECORD_SCHEMA = pa.schema(
@@ -85,8 +91,10 @@ RECORD_SCHEMA = pa.schema(
         pa.field(
             "images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])), nullable=False
         ),
-        # UTF-8 bytes of all messages: a tokenizer-free measure by which batches are grouped.
+        # UTF-8 bytes of all messages: by these batches are grouped.
         pa.field("length", pa.int32(), nullable=False),
+        pa.field("positions", pa.int32(), nullable=False),
+        pa.field("copies", pa.int32(), nullable=False),
     ],
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
@@ -106,4 +114,6 @@ def to_row(record: Record) -> dict[str, object]:
         "messages": [{"role": message.role, "content": message.content} for message in record.messages],
         "images": [{"bytes": image.bytes, "path": image.path} for image in record.images],
         "length": text_length(record.messages),
+        "positions": record.positions,
+        "copies": record.copies,
     }

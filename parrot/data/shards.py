@@ -1,6 +1,7 @@
 """Folders of Parquet shards: written with small row groups, read at random or from end to end.
 
-Nothing is compressed: the pictures are already, and a codec's output could depend on the machine.
+Nothing is compressed: the pictures are already, and a codec's output could depend on the machine. All
+is checksummed, and checked when it is read.
 """
 
 from bisect import bisect_right
@@ -9,9 +10,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from parrot.data.checksums import SealedFile, seal
 from parrot.data.records import RECORD_SCHEMA, Record, to_row
 from parrot.errors import ParrotError
 
@@ -60,6 +63,7 @@ class ShardWriter:
                 self._shards[-1],
                 RECORD_SCHEMA,
                 compression="none",
+                write_page_checksum=True,  # for readers that do not know ours
                 # Of a picture neither a dictionary nor a smallest value is of use.
                 use_dictionary=["source", "language", "messages.list.element.role"],
                 write_statistics=["id", "source", "language", "length"],
@@ -72,6 +76,7 @@ class ShardWriter:
         self._end_group()
         if self._writer is not None:
             self._writer.close()
+            seal(self._shards[-1])
         self._writer = None
         self._shard_size = 0
 
@@ -79,49 +84,53 @@ class ShardWriter:
 class RecordDataset:
     """The records of a folder of shards, by number; a map-style data set for training.
 
-    `dataset[i]` is `{"id", "source", "language", "messages", "images", "length"}`, where messages are
-    `[{"role", "content"}, …]` and images `[bytes, …]`, encoded.
+    `dataset[i]` is a row of `RECORD_SCHEMA` as a dictionary, but for its images, which are
+    `[bytes, …]`, encoded. A record is there as often as its `copies` say.
     Only languages and lengths are held in memory. A record is read with its row group (at most
     2 MiB) from the memory-mapped shard, which costs less than decoding its picture.
 
     Raises:
-        ParrotError: the folder holds no shards, or files that are not shards of records.
+        ParrotError: the folder holds no shards, files that are not shards of records, or (then when
+            it is read) a damaged one.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.languages: list[str] = []
-        """Of each record."""
-        self.lengths: list[int] = []
-        """Of each record: UTF-8 bytes of all its messages."""
         self._shards = find_shards(self.folder)
         self._groups: list[tuple[int, int]] = []
         """(shard, row group in it)"""
+        self._files: dict[int, SealedFile] = {}
         sizes: list[int] = []
-        self._files: dict[int, pq.ParquetFile] = {}
+        light = []
         for shard in range(len(self._shards)):
             file = self._file(shard)
-            light = file.read(columns=["language", "length"], use_threads=False)
-            self.languages += light["language"].to_pylist()
-            self.lengths += light["length"].to_pylist()
-            for group in range(file.num_row_groups):
-                self._groups.append((shard, group))
-                sizes.append(file.metadata.row_group(group).num_rows)
+            groups = range(len(file.group_sizes))
+            light.append(file.read(groups, ["language", "length", "copies"]))
+            self._groups += [(shard, group) for group in groups]
+            sizes += file.group_sizes
         self._starts = [0, *accumulate(sizes)]
+        columns = pa.concat_tables(light)
+        self._rows = np.repeat(np.arange(len(columns)), columns["copies"])
+        """Of each sample, its record's place in the shards."""
+        samples = columns.take(self._rows)
+        self.languages: list[str] = samples["language"].to_pylist()
+        """Of each sample."""
+        self.lengths: list[int] = samples["length"].to_pylist()
+        """Of each sample: UTF-8 bytes of all its messages."""
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(f"{self.folder} has {len(self)} records, none has number {index}")
-        place = bisect_right(self._starts, index) - 1
-        shard, group = self._groups[place]
-        # Threads would not survive the fork of a DataLoader's worker.
-        table = self._file(shard).read_row_group(group, use_threads=False)
-        row: dict[str, Any] = table.slice(index - self._starts[place], 1).to_pylist()[0]
+        place = int(self._rows[index])
+        number = bisect_right(self._starts, place) - 1
+        shard, group = self._groups[number]
+        table = self._file(shard).read([group])
+        row: dict[str, Any] = table.slice(place - self._starts[number], 1).to_pylist()[0]
         row["images"] = [image["bytes"] for image in row["images"]]
         return row
 
@@ -129,7 +138,7 @@ class RecordDataset:
         """Open files stay behind when a DataLoader sends the data set to a worker."""
         return self.__dict__ | {"_files": {}}
 
-    def _file(self, shard: int) -> pq.ParquetFile:
+    def _file(self, shard: int) -> SealedFile:
         if shard not in self._files:
             self._files[shard] = _open(self._shards[shard])
         return self._files[shard]
@@ -138,13 +147,12 @@ class RecordDataset:
 def iterate(
     folder: Path | str, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[Path, pa.RecordBatch]]:
-    """Each shard's path with its batches of at most 100 rows, in order."""
+    """Each shard's path with its row groups, each a batch of at most 100 rows, in order."""
     for shard in find_shards(Path(folder)):
-        try:
-            for batch in _open(shard).iter_batches(GROUP_ROWS, columns=columns, use_threads=False):
+        file = _open(shard)
+        for group in range(len(file.group_sizes)):
+            for batch in file.read([group], columns).combine_chunks().to_batches():
                 yield shard, batch
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(shard, error) from None
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -163,15 +171,8 @@ def find_shards(folder: Path) -> list[Path]:
     return shards
 
 
-def _open(shard: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(shard, memory_map=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(shard, error) from None
-    if not file.schema_arrow.equals(RECORD_SCHEMA):
+def _open(shard: Path) -> SealedFile:
+    file = SealedFile(shard)
+    if not file.schema.equals(RECORD_SCHEMA):
         raise ParrotError(f"{shard}: not a shard of records (other columns); run the stage prepare again")
     return file
-
-
-def _unreadable(shard: Path, error: Exception) -> ParrotError:
-    return ParrotError(f"{shard}: not readable as Parquet ({error}); run the stage prepare again")

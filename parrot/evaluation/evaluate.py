@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-import parrot.model
+import parrot.model.registered
 from parrot.config import Evaluate
 from parrot.data.sources.mmmb import Question
 from parrot.evaluation.asking.benchmark import identify, read_benchmark

@@ -1,35 +1,5 @@
-"""Parrot and its baselines as models of transformers; importing this registers them with the Auto classes."""
+"""Parrot and its baselines as models of transformers; `parrot.model.registered` has what they offer.
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
-
-from .building import add_moe, build, build_flamingo, build_parrot
-from .configuration_flamingo import FlamingoConfig
-from .configuration_parrot import ParrotConfig
-from .modeling_flamingo import FlamingoForConditionalGeneration, FlamingoModel
-from .modeling_parrot import ParrotForConditionalGeneration, ParrotModel
-from .modeling_vlm import VisionLanguageForConditionalGeneration
-from .processing_parrot import ParrotProcessor
-
-for config, model, generator in (
-    (ParrotConfig, ParrotModel, ParrotForConditionalGeneration),
-    (FlamingoConfig, FlamingoModel, FlamingoForConditionalGeneration),
-):
-    AutoConfig.register(config.model_type, config)
-    AutoModel.register(config, model)
-    AutoModelForImageTextToText.register(config, generator)
-    AutoProcessor.register(config, ParrotProcessor)
-
-__all__ = [
-    "FlamingoConfig",
-    "FlamingoForConditionalGeneration",
-    "FlamingoModel",
-    "ParrotConfig",
-    "ParrotForConditionalGeneration",
-    "ParrotModel",
-    "ParrotProcessor",
-    "VisionLanguageForConditionalGeneration",
-    "add_moe",
-    "build",
-    "build_flamingo",
-    "build_parrot",
-]
+Nothing is imported here: the data stages want the decoding of pictures (`parrot.model.image_decoding`),
+and neither torch nor the seconds that its import takes.
+"""

@@ -10,6 +10,7 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from .image_decoding import BACKGROUND
 from .image_inputs import checked_image, checked_images
 
 IGNORE_INDEX = -100
@@ -56,6 +57,7 @@ class ParrotProcessor(ProcessorMixin):
         image_seq_length: positions that one image takes, `ParrotConfig.image_seq_length`.
         pad_to_square: centre every picture on a square of the image processor's mean colour before
             it is resized (the paper's way), so that nothing of it is cropped away.
+        background: the colour, by name or `#rrggbb`, on which transparent pictures are laid.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class ParrotProcessor(ProcessorMixin):
         image_seq_length: int = 577,
         pad_to_square: bool = True,
         image_token: str = "<image>",
+        background: str = BACKGROUND,
         **kwargs: Any,
     ) -> None:
         self.image_seq_length = image_seq_length
         self.pad_to_square = pad_to_square
+        self.background = background
         self.image_token = getattr(tokenizer, "image_token", None) or image_token
         self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
         if self.image_token_id in (None, tokenizer.unk_token_id):
@@ -81,8 +85,8 @@ class ParrotProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, ...]:
-        if text is not None:
-            images = checked_images(images, [text] if isinstance(text, str) else text, self.image_token)
+        texts = [text] if isinstance(text, str) else text
+        images = checked_images(images, texts, self.image_token, self.background)
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
         if images is not None and self.pad_to_square:
             images = [self._padded(image) for image in make_flat_list_of_images(images)]
@@ -103,7 +107,7 @@ class ParrotProcessor(ProcessorMixin):
     def encode_conversations(
         self,
         conversations: Sequence[Sequence[dict[str, Any]]],
-        images: Sequence[Sequence[Image.Image]],
+        images: Sequence[Sequence[Any]],
         max_length: int,
     ) -> BatchFeature:
         """A training batch of B conversations, with N images in all.
@@ -112,7 +116,8 @@ class ParrotProcessor(ProcessorMixin):
 
         Args:
             conversations: messages, each `{"role": …, "content": …}`; see `CHAT_TEMPLATE`.
-            images: the pictures of each conversation, in the order of their `<image>`.
+            images: the pictures of each conversation, in the order of their `<image>`; whatever
+                `checked_image` takes.
             max_length: positions that a conversation may take, images included.
 
         Returns:
@@ -141,7 +146,9 @@ class ParrotProcessor(ProcessorMixin):
                 raise ValueError(
                     f"conversation {index}: {repeats.sum()} positions, more than max_length = {max_length}"
                 )
-            pixels += [checked_image(picture, f"conversation {index}") for picture in pictures]
+            pixels += [
+                checked_image(picture, f"conversation {index}", self.background) for picture in pictures
+            ]
             rows.append((ids.repeat(repeats), labels.repeat(repeats)))
         shape = (len(rows), max(len(ids) for ids, _ in rows))
         input_ids = np.full(shape, self.tokenizer.pad_token_id)
@@ -160,22 +167,27 @@ class ParrotProcessor(ProcessorMixin):
             }
         )
 
-    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """`pixel_values` [N, 3, height, width] of N pictures of any size; N may be 0."""
+    def encode_images(self, images: Sequence[Any]) -> torch.Tensor:
+        """`pixel_values` [N, 3, height, width] of N pictures of any size; N may be 0.
+
+        Args:
+            images: whatever `checked_image` takes.
+
+        Raises:
+            ValueError: one cannot be decoded; names its number.
+        """
         if not images:
             size = getattr(self.image_processor, "crop_size", None) or self.image_processor.size
             return torch.zeros(0, 3, size["height"], size["width"])
+        images = [checked_image(image, f"image {i}", self.background) for i, image in enumerate(images)]
         if self.pad_to_square:
             images = [self._padded(image) for image in images]
-        pixel_values: torch.Tensor = self.image_processor(list(images), return_tensors="pt")["pixel_values"]
+        pixel_values: torch.Tensor = self.image_processor(images, return_tensors="pt")["pixel_values"]
         return pixel_values
 
     def _padded(self, image: Any) -> Any:
-        """The picture as RGB, centred on a square of the mean colour; arrays are left as they are."""
-        if not isinstance(image, Image.Image):
-            return image
-        image = image if image.mode == "RGB" else image.convert("RGB")
-        if image.width == image.height:
+        """The picture centred on a square of the mean colour; arrays are left as they are."""
+        if not isinstance(image, Image.Image) or image.width == image.height:
             return image
         side = max(image.size)
         colour = tuple(int(255 * mean) for mean in self.image_processor.image_mean)

@@ -6,8 +6,20 @@ does all the writing, so that neither mlflow's import nor a slow server holds up
 `python -m parrot.tracking` creates the store and sends what an absent server has left behind.
 """
 
+from parrot.network import reach_local_directly
 from parrot.tracking.artifacts import fetch_artifact
 from parrot.tracking.runs import PARENT_VARIABLE
-from parrot.tracking.stages import ensure_store, track_pipeline, track_stage
+from parrot.tracking.stages import ensure_store, log_states, track_pipeline, track_stage
+from parrot.tracking.store import where_to_look
 
-__all__ = ["PARENT_VARIABLE", "ensure_store", "fetch_artifact", "track_pipeline", "track_stage"]
+__all__ = [
+    "PARENT_VARIABLE",
+    "ensure_store",
+    "fetch_artifact",
+    "log_states",
+    "track_pipeline",
+    "track_stage",
+    "where_to_look",
+]
+
+reach_local_directly()  # MLflow's server, if it is here

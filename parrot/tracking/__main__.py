@@ -5,8 +5,13 @@ import sys
 from parrot.errors import ParrotError
 from parrot.tracking import ensure_store
 
-if __name__ == "__main__":
+
+def main() -> None:
     try:
         ensure_store()
     except ParrotError as error:
         sys.exit(f"parrot: {error}")
+
+
+if __name__ == "__main__":
+    main()

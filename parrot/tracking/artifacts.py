@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
-from parrot.lineage import without_password
-from parrot.tracking.store import check_store, connect, shown_uri, store_uri
+from parrot.tracking.store import check_store, connect, database_file, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,8 +23,8 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
     """
     from mlflow.exceptions import MlflowException
 
-    uri = store_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    file = database_file()
+    if file and not file.is_file():
         raise ParrotError(f"{shown_uri()}: no MLflow store to take run {run} from; "
                           f"change to the project's folder, or set MLFLOW_TRACKING_URI")  # fmt: skip
     check_store()
@@ -36,7 +36,7 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
                               f"folder '{folder}'; name a run that ended well")  # fmt: skip
         return Path(client.download_artifacts(owner, folder, str(target)))
     except MlflowException as error:
-        reason = without_password(str(error)).strip().partition("\n")[0]
+        reason = without_secrets(str(error)).strip().partition("\n")[0]
         raise ParrotError(
             f"{shown_uri()}: run {run} cannot be read ({reason}); `mlflow ui` shows the runs there are"
         ) from None

@@ -6,38 +6,66 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
-from parrot.files import write_json
-from parrot.lineage import without_password
 from parrot.processes import find_process
-from parrot.tracking.store import connect, project_folder, say, shown_uri
-from parrot.tracking.values import Values, param_texts, points, tag_texts
+from parrot.tracking.cached import stage_tags
+from parrot.tracking.store import connect, say, shown_uri
+from parrot.tracking.unsent import Unsent, keep
+from parrot.tracking.values import Values, artifact, of_stage, param_texts, points, shown, tag_texts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-FindParent = Callable[["MlflowClient", str], str | None]
+
+@dataclass(frozen=True)
+class Birth:
+    """What only the store can tell of a run before it is made."""
+
+    name: str
+    parent: str | None = None
+
+
+Prepare = Callable[["MlflowClient", str], Birth]
+"""From a client and the experiment."""
 
 PARENT_VARIABLE = "PARROT_PARENT_RUN"
 """Set by the flow for its stages: the id of the run that they are children of."""
 
+_STATES = {"FINISHED": "done", "FAILED": "failed", "KILLED": "killed"}
 FLUSH_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 
 
 class Run:
-    """One MLflow run, written by a background thread; no method but `close` waits for the store."""
+    """One MLflow run, written by a background thread; no method but `close` waits for the store.
 
-    def __init__(self, name: str, find_parent: FindParent, tags: dict[str, str]) -> None:
-        self.name = name
+    Args:
+        stage: what its metrics are called by in the pipeline run.
+        prepare: asked in the background, once the store is there.
+        gather: asked in the background for tags that take a moment.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        prepare: Prepare,
+        tags: dict[str, str],
+        gather: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self.stage = stage
+        self.name = stage
         self.id: str | None = None
+        self.experiment: str | None = None
         self.parent: str | None = None
-        self._find_parent = find_parent
+        self._prepare = prepare
+        self._gather = gather
         self._birth_tags = tags
+        self._start = _now()
         self._values = Values()
         self._lock = threading.Lock()
         self._client: MlflowClient | None = None
@@ -63,14 +91,21 @@ class Run:
         with self._lock:
             self._values.metrics += new
             if step is None:
-                self._values.parent_metrics += [
-                    (f"{self.name}/{name}", value, when, at) for name, value, when, at in new
-                ]
+                self._values.parent_metrics += of_stage(self.stage, new)
 
     def log_artifact(self, path: Path | str) -> None:
-        """Copy a file or a folder into the run; it must stay as it is until the stage ends."""
+        """Copy a file or a folder into the run, and what people look at of it into its parent.
+
+        It must stay as it is until the stage ends.
+        """
         with self._lock:
-            self._values.artifacts.append(str(path))
+            self._values.artifacts.append(artifact(path))
+            self._values.parent_artifacts += shown(path)
+
+    def add(self, values: Values) -> None:
+        """Write these, too."""
+        with self._lock:
+            self._values.put_back(values)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         with self._lock:
@@ -83,6 +118,8 @@ class Run:
 
     def close(self, status: str) -> None:
         """Write what is left and end the run as FINISHED, FAILED or KILLED."""
+        with self._lock:
+            self._values.parent_tags |= stage_tags(self.stage, _STATES[status])
         self._stop.set()
         self._thread.join()
         try:
@@ -96,12 +133,19 @@ class Run:
                 self._client.set_terminated(self.parent, status)
         except Exception as error:  # the stage's work must not be lost with its tracking
             self._warn(error)
-            file = project_folder() / "mlruns" / "unsent" / f"{self.name}-{time.time_ns()}.json"
-            left = {"name": self.name, "run": self.id, "parent": self.parent, "status": status}
-            write_json(file, left | asdict(self._values))
-            say(f"the values are in {file}; `python -m parrot.tracking` sends them")
+            left = Unsent(
+                self.name, self.id, self.parent, status, self._start, _now(), tag_texts(self._birth_tags)
+            )
+            try:
+                folder = keep(left, self._values)
+            except OSError as full:
+                say(f"the values of '{self.name}' are lost: {full}")
+            else:
+                say(f"the values are in {folder}; `python -m parrot.tracking` sends them")
 
     def _work(self) -> None:
+        with contextlib.suppress(Exception):  # no tag is worth a stage
+            self.set_tags(self._gather())
         pause = FLUSH_SECONDS
         while True:
             try:
@@ -117,11 +161,13 @@ class Run:
                 return
 
     def _open(self) -> None:
-        client, experiment = connect()
-        _end_dead_runs(client, experiment)
-        self.parent = self._find_parent(client, experiment)
+        client, self.experiment = connect()
+        _end_dead_runs(client, self.experiment)
+        birth = self._prepare(client, self.experiment)
+        self.name, self.parent = birth.name, birth.parent
         tags = self._birth_tags | ({"mlflow.parentRunId": self.parent} if self.parent else {})
-        self.id = client.create_run(experiment, run_name=self.name, tags=tags).info.run_id
+        made = client.create_run(self.experiment, self._start, run_name=self.name, tags=tags)
+        self.id = made.info.run_id
         self._client = client
 
     def _flush(self) -> None:
@@ -138,7 +184,7 @@ class Run:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            reason = without_password(str(error)).strip().partition("\n")[0][:300]
+            reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
             say(f"MLflow at {shown_uri()} does not take values ({reason}); the run goes on")
         self._warned = True
 
@@ -156,6 +202,10 @@ def closing(run: Run) -> Iterator[None]:
         run.close(status)
         raise
     run.close("FINISHED")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _status(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Where MLflow keeps what it learns, and whether it can be reached."""
 
 import contextlib
+import http.client
 import logging
 import os
 import sqlite3
@@ -9,10 +10,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from parrot.credentials import split_address, without_secrets
 from parrot.errors import ParrotError
-from parrot.lineage import without_password
 from parrot.processes import file_lock
+from parrot.tracking.moving import move_artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +30,9 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+_TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
+"""Else MLflow 3 shows the experiment as one of generative AI: without metrics and parameters."""
+
 
 def project_folder() -> Path:
     """Where the local store lies; runs of `dvc exp run --temp` and `--queue` share the project's."""
@@ -38,13 +44,50 @@ def project_folder() -> Path:
 
 
 def store_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the SQLite file in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_folder() / 'mlflow.db'}"
+    """MLFLOW_TRACKING_URI in a form that MLflow takes, or the SQLite file in the project's folder.
+
+    A server's address is without its password: `hand_over_credentials` tells MLflow that.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return f"sqlite:///{project_folder() / 'mlflow.db'}"
+    address = split_address(given)
+    if _is_server(given) or not (address.username or address.password):
+        return address.uri
+    scheme, _, rest = address.uri.partition("://")
+    return f"{scheme}://{quote(address.username, safe='')}:{quote(address.password, safe='')}@{rest}"
 
 
 def shown_uri() -> str:
     """`store_uri()` as it may be printed."""
-    return without_password(store_uri())
+    return without_secrets(store_uri())
+
+
+def hand_over_credentials() -> None:
+    """Put the password or token in MLFLOW_TRACKING_URI where MLflow looks for it, and out of the address.
+
+    Else it would be in every address that MLflow and `requests` name when something goes wrong.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not _is_server(given):
+        return
+    address = split_address(given)
+    os.environ["MLFLOW_TRACKING_URI"] = address.uri
+    if address.token:
+        os.environ["MLFLOW_TRACKING_TOKEN"] = address.token
+    if address.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = address.username
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = address.password
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def database_file() -> Path | None:
+    """The SQLite file, if the store is one."""
+    uri = store_uri()
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
 def check_store() -> None:
@@ -53,19 +96,19 @@ def check_store() -> None:
     Raises:
         ParrotError: the server does not answer within 5 seconds, or the SQLite file cannot be written.
     """
+    hand_over_credentials()
     uri = store_uri()
-    if uri.startswith(("http://", "https://")):
+    if _is_server(uri):
         try:
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
         except urllib.error.HTTPError:
             pass  # an answer, if only that of a proxy that wants a login
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise ParrotError(
                 f"MLFLOW_TRACKING_URI: no MLflow server answers at {shown_uri()} "
                 f"({getattr(error, 'reason', error)}); start it, or unset the variable to use mlflow.db here"
             ) from None
-    elif uri.startswith("sqlite:///"):
-        file = uri.removeprefix("sqlite:///")
+    elif file := database_file():
         try:
             with contextlib.closing(sqlite3.connect(file, timeout=5)) as database:
                 database.execute("BEGIN IMMEDIATE")
@@ -77,23 +120,79 @@ def check_store() -> None:
 
 
 def connect() -> tuple["MlflowClient", str]:
-    """A client and the id of our experiment (MLFLOW_EXPERIMENT_NAME, or "parrot"), created if need be."""
+    """A client and the id of our experiment (MLFLOW_EXPERIMENT_NAME, or "parrot"), created if need be.
+
+    Artifacts lie in `mlruns/` beside a SQLite file. MLflow keeps their absolute path: in a moved or
+    copied checkout it is corrected here, so that nothing is written into the place it came from.
+    """
     from mlflow import MlflowClient
 
+    hand_over_credentials()
     # An absent server is reported once, in our words.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "parrot"
-    artifacts = project_folder() / "mlruns"
+    name = _experiment_name()
+    file = database_file()
+    location = (file.parent / "mlruns" / name).as_uri() if file else None
     # Two stages that start together must not both create the tables.
-    with file_lock(artifacts / ".lock"):
+    with file_lock((file.parent if file else project_folder()) / "mlruns" / ".lock"):
         client = MlflowClient(tracking_uri=store_uri())
         experiment = client.get_experiment_by_name(name)
-        if experiment:
-            return client, experiment.experiment_id
-        location = (artifacts / name).as_uri() if store_uri().startswith("sqlite") else None
-        return client, client.create_experiment(name, artifact_location=location)
+        if experiment is None:
+            if file:
+                _hide_empty_default(client)
+            return client, client.create_experiment(name, location, tags=_TRAINING_VIEW)
+        if file and location:
+            move_artifacts(file, experiment.artifact_location, location)
+        return client, experiment.experiment_id
+
+
+def _hide_empty_default(client: "MlflowClient") -> None:
+    """MLflow makes an experiment "Default" of its own, which would stay empty; deleted it can be restored."""
+    default = client.get_experiment("0")
+    if default.lifecycle_stage == "active" and not client.search_runs(["0"], max_results=1):
+        client.delete_experiment("0")
+
+
+def where_to_look(experiment: str | None = None, run: str | None = None) -> list[tuple[str, str]]:
+    """What to type and where to look, each with a word on what it shows.
+
+    Args:
+        experiment: its id; looked up in the SQLite file if not given.
+    """
+    uri, file = store_uri(), database_file()
+    if file and not file.is_file():
+        return []
+    experiment = experiment or (_experiment_in(file) if file else None)
+    pages = uri.rstrip("/") if _is_server(uri) else "http://127.0.0.1:5000"
+    lines = []
+    if not _is_server(uri):
+        shown = f"sqlite:///{_from_here(file)}" if file else '"$MLFLOW_TRACKING_URI"'
+        lines.append(("runs, parameters, curves", f"mlflow ui --backend-store-uri {shown}"))
+    if experiment:
+        # MLflow 3 opens on pages for generative AI, which have nothing to show of a training.
+        runs = f"{pages}/#/experiments/{experiment}/runs"
+        lines.append(("all runs", f"{runs}?workflowType=machine_learning"))
+        if run:
+            lines.append(("this run", f"{runs}/{run}?workflowType=machine_learning"))
+    return lines
+
+
+def _experiment_in(database: Path) -> str | None:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as connection:
+        query = "SELECT experiment_id FROM experiments WHERE name = ?"
+        found = connection.execute(query, (_experiment_name(),)).fetchone()
+        return str(found[0]) if found else None
+    return None
+
+
+def _experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "parrot"
+
+
+def _from_here(file: Path) -> Path:
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 def say(sentence: str) -> None:
-    print(f"parrot: {sentence}", file=sys.stderr, flush=True)
+    print(f"parrot: {without_secrets(sentence)}", file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from parrot.data.images import decode
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
 
@@ -11,8 +10,8 @@ class ConversationCollator:
     """Rows of a `RecordDataset` -> `input_ids`, `attention_mask`, `labels` [batch, text], `pixel_values`.
 
     Labels are -100 outside the answers; head and loss are computed only where there is one. A
-    record longer than `max_length` is an error that names it: cutting it could cut into the
-    positions of an image.
+    record that cannot be encoded or is longer than `max_length` is an error that names it; the stage
+    prepare leaves none.
     """
 
     def __init__(self, processor: ParrotProcessor, max_length: int) -> None:
@@ -23,9 +22,13 @@ class ConversationCollator:
         try:
             batch: dict[str, Any] = self._processor.encode_conversations(
                 [row["messages"] for row in rows],
-                [[decode(image) for image in row["images"]] for row in rows],
+                [row["images"] for row in rows],
                 max_length=self._max_length,
             )
-        except ValueError as error:
-            raise ParrotError(f"records {', '.join(row['id'] for row in rows)}: {error}") from None
+        except (ValueError, ParrotError) as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self([row])  # the one at fault is named
+            names = ", ".join(f"{row['id']} of {row['source']}" for row in rows)
+            raise ParrotError(f"record {names}: {error}; run the stage prepare again") from None
         return batch

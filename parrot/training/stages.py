@@ -26,7 +26,7 @@ from parrot.config import Align, Model, Moe, Sft, Training
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model import ParrotProcessor, VisionLanguageForConditionalGeneration, build
+from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.provenance import provenance, read_provenance, write_provenance
 from parrot.training.conversations import ConversationCollator
 from parrot.training.lora import Adapters, four_bits
@@ -153,7 +153,10 @@ def assemble(
     except ValueError as error:
         raise ParrotError(f"model: {error}") from None
     processor = ParrotProcessor(
-        image_processor=image_processor, tokenizer=tokenizer, image_seq_length=model.config.image_seq_length
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        image_seq_length=model.config.image_seq_length,
+        background=params.image_background,
     )
     return model, processor
 

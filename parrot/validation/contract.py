@@ -9,7 +9,7 @@ from parrot.validation.metadata import LOST
 FAILURE_COLUMNS = ("shard", "source", "record", "field", "check", "value")
 
 
-def contract(params: Validate, languages: list[str]) -> pa.DataFrameSchema:
+def contract(params: Validate, languages: list[str], max_length: int) -> pa.DataFrameSchema:
     """What must be true of every row of `read_metadata`."""
 
     def none(problem: str) -> pa.Column:
@@ -23,8 +23,8 @@ def contract(params: Validate, languages: list[str]) -> pa.DataFrameSchema:
         return pa.Column(str, [given, whole])
 
     small, large = params.min_image_pixels, params.max_image_pixels
-    length = pa.Check.in_range(
-        1, params.max_text_bytes, error=f"text must have 1 to {params.max_text_bytes} bytes"
+    positions = pa.Check.in_range(
+        1, max_length, error=f"must be measured and fit into model.max_length = {max_length} positions"
     )
     return pa.DataFrameSchema(
         {
@@ -41,7 +41,8 @@ def contract(params: Validate, languages: list[str]) -> pa.DataFrameSchema:
                     error="user and assistant must take turns",
                 ),
             ),
-            "text_bytes": pa.Column(int, length),
+            "positions": pa.Column(int, positions),
+            "copies": pa.Column(int, pa.Check.ge(1, error="must be there once or more")),
             "length_error": none("length must be the UTF-8 bytes of all messages"),
             "empty_texts": none("every message must have text"),
             "broken_texts": none("every message must be valid UTF-8 without lost characters (U+FFFD)"),

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,15 @@ import pandas as pd
 
 from parrot.config import Validate
 from parrot.files import atomic_directory
+from parrot.validation.findings import Finding
+from parrot.validation.offline_docs import RUN, make_offline
 
 ENGLISH = "en"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One expectation that was checked."""
-
-    split: str
-    expectation: str
-    """What is expected, in words."""
-    passed: bool
-    observed: str
-
-
-def expectations(params: Validate, languages: list[str], *, images: bool) -> list[gxe.Expectation]:
+def expectations(
+    params: Validate, languages: list[str], max_length: int, *, images: bool
+) -> list[gxe.Expectation]:
     """The suite of a split with or without `images`; `notes` say in words what each expects."""
     low, high = params.english_share
     shares = {
@@ -50,9 +42,9 @@ def expectations(params: Validate, languages: list[str], *, images: bool) -> lis
         _mean("text_only", 0, params.max_text_only_share, "share of records without images"),
         _mean("duplicate", 0, params.max_duplicate_share, "share of records that repeat an earlier one"),
         gxe.ExpectColumnMaxToBeBetween(
-            column="text_bytes",
-            max_value=params.max_text_bytes,
-            notes=f"no record has more than {params.max_text_bytes} bytes of text",
+            column="positions",
+            max_value=max_length,
+            notes=f"no record takes more than {max_length} positions",
         ),
         *(_image_sizes(params) if images else ()),
     ]
@@ -74,7 +66,7 @@ def _image_sizes(params: Validate) -> list[gxe.Expectation]:
 
 
 def check_splits(
-    splits: Mapping[str, pd.DataFrame], params: Validate, languages: list[str], docs: Path
+    splits: Mapping[str, pd.DataFrame], params: Validate, languages: list[str], max_length: int, docs: Path
 ) -> list[Finding]:
     """Check each split's rows of `read_metadata` and build the Data Docs in the folder `docs`."""
     with atomic_directory(docs) as partial:
@@ -97,7 +89,8 @@ def check_splits(
         findings: list[Finding] = []
         for split, rows in splits.items():
             suite = context.suites.add(gx.ExpectationSuite(name=split))
-            for expectation in expectations(params, languages, images=bool(rows["images"].any())):
+            images = bool(rows["images"].any())
+            for expectation in expectations(params, languages, max_length, images=images):
                 suite.add_expectation(expectation)
             batch = source.add_dataframe_asset(split).add_batch_definition_whole_dataframe("all")
             definition = context.validation_definitions.add(
@@ -109,17 +102,20 @@ def check_splits(
                 actions=[gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["parrot"])],
             )
             result = context.checkpoints.add(checkpoint).run(
-                batch_parameters={"dataframe": with_indicators(rows, languages)}
+                batch_parameters={"dataframe": with_indicators(rows, languages)}, run_id=RUN
             )
             findings += _findings(split, result)
+        make_offline(partial, findings)
     return findings
 
 
 def with_indicators(rows: pd.DataFrame, languages: list[str]) -> pd.DataFrame:
-    """Adds columns of 0 and 1, whose mean is a share."""
-    indicators = {f"is_{language}": (rows["language"] == language).astype(int) for language in languages}
-    text_only = (rows["images"] == 0).astype(int)
-    return rows.assign(**indicators, text_only=text_only, duplicate=rows["duplicate"].astype(int))
+    """Adds columns whose mean is a share of what training sees: 0, or 1 by the weight of the record."""
+    weight = rows["copies"] / rows["copies"].mean()
+    indicators = {f"is_{language}": (rows["language"] == language) * weight for language in languages}
+    return rows.assign(
+        **indicators, text_only=(rows["images"] == 0) * weight, duplicate=rows["duplicate"] * weight
+    )
 
 
 def _mean(column: str, least: float, most: float, what: str) -> gxe.Expectation:

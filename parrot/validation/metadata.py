@@ -24,10 +24,11 @@ def read_metadata(folder: Path) -> Iterator[pd.DataFrame]:
 
     shard, id, source, language: as stored; repeated_id, duplicate: an earlier record has the same
     source and id, or the same texts and pictures; roles: as in "user assistant"; turns; text_bytes,
-    without image placeholders; stored_length; empty_texts, broken_texts: messages without text or
-    with lost characters; images, unreadable_images; placeholders: in the user's turns;
-    answer_placeholders: in the others; shorter_side, longer_side: pixels, over all images of the
-    record, none without image; formats: as in "JPEG".
+    without image placeholders; stored_length, positions, copies: as stored; empty_texts, broken_texts:
+    messages without text (a question may be an image alone) or with lost characters; images,
+    unreadable_images; placeholders: in the user's turns; answer_placeholders: in the others;
+    shorter_side, longer_side: pixels, over all images of the record, none without image; formats: as
+    in "JPEG".
     """
     seen_ids: set[tuple[str, str]] = set()
     seen_contents: set[bytes] = set()
@@ -47,6 +48,8 @@ def read_metadata(folder: Path) -> Iterator[pd.DataFrame]:
                     "repeated_id": name in seen_ids,
                     "duplicate": content in seen_contents,
                     "stored_length": stored["length"],
+                    "positions": stored["positions"],
+                    "copies": stored["copies"],
                     **_measure_texts(turns),
                     **_measure_pictures(pictures),
                 }
@@ -70,7 +73,7 @@ def _raw_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         name: batch.column(name).cast(_TURNS if name == "messages" else pa.binary())
         for name in ("id", "source", "language", "messages")
     }
-    columns |= {name: batch.column(name) for name in ("images", "length")}
+    columns |= {name: batch.column(name) for name in ("images", "length", "positions", "copies")}
     rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
     return rows
 
@@ -86,7 +89,7 @@ def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
         "roles": " ".join(role for role, _ in turns),
         "turns": len(turns),
         "text_bytes": sum(len(text.encode()) for text in texts),
-        "empty_texts": sum(not text.strip() for text in texts),
+        "empty_texts": sum(not text.strip() for _, text in turns),
         "broken_texts": sum(LOST in text for text in texts),
         "placeholders": sum(count for role, count in marks if role == "user"),
         "answer_placeholders": sum(count for role, count in marks if role != "user"),

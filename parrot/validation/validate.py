@@ -14,7 +14,8 @@ from parrot.data.shards import find_shards
 from parrot.errors import ParrotError
 from parrot.files import atomic_file, write_json
 from parrot.validation.contract import FAILURE_COLUMNS, contract, contract_failures
-from parrot.validation.expectations import Finding, check_splits
+from parrot.validation.expectations import check_splits
+from parrot.validation.findings import Finding
 from parrot.validation.metadata import read_metadata
 
 SPLITS = ("align", "sft")
@@ -24,9 +25,16 @@ SHOWN = 5
 
 
 def validate(
-    params: Validate, languages: list[str], *, prepared: Path, reports: Path, metrics: Path, stamp: Path
+    params: Validate,
+    languages: list[str],
+    max_length: int,
+    *,
+    prepared: Path,
+    reports: Path,
+    metrics: Path,
+    stamp: Path,
 ) -> dict[str, Any]:
-    """Check `prepared/align` and `prepared/sft`.
+    """Check `prepared/align` and `prepared/sft`; a record may take `max_length` positions.
 
     Writes `reports/contract_failures.parquet`, `reports/data_docs/index.html` and `metrics`, and
     `stamp` only if everything passes. The stamp depends on the shards alone.
@@ -38,7 +46,7 @@ def validate(
         ParrotError: something fails; lists what, and where to look.
     """
     stamp.unlink(missing_ok=True)
-    schema = contract(params, languages)
+    schema = contract(params, languages, max_length)
     splits: dict[str, pd.DataFrame] = {}
     failures: dict[str, pd.DataFrame] = {}
     for split in SPLITS:
@@ -53,7 +61,7 @@ def validate(
         failures[split] = pd.concat(broken, ignore_index=True)
     _write_failures(reports / FAILURES, failures)
     docs = reports / "data_docs"
-    findings = check_splits(splits, params, languages, docs)
+    findings = check_splits(splits, params, languages, max_length, docs)
     values = {split: _metrics(splits[split], failures[split], findings, split) for split in SPLITS}
     write_json(metrics, values)
     if problems := _problems(failures, findings, reports):
@@ -93,15 +101,16 @@ def _metrics(
 ) -> dict[str, Any]:
     """Counts and shares; `expectations` and `failed_expectations` as numbers, so that runs compare."""
     own = [finding for finding in findings if finding.split == split]
-    shares = rows["language"].value_counts(normalize=True)
+    weight = rows["copies"] / rows["copies"].sum()
+    shares = weight.groupby(rows["language"]).sum()
     return {
         "records": len(rows),
         "contract_failures": len(failures),
         "expectations": len(own),
         "failed_expectations": sum(not finding.passed for finding in own),
         "language_share": {str(name): round(float(share), 4) for name, share in sorted(shares.items())},
-        "text_only_share": round(float((rows["images"] == 0).mean()), 4),
-        "duplicate_share": round(float(rows["duplicate"].mean()), 4),
+        "text_only_share": round(float(weight[rows["images"] == 0].sum()), 4),
+        "duplicate_share": round(float(weight[rows["duplicate"]].sum()), 4),
         "mean_text_bytes": round(float(rows["text_bytes"].mean()), 1),
         "mean_turns": round(float(rows["turns"].mean()), 2),
     }

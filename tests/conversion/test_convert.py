@@ -24,7 +24,7 @@ from parrot.conversion import tensors as conversion_tensors
 from parrot.conversion.convert import convert, convert_back
 from parrot.conversion.layout import TOWER
 from parrot.errors import ParrotError
-from parrot.model import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
+from parrot.model.registered import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
 
 VOCABULARY = 300
 

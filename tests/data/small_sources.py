@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config
 
-from parrot.config import Prepare
+from parrot.backbones.tokenizer import train_tokenizer
+from parrot.config import Flamingo, Model, Prepare
 
 
 def picture(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -94,6 +96,37 @@ def small_world(folder: Path, *, conversations: int = 30) -> Prepare:
     path = write_json_list(folder / "sft" / "text.json", [instruction(number) for number in range(10)])
     sources["sft"].append({"name": "text", "format": "alpaca", "path": str(path), "language": "en"})
     return Prepare.model_validate(
-        {"shard_megabytes": 1, "max_reject_share": 0.1, "max_image_megapixels": 1.0}
+        {"shard_megabytes": 1, "max_reject_share": 0.1, "max_image_megapixels": 1.0, "too_long": "cut"}
         | {"benchmarks": [str(folder / "mmmb")], **sources}
     )
+
+
+MODEL = Model(
+    architecture="parrot",
+    projector="linear",
+    flamingo=Flamingo(
+        resampler_n_latents=2, resampler_depth=1, cross_layer_interval=1, learning_rate_factor=1.0
+    ),
+    vision_feature_layer=-1,
+    max_length=512,
+)
+PER_IMAGE = 5
+"""Positions that an image takes with `small_backbones`: 2 × 2 patches and CLS."""
+
+
+def small_backbones(folder: Path) -> dict[str, Path]:
+    """What prepare needs of backbones: configurations, a tokenizer, an image processor; no weights."""
+    vision, language = folder / "vision", folder / "language"
+    if not folder.exists():
+        CLIPVisionConfig(
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+            image_size=16, patch_size=8,
+        ).save_pretrained(vision)  # fmt: skip
+        size = {"height": 16, "width": 16}
+        CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(vision)
+        Qwen2Config(
+            vocab_size=320, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+            num_key_value_heads=1,
+        ).save_pretrained(language)  # fmt: skip
+        train_tokenizer(["What is it? Number one. Say it."] * 3, 320, language).save_pretrained(language)
+    return {"vision": vision, "language": language}

@@ -1,4 +1,6 @@
 import json
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,62 @@ def test_byte_order_mark_and_encoding(file: Path) -> None:
         list(read_items(file))
 
 
-def test_nesting_and_missing_file(file: Path, tmp_path: Path) -> None:
-    file.write_text("[" * 100_000, encoding="utf-8")
-    with pytest.raises(ParrotError, match="nested too deeply"):
+@pytest.mark.parametrize(
+    ("content", "place", "problem"),
+    [
+        (b'[1,\n {"id": ' + b"9" * 5000 + b"}]", "line 2, column 2", "a number of more than 4300 digits"),
+        (b'{"id": 1}\n {"id": -' + b"9" * 5000 + b"}", "line 2, column 2", "more than 4300 digits"),
+        (b"[1,\n" + b"[" * 100_000 + b"]" * 100_000 + b"]", "line 2, column 1", "nested too deeply"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1, column 1", "nested too deeply"),
+        (b'[{"a": "x"},\n {"b": "\xff"}]', "line 2, column 9", "not UTF-8 (invalid start byte)"),
+        (b'[{"a": "\xc3', "line 1, column 9", "not UTF-8 (unexpected end of data)"),
+        (b'\xef\xbb\xbf[{"a": "\xff', "line 1, column 9", "not UTF-8 (invalid start byte)"),
+        ('[{"a": 1}]'.encode("utf-16"), "line 1, column 1", "not UTF-8 (invalid start byte)"),
+        (b"[\n" + '"é",\n'.encode() * 300_000 + b'"\xe9"]', "line 300002, column 2", "not UTF-8"),
+        (b"[1]\0", "line 1, column 4", "text after the list"),
+    ],
+    ids=["digits", "digits in lines", "brackets", "brackets in lines", "byte", "cut", "mark", "UTF-16", "far",
+         "NUL"],
+)  # fmt: skip
+def test_what_cannot_be_held_is_named_with_its_place(
+    file: Path, content: bytes, place: str, problem: str
+) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ParrotError, match=r"items\.json: ") as error:
         list(read_items(file))
+    assert place in str(error.value)
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("space", [" ", "\n", " \t\r\n"])
+@pytest.mark.parametrize(("before", "after"), [("", "[1, 2]"), ("[1,", "2]"), ("[1, 2", "]"), ("[1, 2]", "")])
+def test_much_space_takes_little_time(file: Path, space: str, before: str, after: str) -> None:
+    file.write_text(before + space * (20_000_000 // len(space)) + after, encoding="utf-8", newline="")
+    begun = time.process_time()
+    assert list(read_items(file)) == [1, 2]
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_mutated_files_are_read_or_refused(file: Path, lines: bool) -> None:
+    items = [{"id": f"é{number}", "image": "1.jpg", "n": number * 1e5} for number in range(20)]
+    text = "\n".join(map(json.dumps, items)) if lines else json.dumps(items, ensure_ascii=False, indent=1)
+    content = text.encode()
+    draw = random.Random(7)
+    for _ in range(300):
+        place, length = draw.randrange(len(content)), draw.choice([0, 1, 5])
+        change = draw.choice(
+            [b"", draw.randbytes(4), b"[" * 3000, b"9" * 6000, b"\\ud83d", b"\0", b"NaN", b" " * 999]
+        )
+        file.write_bytes(content[:place] + change + content[place + length :])
+        try:
+            list(read_items(file))
+        except ParrotError as error:
+            assert "items.json: line " in str(error)
+
+
+def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ParrotError, match="cannot be read as a file"):
+        list(read_items(tmp_path))
     with pytest.raises(ParrotError, match=r"nowhere.json: not found; `parrot data`"):
         list(read_items(tmp_path / "nowhere.json"))

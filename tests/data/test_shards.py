@@ -1,5 +1,6 @@
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_sources import picture
 
+from parrot.data.checksums import seal
 from parrot.data.records import RECORD_SCHEMA, Image, Message, Record, text_length
 from parrot.data.shards import GROUP_BYTES, RecordDataset, ShardWriter, iterate
 from parrot.errors import ParrotError
@@ -109,11 +111,84 @@ def test_folders_that_are_no_shards(tmp_path: Path) -> None:
         RecordDataset(tmp_path)
     name = tmp_path / "x-00000-of-00001.parquet"
     name.write_bytes(b"no parquet")
-    with pytest.raises(ParrotError, match="not readable as Parquet"):
+    with pytest.raises(ParrotError, match="damaged, or not a shard"):
+        RecordDataset(tmp_path)
+    name.write_bytes(b"")
+    with pytest.raises(ParrotError, match="damaged, or not a shard"):
         RecordDataset(tmp_path)
     pq.write_table(pa.table({"id": ["a"]}), name)
+    with pytest.raises(ParrotError, match="damaged, or not a shard"):
+        RecordDataset(tmp_path)
+    seal(name)
     with pytest.raises(ParrotError, match="not a shard of records"):
         list(iterate(tmp_path))
+
+
+def test_copies_are_counted_and_not_stored(tmp_path: Path, records: list[Record]) -> None:
+    once = write(tmp_path / "once", records[:120])
+    weighed = [replace(item, copies=number % 4) for number, item in enumerate(records[:120])]
+    dataset = RecordDataset(write(tmp_path / "weighed", weighed))
+    expected = [item for item in weighed for _ in range(item.copies)]
+    assert len(dataset) == len(dataset.lengths) == len(dataset.languages) == 180
+    assert [row["id"] for row in dataset] == [item.id for item in expected]
+    assert dataset.lengths == [text_length(item.messages) for item in expected]
+    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (once, dataset.folder)]
+    assert abs(sizes[1] - sizes[0]) < 1000
+
+
+def read_all(folder: Path) -> tuple[object, ...]:
+    """All that training and validation see of a folder."""
+    dataset = RecordDataset(folder)
+    rows = list(dataset)
+    batches = [batch.to_pylist() for _, batch in iterate(folder)]
+    return rows, dataset.lengths, dataset.languages, batches
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """One change as disks, copies and people make them; the footer is hit as often as the rest."""
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    first, last = draw.choice([(0, len(content)), (0, footer), (footer, len(content))])
+    place, length = draw.randrange(first, last), draw.choice([1, 1, 4, 100])
+    match draw.choice(["bit", "bytes", "zeros", "cut", "insert", "remove", "double"]):
+        case "bit":
+            return content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :]
+        case "bytes":
+            return content[:place] + draw.randbytes(length) + content[place + length :]
+        case "zeros":
+            return content[:place] + bytes(length) + content[place + length :]
+        case "cut":
+            return content[:place]
+        case "insert":
+            return content[:place] + draw.randbytes(length) + content[place:]
+        case "remove":
+            return content[:place] + content[place + length :]
+        case _:
+            return content[:place] + content[place : place + length] * 2 + content[place + length :]
+
+
+def test_a_damaged_shard_is_refused_or_reads_unchanged(tmp_path: Path, records: list[Record]) -> None:
+    folder = write(tmp_path / "sft", [replace(item, images=()) for item in records[:220]])
+    [shard] = folder.iterdir()
+    content, whole = shard.read_bytes(), read_all(folder)
+    draw = random.Random(20240604)
+    refused = 0
+    for _ in range(400):
+        shard.write_bytes(mutated(content, draw))
+        try:
+            assert read_all(folder) == whole
+        except ParrotError as error:
+            assert str(shard) in str(error)
+            refused += 1
+    assert refused > 350
+
+
+def test_the_pages_carry_parquets_own_checksums(tmp_path: Path, records: list[Record]) -> None:
+    [shard] = write(tmp_path / "sft", records[:50]).iterdir()
+    content = shard.read_bytes()
+    assert len(pq.read_table(shard, page_checksum_verification=True)) == 50
+    shard.write_bytes(content.replace(b"Was ist gr", b"Wes ist gr", 1))
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(shard, page_checksum_verification=True)
 
 
 def test_a_missing_shard_is_noticed(tmp_path: Path, records: list[Record]) -> None:

@@ -18,7 +18,7 @@ from transformers import (
 
 from parrot.backbones.tokenizer import train_tokenizer
 from parrot.config import Evaluate
-from parrot.model import ParrotProcessor, build_flamingo, build_parrot
+from parrot.model.registered import ParrotProcessor, build_flamingo, build_parrot
 
 IMAGE_SIZE, PATCH_SIZE, IMAGE_POSITIONS = 16, 8, 5
 CHATML = (

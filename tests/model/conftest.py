@@ -9,7 +9,7 @@ from model_cases import IMAGE_SIZE, IMAGE_TOKEN, MOE, Build, noisy, tiny_languag
 from transformers import CLIPImageProcessorPil, PreTrainedModel, Qwen2Tokenizer
 
 from parrot.backbones.tokenizer import train_tokenizer
-from parrot.model import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
+from parrot.model.registered import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parrot.model import ParrotForConditionalGeneration
+from parrot.model.registered import ParrotForConditionalGeneration
 
 IMAGE_SIZE, PATCH_SIZE = 28, 14
 IMAGE_TOKEN = 298

@@ -29,7 +29,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from parrot.model import ParrotConfig, build_parrot
+from parrot.model.registered import ParrotConfig, build_parrot
 
 
 def test_backbones_are_taken_over_not_copied() -> None:

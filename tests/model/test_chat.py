@@ -14,7 +14,7 @@ from PIL import Image
 from parrot.chat.session import Session, open_session
 from parrot.cli import main
 from parrot.errors import ParrotError
-from parrot.model import ParrotProcessor
+from parrot.model.registered import ParrotProcessor
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from model_cases import Build
 from PIL import Image
 
-from parrot.model import ParrotProcessor
+from parrot.model.registered import ParrotProcessor
 
 pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
 

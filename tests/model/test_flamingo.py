@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from parrot.evaluation.asking.decoding import log_likelihoods, read_prompts
-from parrot.model import FlamingoForConditionalGeneration, build_flamingo
+from parrot.model.registered import FlamingoForConditionalGeneration, build_flamingo
 
 # Text only, one picture, two pictures in different turns (text before the first), a picture at the start.
 PROMPTS = [

@@ -11,7 +11,7 @@ from model_cases import Build
 from parrot.cli import main
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
-from parrot.model import ParrotForConditionalGeneration, ParrotProcessor
+from parrot.model.registered import ParrotForConditionalGeneration, ParrotProcessor
 
 CODE = """
 from pathlib import Path

@@ -23,7 +23,7 @@ from model_cases import (
 )  # fmt: skip
 from transformers import AutoModelForImageTextToText
 
-from parrot.model import ParrotForConditionalGeneration, add_moe, build_parrot
+from parrot.model.registered import ParrotForConditionalGeneration, add_moe, build_parrot
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

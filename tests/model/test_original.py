@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessorPil, Qwen2Tokenizer
 
 from parrot.conversion.convert import convert
 from parrot.conversion.layout import original_name
-from parrot.model import ParrotForConditionalGeneration, ParrotProcessor
+from parrot.model.registered import ParrotForConditionalGeneration, ParrotProcessor
 
 ROOT = Path(__file__).parents[2] / "../shared/reference/original"
 if not ROOT.is_dir():

@@ -11,8 +11,8 @@ from model_cases import IMAGE_TOKEN, Build
 from PIL import Image
 from transformers import AutoProcessor, Qwen2Tokenizer, SiglipImageProcessorPil
 
-from parrot.model import ParrotProcessor
 from parrot.model.processing_parrot import encode_texts
+from parrot.model.registered import ParrotProcessor
 
 Chat = list[dict[str, Any]]
 
@@ -175,7 +175,8 @@ def test_a_picture_in_an_answer_is_refused(processor: ParrotProcessor) -> None:
             "sample 1: 1 <image> .*, but 2 images",
         ),
         (["a", " \n"], lambda: None, "sample 1: an empty prompt"),
-        (["a", "<image>"], lambda: [b"GIF"], "sample 1: expected an image, found bytes"),
+        (["a", "<image>"], lambda: [b"GIF8"], "sample 1: no image could be read: a broken GIF"),
+        (["a", "<image>"], lambda: [3], "sample 1: expected an image, found int"),
         (
             ["<image>", "<image>"],
             lambda: [*pictures(1), "no/such.png"],

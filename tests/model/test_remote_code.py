@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from parrot.model import ParrotProcessor, build_flamingo
+from parrot.model.registered import ParrotProcessor, build_flamingo
 
 SCRIPT = """
 import importlib.util, json, sys
@@ -39,12 +39,14 @@ print(json.dumps({"ids": ids, "answers": [answer[0]["generated_text"] for answer
 """
 FILES = {
     "parrot": {
-        "chunking.py", "configuration_parrot.py", "configuration_vlm.py", "image_inputs.py",
-        "modeling_parrot.py", "modeling_vlm.py", "multilingual_moe.py", "processing_parrot.py",
+        "chunking.py", "configuration_parrot.py", "configuration_vlm.py", "image_decoding.py",
+        "image_inputs.py", "image_kinds.py", "modeling_parrot.py", "modeling_vlm.py", "multilingual_moe.py",
+        "processing_parrot.py",
     },
     "flamingo": {
-        "chunking.py", "configuration_flamingo.py", "configuration_vlm.py", "image_inputs.py",
-        "modeling_flamingo.py", "modeling_vlm.py", "processing_parrot.py",
+        "chunking.py", "configuration_flamingo.py", "configuration_vlm.py", "image_decoding.py",
+        "image_inputs.py", "image_kinds.py", "modeling_flamingo.py", "modeling_vlm.py",
+        "processing_parrot.py",
     },
 }  # fmt: skip
 CHAT = [{"role": "user", "content": "<image>\nWhat is red?"}]

@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.slow
 
 STAGES = [
-    "prepare", "validate", "backbones-vision", "backbones-language", "align", "sft", "evaluate", "package",
+    "backbones-vision", "backbones-language", "prepare", "validate", "align", "sft", "evaluate", "package",
 ]  # fmt: skip
 
 
@@ -100,6 +101,33 @@ def survivors(folder: Path) -> list[dict]:
     return [process.info for process in found if str(process.info["cwd"]).startswith(str(folder))]
 
 
+def wait_until_nobody_works_in(folder: Path, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while left := survivors(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("after", [0, 0.3, 0.6, 1, 1.5])
+def test_a_stage_that_is_still_starting_ends_with_dvc(
+    make_project: Callable[[], Project], after: float
+) -> None:
+    """DVC is killed while its stage imports what it needs, and cannot see yet whom it works for."""
+    project = make_project()
+    process = project.start("dvc", "repro", "prepare")
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("> parrot prepare"):
+            break
+    time.sleep(after)
+    process.kill()
+    process.wait(timeout=60)
+    process.stdout.close()
+    wait_until_nobody_works_in(project.folder)
+    if not after:
+        assert not (project.folder / "artifacts/prepared").exists(), "the stage has done its work"
+
+
 @pytest.mark.parametrize(
     ("stage", "kill"), [("sft", signal.SIGKILL), ("align", signal.SIGTERM)], ids=["sft-KILL", "align-TERM"]
 )
@@ -117,18 +145,22 @@ def test_a_killed_chain_ends_in_the_same_result(
             break
     time.sleep(6)
     process.send_signal(kill)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     process.stdout.close()
-    deadline = time.monotonic() + 5
-    while survivors(project.folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert survivors(project.folder) == []
+    wait_until_nobody_works_in(project.folder)
     assert not (project.folder / "artifacts/package").exists()
     done = project.repro()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     ours, theirs = project.lock(), finished.lock()
     for name in STAGES:
         assert ours[name]["outs"] == theirs[name]["outs"], name
+
+
+def test_the_backbones_wait_for_no_stamp_and_nothing_else_trains_without(finished: Project) -> None:
+    stages = finished.lock()
+    waiting = {name for name, stage in stages.items()
+               if "artifacts/validated.json" in [dep["path"] for dep in stage["deps"]]}  # fmt: skip
+    assert waiting == {"align", "sft", "package"}
 
 
 def test_a_planted_violation_stops_before_training(make_project: Callable[[], Project]) -> None:
@@ -142,7 +174,9 @@ def test_a_planted_violation_stops_before_training(make_project: Callable[[], Pr
     assert project.run("dvc", "add", "--quiet", "data").returncode == 0
     done = project.repro()
     assert done.returncode != 0
-    assert stages_run(done.stdout) == ["prepare", "validate"]
+    ran = stages_run(done.stdout)
+    assert sorted(ran) == ["backbones-language", "backbones-vision", "prepare", "validate"]
+    assert ran[-2:] == ["prepare", "validate"]
     assert "Traceback" not in done.stderr
     assert "zh" in done.stderr
     assert not (project.folder / "artifacts/validated.json").exists()
@@ -169,6 +203,15 @@ def test_lora_leaves_the_language_models_own_weights_alone(finished: Project) ->
     assert len(adapter) == 4
 
 
+def prepare(project: Project, finished: Project) -> subprocess.CompletedProcess[str]:
+    """The stage alone, with another project's backbones."""
+    backbones = finished.folder / "artifacts/backbones"
+    return project.run(
+        "parrot", "prepare", "--vision", str(backbones / "vision"), "--language", str(backbones / "language"),
+        "--output", "artifacts/prepared", "--metrics", "metrics/prepare.json",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
@@ -180,23 +223,23 @@ def test_lora_leaves_the_language_models_own_weights_alone(finished: Project) ->
     ids=["unknown key", "mistyped key", "broken JSON", "missing archive"],
 )
 def test_bad_input_gets_a_sentence(
-    make_project: Callable[[], Project], break_it: Callable[[Project], object], sentence: str
+    finished: Project,
+    make_project: Callable[[], Project],
+    break_it: Callable[[Project], object],
+    sentence: str,
 ) -> None:
     project = make_project()
     break_it(project)
-    done = project.run(
-        "parrot", "prepare", "--output", "artifacts/prepared", "--metrics", "metrics/prepare.json"
-    )
+    done = prepare(project, finished)
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_missing_data_and_absent_server_get_a_sentence(make_project: Callable[[], Project]) -> None:
+def test_missing_data_gets_a_sentence(finished: Project, make_project: Callable[[], Project]) -> None:
     project = make_project()
-    command = ("parrot", "prepare", "--output", "artifacts/prepared", "--metrics", "metrics/prepare.json")
     (project.folder / "data").rename(project.folder / "elsewhere")
-    done = project.run(*command)
+    done = prepare(project, finished)
     assert done.returncode == 1
     assert "parrot data" in done.stderr
     assert "Traceback" not in done.stderr

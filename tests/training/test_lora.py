@@ -11,7 +11,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2Fo
 
 from parrot.config import Lora
 from parrot.errors import ParrotError
-from parrot.model import build_flamingo
+from parrot.model.registered import build_flamingo
 from parrot.training.lora import Adapters
 
 PARAMS = Lora(rank=4, alpha=8, dropout=0.1, target_modules=["q_proj", "v_proj"])

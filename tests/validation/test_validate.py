@@ -13,18 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from parrot.config import Validate
+from parrot.data.checksums import seal
 from parrot.data.records import RECORD_SCHEMA, Image, Message, Record
 from parrot.data.shards import ShardWriter, find_shards
 from parrot.errors import ParrotError
 from parrot.validation.contract import contract, contract_failures
-from parrot.validation.expectations import Finding, check_splits
+from parrot.validation.expectations import check_splits
+from parrot.validation.findings import Finding
 from parrot.validation.metadata import read_metadata
 from parrot.validation.validate import validate
 
 LANGUAGES = ["en", "zh"]
+MAX_LENGTH = 100
 PARAMS = Validate(
     min_records=20,
-    max_text_bytes=100,
     min_image_pixels=16,
     max_image_pixels=200,
     max_duplicate_share=0.05,
@@ -49,6 +51,7 @@ def record(number: int) -> Record:
         language="zh" if number % 4 == 0 else "en",
         messages=(Message("user", "<image>\nWhat is it?"), Message("assistant", f"Number {number}.")),
         images=(Image(f"{number}.jpg", picture(number)),),
+        positions=40,
     )
 
 
@@ -73,6 +76,7 @@ def run(folder: Path, params: Validate = PARAMS) -> dict[str, Any]:
     return validate(
         params,
         LANGUAGES,
+        MAX_LENGTH,
         prepared=folder / "prepared",
         reports=folder / "reports",
         metrics=folder / "metrics.json",
@@ -121,7 +125,7 @@ def test_the_stamp_depends_on_the_data_alone(tmp_path: Path) -> None:
     stamps = []
     for name, records in (("a", good()), ("b", good()), ("c", good()[:-1])):
         prepared(tmp_path / name, records)
-        run(tmp_path / name, PARAMS.model_copy(update={"max_text_bytes": 100 + len(stamps)}))
+        run(tmp_path / name, PARAMS.model_copy(update={"max_image_pixels": 200 + len(stamps)}))
         stamps.append((tmp_path / name / "stamp.json").read_text())
     assert stamps[0] == stamps[1] != stamps[2]
 
@@ -140,7 +144,12 @@ PICTURE = Image("1.jpg", picture(1))
         (change(3, messages=TWO[::-1], images=()), "roles"),
         (change(3, messages=say(("user", "<image>\nWhat?"), ("assistant", " "))), "empty_texts"),
         (change(3, messages=say(("user", "<image>\nWhat?"), ("assistant", "caf\ufffd"))), "broken_texts"),
-        (change(3, messages=say(("user", "<image>\nWhat?"), ("assistant", "é" * 60))), "text_bytes"),
+        (change(3, messages=say(("user", " "), ("assistant", "It.")), images=()), "empty_texts"),
+        (change(3, messages=say(("system", " "), ("user", "<image>"), ("assistant", "It."))), "empty_texts"),
+        (change(3, messages=say(("user", "<image>"), ("system", "a"), ("assistant", "b"))), "roles"),
+        (change(3, positions=101), "positions"),
+        (change(3, positions=0), "positions"),
+        (change(3, copies=0), "copies"),
         (change(3, messages=TWO), "unplaced_images"),
         (change(3, images=()), "unplaced_images"),
         (change(3, messages=say(("user", "What?"), ("assistant", "<image>It."))), "answer_placeholders"),
@@ -152,17 +161,21 @@ PICTURE = Image("1.jpg", picture(1))
 def test_a_planted_breach_of_the_contract_is_found(tmp_path: Path, plant: Plant, field: str) -> None:
     write(tmp_path / "sft", plant(good()))
     [frame] = read_metadata(tmp_path / "sft")
-    found = contract_failures(contract(PARAMS, LANGUAGES), frame)
+    found = contract_failures(contract(PARAMS, LANGUAGES, MAX_LENGTH), frame)
     [row] = found[found["field"] == field].to_dict("records")
     assert (row["shard"], row["source"]) == ("sft-00000-of-00001.parquet", "talk")
     assert row["record"] == ("" if field == "id" else "r4" if field == "repeated_id" else "r3")
 
 
 def test_good_records_break_nothing_in_any_order(tmp_path: Path) -> None:
-    write(tmp_path / "sft", good())
+    led = say(("system", "One word."), ("user", "<image>"), ("assistant", "It."))
+    apart = say(("user", "Left: <image> right: <image>?"), ("assistant", "Equal."))
+    records = change(3, messages=led)(good())
+    pictures = (Image("8.jpg", picture(8)), Image("9.jpg", picture(9)))
+    write(tmp_path / "sft", change(4, messages=apart, images=pictures, copies=3)(records))
     [frame] = read_metadata(tmp_path / "sft")
     shuffled = frame.sample(frac=1, random_state=1)
-    assert contract_failures(contract(PARAMS, LANGUAGES), shuffled).empty
+    assert contract_failures(contract(PARAMS, LANGUAGES, MAX_LENGTH), shuffled).empty
 
 
 def test_a_breach_stops_it(tmp_path: Path) -> None:
@@ -212,11 +225,12 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
         "share of records that repeat an earlier one: 0 to 0.05",
         "0.0909",
     ),
-    "long": (
-        change(3, messages=say(("user", "<image>\nWhat?"), ("assistant", "é" * 60))),
-        "no record has more than 100 bytes of text",
-        "126",
+    "much of one language": (
+        lambda records: [replace(item, copies=1 + 30 * (item.language == "zh")) for item in records],
+        "share of en: 0.5 to 0.9",
+        "0.0882",
     ),
+    "long": (change(3, positions=126), "no record takes more than 100 positions", "126"),
     "small": (
         change(3, images=(Image("1.jpg", picture(1, 15, 40)),)),
         "no image has fewer than 16 pixels on a side",
@@ -236,7 +250,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     for name, (plant, _, _) in PLANTS.items():
         write(folder / name, plant(good()))
     splits = {name: pd.concat(read_metadata(folder / name)) for name in PLANTS}
-    return check_splits(splits, PARAMS, LANGUAGES, folder / "docs")
+    return check_splits(splits, PARAMS, LANGUAGES, MAX_LENGTH, folder / "docs")
 
 
 @pytest.mark.parametrize("name", PLANTS)
@@ -275,9 +289,11 @@ def test_a_missed_expectation_stops_it(tmp_path: Path) -> None:
 def test_text_that_is_not_utf8_is_a_finding(tmp_path: Path) -> None:
     write(tmp_path / "sft", good())
     [shard] = find_shards(tmp_path / "sft")
+    pq.write_table(pq.read_table(shard), shard, compression="none")
     shard.write_bytes(shard.read_bytes().replace(b"Number 3.", b"Number \xff."))
+    seal(shard)
     [frame] = read_metadata(tmp_path / "sft")
-    found = contract_failures(contract(PARAMS, LANGUAGES), frame)
+    found = contract_failures(contract(PARAMS, LANGUAGES, MAX_LENGTH), frame)
     assert ("r3", "broken_texts") in zip(found["record"], found["field"], strict=True)
 
 
@@ -287,8 +303,9 @@ def test_a_wrong_stored_length_is_a_finding(tmp_path: Path) -> None:
     table = pq.read_table(shard)
     lengths = pa.array([1, *table["length"].to_pylist()[1:]], pa.int32())
     pq.write_table(table.set_column(5, RECORD_SCHEMA.field("length"), lengths).cast(RECORD_SCHEMA), shard)
+    seal(shard)
     [frame] = read_metadata(tmp_path / "sft")
-    found = contract_failures(contract(PARAMS, LANGUAGES), frame)
+    found = contract_failures(contract(PARAMS, LANGUAGES, MAX_LENGTH), frame)
     assert list(zip(found["record"], found["field"], strict=True)) == [("r0", "length_error")]
 
 
@@ -298,6 +315,16 @@ def test_many_failures_are_counted_and_few_are_shown(tmp_path: Path) -> None:
         run(tmp_path)
     assert str(error.value).count("unplaced_images") == 5
     assert len(failures(tmp_path)) == 40
+
+
+def test_a_damaged_shard_stops_it(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    [shard] = find_shards(tmp_path / "prepared" / "sft")
+    content = shard.read_bytes()
+    shard.write_bytes(content.replace(b"Number 7", b"Number 8", 1))
+    with pytest.raises(ParrotError, match=r"damaged: 'messages' of row group 0 .* run the stage prepare"):
+        run(tmp_path)
+    assert not (tmp_path / "stamp.json").exists()
 
 
 def test_nothing_to_validate(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Stream the entries of a JSON list or of JSON lines, with a bounded buffer."""
 
+import codecs
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -13,7 +16,7 @@ MAX_ENTRY = 64 << 20
 """Characters of one entry; more means that a quote or bracket is never closed."""
 
 _DECODER = json.JSONDecoder()
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
 # A word or an escape cut by the end of the buffer: `-Infinity` has nine characters, `\ud83d\ude00` twelve.
 _CUT = 16
 
@@ -27,15 +30,18 @@ def read_items(path: Path | str) -> Iterator[Any]:
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first = file.read(1)
-            while first and first in _SPACE:
-                first = file.read(1)
-            file.seek(0)
-            yield from _list_items(_Buffer(path, file)) if first == "[" else _lines(path, file)
+            buffer = _Buffer(path, file)
+            if buffer.peek() == "[":
+                yield from _list_items(buffer)
+            else:
+                file.seek(0)
+                yield from _lines(path, file)
     except FileNotFoundError:
         raise ParrotError(f"{path}: not found; `parrot data` fetches or makes the demo data") from None
-    except UnicodeDecodeError as error:
-        raise ParrotError(f"{path}: not UTF-8 ({error.reason}); convert the file") from None
+    except UnicodeDecodeError:
+        _fail_decoding(path)
+    except OSError as error:  # a folder, no permission
+        raise ParrotError(f"{path}: cannot be read as a file ({error.strerror})") from None
 
 
 class _Buffer:
@@ -53,8 +59,7 @@ class _Buffer:
     def peek(self) -> str:
         """The next character that is no white space, not consumed; empty at the end of the file."""
         while True:
-            while self.position < len(self._text) and self._text[self.position] in _SPACE:
-                self.position += 1
+            self.position = _end_of_space(self._text, self.position)
             if self.position < len(self._text):
                 return self._text[self.position]
             if self._ended:
@@ -71,8 +76,8 @@ class _Buffer:
                 cut = error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
                 if not cut or self._ended:
                     self.fail(error.msg, error.pos)
-            except RecursionError:
-                self.fail("nested too deeply")
+            except (RecursionError, ValueError) as error:
+                self.fail(_unusable(error))
             else:
                 # `12` may go on as `123` or `12.5e3`: a value counts once enough follows it.
                 if end + _CUT <= len(self._text) or self._ended:
@@ -97,10 +102,7 @@ class _Buffer:
 
     def _place(self, position: int) -> tuple[int, int]:
         """Line and column of a character of the window."""
-        newlines = self._text.count("\n", 0, position)
-        if newlines:
-            return self._line + newlines, position - self._text.rindex("\n", 0, position)
-        return self._line, self._column + position
+        return _place_after(self._line, self._column, self._text, position)
 
 
 def _list_items(buffer: _Buffer) -> Iterator[Any]:
@@ -120,15 +122,57 @@ def _list_items(buffer: _Buffer) -> Iterator[Any]:
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[Any]:
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(MAX_ENTRY + 1), ""), start=1):
+        if len(line) > MAX_ENTRY:
+            _fail(path, number, 1, f"a line of more than {MAX_ENTRY >> 20} million characters")
         if not line.strip():
             continue
         try:
             yield json.loads(line)
         except json.JSONDecodeError as error:
             _fail(path, number, error.colno, f"{error.msg} (a list, or one value on each line?)")
-        except RecursionError:
-            _fail(path, number, 1, "nested too deeply")
+        except (RecursionError, ValueError) as error:
+            _fail(path, number, _end_of_space(line, 0) + 1, _unusable(error))
+
+
+def _end_of_space(text: str, position: int) -> int:
+    space = _SPACE.match(text, position)
+    return space.end() if space else position
+
+
+def _unusable(error: RecursionError | ValueError) -> str:
+    """What is wrong with an entry that is JSON and yet cannot be held."""
+    if isinstance(error, RecursionError):
+        return "the entry that begins here is nested too deeply"
+    return f"the entry that begins here holds a number of more than {sys.get_int_max_str_digits()} digits"
+
+
+def _place_after(line: int, column: int, text: str, end: int) -> tuple[int, int]:
+    """Line and column of `text[end]`, where `text[0]` stands at `line` and `column`."""
+    newlines = text.count("\n", 0, end)
+    if newlines:
+        return line + newlines, end - text.rindex("\n", 0, end)
+    return line, column + end
+
+
+def _fail_decoding(path: Path) -> NoReturn:
+    """Name the first place where the file is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line, column = 1, 1
+    with path.open("rb") as file:
+        chunk = b"to begin with"
+        while chunk:
+            chunk = file.read(CHUNK)
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                text = error.object[: error.start].decode()
+                line, column = _place_after(line, column, text, len(text))
+                raise ParrotError(
+                    f"{path}: line {line}, column {column}: not UTF-8 ({error.reason}); convert the file"
+                ) from None
+            line, column = _place_after(line, column, text, len(text))
+    raise ParrotError(f"{path}: changed while it was read; try again")
 
 
 def _fail(path: Path, line: int, column: int, problem: str) -> NoReturn:

@@ -13,6 +13,7 @@ from pathlib import Path
 from parrot.data.images import ImageStore
 from parrot.data.records import IMAGE_TOKEN, Image, Message, Record
 from parrot.data.rejects import Rejected
+from parrot.data.sources.text import checked_text
 from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
 
 REQUIRED = ("index", "question", "A", "B", "answer", "category", "image")
@@ -158,12 +159,12 @@ def to_record(
     """A question as training data: it asks for the letter of the right option.
 
     Raises:
-        Rejected: its text holds an image placeholder.
+        Rejected: its text holds an image placeholder, or characters were lost in it.
     """
     lines = [question.question, *(f"{letter}. {text}" for letter, text in question.options.items())]
     if question.hint:
         lines.insert(0, question.hint)
-    asked = "\n".join(lines)
+    asked = checked_text("\n".join(lines), "question")
     if IMAGE_TOKEN in asked:
         raise Rejected("question", f"placeholders: {IMAGE_TOKEN} in the question's text")
     messages = (Message("user", f"{IMAGE_TOKEN}\n{asked}"), Message("assistant", question.answer))

@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from parrot.data.records import IMAGE_TOKEN, Message
 from parrot.data.rejects import Rejected
+from parrot.data.sources.fields import is_blank, one_of
+
+_LOST = "\N{REPLACEMENT CHARACTER}"
 
 
 def checked_text(value: Any, field: str) -> str:
@@ -15,7 +19,7 @@ def checked_text(value: Any, field: str) -> str:
         raise Rejected(field, f"wrong type: expected text, found {type(value).__name__}")
     if not value.strip():
         raise Rejected(field, "empty text")
-    if "\N{REPLACEMENT CHARACTER}" in value:
+    if _LOST in value:
         raise Rejected(field, "broken text: characters were lost in a conversion (U+FFFD)")
     try:
         value.encode()
@@ -24,8 +28,32 @@ def checked_text(value: Any, field: str) -> str:
     return value
 
 
+def system_message(entry: dict[str, Any]) -> tuple[Message, ...]:
+    """The leading message that an entry's `system` or `system_prompt` makes; none if it has neither.
+
+    Raises:
+        Rejected: both are there and differ, or it is no text.
+    """
+    field, value = one_of(entry, "system", "system_prompt")
+    return () if is_blank(value) else (Message("system", without_images(value, field)),)
+
+
+def without_images(value: Any, field: str) -> str:
+    """A checked text in which no image may stand.
+
+    Raises:
+        Rejected: names `field`.
+    """
+    text = checked_text(value, field)
+    if IMAGE_TOKEN in text:
+        raise Rejected(field, f"placeholders: {IMAGE_TOKEN} outside a question")
+    return text
+
+
 def entry_id(entry: Any, number: int) -> str:
     """The publisher's id of an entry, or its number in the file where it has none that can be written."""
     name = entry.get("id") if isinstance(entry, dict) else None
-    usable = isinstance(name, int) or (isinstance(name, str) and name.isprintable() and name)
+    usable = isinstance(name, int) or (
+        isinstance(name, str) and name and name.isprintable() and _LOST not in name
+    )
     return str(name) if usable else str(number)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from parrot.data.images import decode
+from parrot.data.images import BACKGROUND, decode
 from parrot.errors import ParrotError
 from parrot.evaluation.asking.decoding import Prefix, log_likelihoods, read_prompts, write_answers
 from parrot.evaluation.asking.predictions import Answer
@@ -201,7 +201,8 @@ def load_pictures(
     parts: dict[str, list[torch.Tensor]] = {}
     for start in range(0, len(images), batch_size):  # a whole share of large pictures may not fit in memory
         some = images[start : start + batch_size]
-        decoded = [_decoded(shown[image], image) for image in some]
+        background = getattr(processor, "background", BACKGROUND)  # other models' processors have none
+        decoded = [_decoded(shown[image], image, background) for image in some]
         inputs = processor(
             text=[processor.image_token] * len(some), images=decoded, padding=True, return_tensors="pt"
         )
@@ -212,9 +213,9 @@ def load_pictures(
     return Pictures({image: place for place, image in enumerate(images)}, tensors, positions)
 
 
-def _decoded(asked: Asked, image: bytes) -> Any:
+def _decoded(asked: Asked, image: bytes, background: str) -> Any:
     try:
-        return decode(image)
+        return decode(image, background)
     except ParrotError as error:
         raise ParrotError(
             f"question {asked.question.index} in '{asked.language}', column 'image': {error}"

@@ -1,0 +1,45 @@
+"""Data Docs that show without the internet, and are the same bytes for the same data.
+
+Great Expectations' pages take scripts and styles from the web; without it they are blank. What they say
+is in the pages themselves, so scripts go and a small stylesheet of our own takes the place of the others.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+from great_expectations.core import RunIdentifier
+
+from parrot.files import write_text
+from parrot.validation.findings import Finding
+
+RUN = RunIdentifier(run_name="validation", run_time=datetime(2000, 1, 1, tzinfo=UTC))
+"""Of every run: pages of the same data are the same, whenever they were made."""
+
+STYLES = Path(__file__).with_name("data_docs.css")
+INDEX = Path(__file__).with_name("data_docs_index.html")
+
+_FROM_THE_WEB = re.compile(
+    r"<script\b.*?</script>|<link\b[^>]*\bhref=\"https?://[^>]*>|<img\b[^>]*\bsrc=\"https?://[^>]*>",
+    re.DOTALL,
+)
+# At the end of names inside a page, and when the data were read.
+_DIFFERENT_EACH_TIME = re.compile(
+    r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=>)\d{8}T\d{6}\.\d{6}Z(?=<)"
+)
+
+
+def make_offline(docs: Path, findings: Sequence[Finding]) -> None:
+    """Rewrite the pages in the folder `docs`, and its index.html as a table of all findings."""
+    styles = STYLES.read_text(encoding="utf-8")
+    for page in sorted(docs.rglob("*.html")):
+        text = _DIFFERENT_EACH_TIME.sub("", _FROM_THE_WEB.sub("", page.read_text(encoding="utf-8")))
+        write_text(page, text.replace("</head>", f"<style>\n{styles}</style>\n</head>", 1))
+    pages = {
+        page.parent.relative_to(docs / "validations").parts[0]: page.relative_to(docs).as_posix()
+        for page in sorted((docs / "validations").rglob("*.html"))
+    }
+    template = jinja2.Environment(autoescape=True).from_string(INDEX.read_text(encoding="utf-8"))
+    write_text(docs / "index.html", template.render(findings=findings, pages=pages, styles=styles))

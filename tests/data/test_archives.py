@@ -1,0 +1,306 @@
+"""Pictures are found under the names that data files give, in archives and folders as others make them."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unicodedata
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_sources import picture, write_zip
+
+from parrot.data.images import ImageStore
+from parrot.data.rejects import Rejected, kind
+from parrot.errors import ParrotError
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: str = "w", **options: Any) -> Path:
+    with tarfile.open(path, mode, **options) as archive:  # type: ignore[call-overload]
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def write_folder(path: Path, members: dict[str, bytes]) -> Path:
+    for name, content in members.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def write(path: Path, how: str, members: dict[str, bytes]) -> Path:
+    if how == "folder":
+        return write_folder(path, members)
+    return {"zip": write_zip, "tar": write_tar}[how](path, members)
+
+
+def reason(store: ImageStore, name: str) -> str:
+    with pytest.raises(Rejected) as error:
+        store.read(name)
+    return error.value.reason
+
+
+def raw_zip(path: Path, names: dict[bytes, bytes], flags: int = 0, system: int = 3) -> Path:
+    """A zip whose names are these bytes, which `zipfile` itself would not write."""
+    letters = zip("QXZ", names.items(), strict=False)
+    placeholders = {letter * len(name): (name, content) for letter, (name, content) in letters}
+    write_zip(path, {placeholder: content for placeholder, (_, content) in placeholders.items()})
+    whole = bytearray(path.read_bytes())
+    for placeholder, (name, _) in placeholders.items():
+        whole = bytearray(whole.replace(placeholder.encode(), name))
+    for signature, at_flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = whole.find(signature)
+        while at >= 0:
+            whole[at + at_flags : at + at_flags + 2] = flags.to_bytes(2, "little")
+            at = whole.find(signature, at + 4)
+    path.write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize("how", ["folder", "zip", "tar"])
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_names_in_another_unicode_form(how: str, stored: str, asked: str, tmp_path: Path) -> None:
+    names = ["árvore.jpg", "fotoğraf/ünlü.jpg", "개/가.jpg"]
+    members = {unicodedata.normalize(stored, name): picture(i) for i, name in enumerate(names)}
+    store = ImageStore(write(tmp_path / "images", how, members))
+    for number, name in enumerate(names):
+        assert store.read(unicodedata.normalize(asked, name)) == picture(number)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("图片.jpg", "utf-8"),
+        ("图片.jpg", "gbk"),
+        ("写真/一.jpg", "shift_jis"),
+        ("사진.jpg", "euc_kr"),
+        ("Картина.jpg", "cp866"),
+        ("Картина.jpg", "cp1251"),
+        ("görüntü.jpg", "cp850"),
+        ("görüntü.jpg", "cp1254"),
+        ("صورة.jpg", "cp1256"),
+        ("árvore.jpg", "utf-8"),
+    ],
+)
+def test_names_whose_encoding_nobody_noted(name: str, encoding: str, tmp_path: Path) -> None:
+    written = name.encode(encoding)
+    store = ImageStore(raw_zip(tmp_path / "images.zip", {written: picture(1), b"other.jpg": picture(2)}))
+    assert store.read(name) == picture(1)
+    assert store.read("other.jpg") == picture(2)
+    tar = write_tar(tmp_path / "images.tar", {name: picture(1)}, encoding=encoding, format=tarfile.GNU_FORMAT)
+    assert ImageStore(tar).read(name) == picture(1)
+    if sys.platform == "linux":  # where names of files are bytes
+        folder = tmp_path / "images"
+        write_folder(folder, {os.fsdecode(written): picture(1)})
+        assert ImageStore(folder).read(name) == picture(1)
+
+
+def test_a_zip_from_macos(tmp_path: Path) -> None:
+    """Names in NFD and UTF-8 without the flag that says so, a folder on top, and what the Finder adds."""
+    name = unicodedata.normalize("NFD", "Fotos/ção.jpg").encode()
+    path = raw_zip(tmp_path / "Fotos.zip", {name: picture(1), b"__MACOSX/Fotos/._c.jpg": b"fork"})
+    assert ImageStore(path).read("ção.jpg") == picture(1)
+
+
+def test_a_zip_from_windows_with_its_own_separators(tmp_path: Path) -> None:
+    path = raw_zip(tmp_path / "images.zip", {b"train\\a.jpg": picture(1), b"val\\a.jpg": picture(2)})
+    assert ImageStore(path).read("val/a.jpg") == picture(2)
+
+
+TOP = {
+    "train2017/a.jpg": picture(1),
+    "train2017/sub/b.jpg": picture(2),
+    "__MACOSX/train2017/._a.jpg": b"fork",
+}
+
+
+@pytest.mark.parametrize("how", ["zip", "tar"])
+def test_a_folder_on_top_is_found_where_it_is_the_only_one(how: str, tmp_path: Path) -> None:
+    store = ImageStore(write(tmp_path / "images", how, TOP))
+    for name in ("a.jpg", "train2017/a.jpg"):
+        assert store.read(name) == picture(1)
+    assert store.read("sub/b.jpg") == picture(2)
+    deep = {f"data/coco/{name}": content for name, content in TOP.items() if "__" not in name}
+    store = ImageStore(write(tmp_path / "deep", how, deep))
+    for name in ("a.jpg", "train2017/a.jpg", "coco/train2017/a.jpg", "data/coco/train2017/a.jpg"):
+        assert store.read(name) == picture(1)
+
+
+@pytest.mark.parametrize("how", ["folder", "zip", "tar"])
+def test_of_several_folders_one_is_named(how: str, tmp_path: Path) -> None:
+    members = {"train2017/a.jpg": picture(1), "val2017/b.jpg": picture(2)}
+    path = write(tmp_path / "images", how, members)
+    found = reason(ImageStore(path), "b.jpg")
+    assert (
+        found == f"missing image: {path} has no b.jpg, but val2017/b.jpg; `images: {path}/val2017` finds it"
+    )
+    assert ImageStore(path / "val2017").read("b.jpg") == picture(2)
+    assert kind(reason(ImageStore(path / "val2017"), "../train2017/a.jpg")) == "unsafe path"
+    with pytest.raises(ParrotError, match="not found"):
+        ImageStore(path / "none")
+
+
+@pytest.mark.parametrize("how", ["folder", "zip", "tar"])
+def test_a_name_in_other_cases_is_named_and_not_taken(how: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "images", how, {"sub/A.JPG": picture(1), "b.jpg": picture(2)})
+    if how == "folder" and (path / "B.jpg").exists():
+        pytest.skip("this file system does not tell cases apart")
+    assert reason(ImageStore(path), "sub/a.jpg") == f"missing image: {path} has no sub/a.jpg, but sub/A.JPG"
+    assert reason(ImageStore(path), "c.jpg") == f"missing image: {path} has no c.jpg"
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("gz", "w:gz"), ("bz2", "w:bz2"), ("xz", "w:xz")])
+def test_compressed_tars(suffix: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {f"train/{i}.jpg": picture(i) for i in range(300)}
+    path = write_tar(tmp_path / f"images.tar.{suffix}", members, mode)
+    room = tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    store = ImageStore(path)
+    for number in reversed(range(300)):
+        assert store.read(f"{number}.jpg") == picture(number)
+    assert not list(room.iterdir())  # nothing is left, even if we are killed now
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ParrotError, match=r"a compressed archive that is broken or ends early"):
+        ImageStore(path)
+
+
+def test_a_compressed_tar_that_finds_no_room(tmp_path: Path) -> None:
+    """In a process of its own, whose files may not grow beyond a limit."""
+    path = write_tar(tmp_path / "images.tar.gz", {"a.bin": bytes(5 << 20)}, "w:gz")
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "from parrot.data.images import ImageStore\nfrom parrot.errors import ParrotError\n"
+        "try: ImageStore(sys.argv[1])\nexcept ParrotError as error: print(error)"
+    )
+    printed = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    assert f"{path}: cannot be unpacked in " in printed.stdout
+    assert "set TMPDIR to a folder with more room" in printed.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (gzip.compress(b"no tar"), r"a compressed archive, but no whole tar"),
+        (bz2.compress(picture(1)), r"a compressed archive, but no whole tar"),
+        (lzma.compress(b""), r"a compressed archive, but no whole tar \(empty file\)"),
+        (b"<!doctype html><title>Quota exceeded</title>", r"a web page \(HTML\), but no whole tar"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), "a zstd archive, but no whole tar"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(600), "a 7-Zip archive, but"),
+        (b"Rar!\x1a\7\1\0" + bytes(600), "a RAR archive, but"),
+        (b"PK\3\4" + bytes(600), "a zip archive that is broken"),
+        (b"", "an empty file, but"),
+    ],
+)
+def test_what_is_no_archive_is_named(content: bytes, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "images").write_bytes(content)
+    with pytest.raises(ParrotError, match=rf"images: {sentence}.*fetch it again"):
+        ImageStore(tmp_path / "images")
+
+
+def with_header(member: bytes, at: int, field: bytes) -> bytes:
+    """A tar's header with another field, and a checksum that fits."""
+    header = bytearray(member)
+    header[at : at + len(field)] = field
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("place", [0, 1024])
+def test_a_tar_with_a_negative_size_does_not_go_in_circles(place: int, tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "images.tar", {"a.jpg": b"a" * 300, "b.jpg": b"b" * 300, "c.jpg": b"c"})
+    whole = path.read_bytes()
+    broken = with_header(whole[place : place + 512], 124, (-1024).to_bytes(12, "big", signed=True))
+    path.write_bytes(whole[:place] + broken + whole[place + 512 :])
+    with pytest.raises(ParrotError, match=r"a tar, but no whole tar"):
+        ImageStore(path)
+
+
+@pytest.mark.parametrize("end", [700, 1024 + 100, 1024 + 512 + 100])
+def test_a_tar_that_ends_early(end: int, tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "images.tar", dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), b"x" * 300))
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(ParrotError, match=r"a tar, but no whole tar"):
+        ImageStore(path)
+
+
+def test_a_tar_with_a_broken_header_in_the_middle(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "images.tar", dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), b"x" * 300))
+    whole = bytearray(path.read_bytes())
+    whole[1030] ^= 0xFF
+    path.write_bytes(whole)
+    with pytest.raises(ParrotError, match=r"no whole tar \(broken after 1024 bytes\)"):
+        ImageStore(path)
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    inner = write_zip(tmp_path / "inner.zip", {"x.jpg": picture(1)}).read_bytes()
+    store = ImageStore(write_tar(tmp_path / "images.tar", {"a.jpg": picture(2), "z.zip": inner}))
+    assert store.read("a.jpg") == picture(2)
+
+
+def test_an_encrypted_zip(tmp_path: Path) -> None:
+    path = raw_zip(tmp_path / "images.zip", {b"a.jpg": picture(1)}, flags=1)
+    assert "a.jpg in" in (said := reason(ImageStore(path), "a.jpg"))
+    assert "is encrypted; unpack it with its password" in said
+
+
+def test_a_zip_that_ends_early(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "images.zip", {"a.jpg": picture(1)})
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ParrotError, match=r"a zip archive that is broken \(.*\); fetch it again"):
+        ImageStore(path)
+
+
+def test_zip64(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "images.zip", "w") as archive,
+        archive.open("a.jpg", "w", force_zip64=True) as file,
+    ):
+        file.write(picture(1))
+    assert ImageStore(tmp_path / "images.zip").read("a.jpg") == picture(1)
+
+
+def test_pictures_linked_into_a_shared_cache(tmp_path: Path) -> None:
+    """As DVC links them, file by file, and as the Hub's cache does, relative to the link."""
+    cache = write_folder(tmp_path / "cache/files/md5", {"ab/cdef": picture(1)})
+    folder = write_folder(tmp_path / "images", {"b.jpg": picture(2)})
+    (folder / "a.jpg").symlink_to(cache / "ab/cdef")
+    hub = write_folder(tmp_path / "hub", {"blobs/0123": picture(3)})
+    (hub / "snapshots/main/sub").mkdir(parents=True)
+    (hub / "snapshots/main/sub/c.jpg").symlink_to("../../../blobs/0123")
+    (tmp_path / "whole").symlink_to(folder)
+    assert ImageStore(folder).read("a.jpg") == picture(1)
+    assert ImageStore(hub / "snapshots/main").read("sub/c.jpg") == picture(3)
+    assert ImageStore(tmp_path / "whole").read("b.jpg") == picture(2)
+
+
+def test_a_link_to_nothing_says_what_is_missing(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", {"b.jpg": picture(2)})
+    (folder / "a.jpg").symlink_to(tmp_path / "cache/gone")
+    found = reason(ImageStore(folder), "a.jpg")
+    assert found == f"missing image: {folder / 'a.jpg'} is a link to {tmp_path / 'cache/gone'}, " \
+                    f"which is not there; fetch it"  # fmt: skip
+
+
+def test_what_is_no_file_is_never_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", {"b.jpg": picture(2)})
+    (folder / "folder.jpg").mkdir()
+    (folder / "null.jpg").symlink_to("/dev/zero")
+    (folder / "circle.jpg").symlink_to("circle.jpg")
+    os.mkfifo(folder / "pipe.jpg")  # reading it would wait for ever
+    for name in ("folder.jpg", "null.jpg", "circle.jpg", "pipe.jpg"):
+        assert kind(reason(ImageStore(folder), name)) in ("missing image", "unreadable image")

@@ -1,0 +1,54 @@
+"""What the flow tells MLflow: nothing of a run that had nothing to do, and cached stages as cached."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.pipeline import main
+from parrot.tracking.store import connect
+
+PIPELINE = (
+    "evaluate: {cmd: 'mkdir -p metrics seen && cp values metrics/evaluate.json && "
+    "cp values seen/report.html', deps: [values], outs: [seen], metrics: [metrics/evaluate.json: {cache: false}]}",
+    "package: {cmd: cat seen/report.html source > package, deps: [seen, source], outs: [package]}",
+)
+
+
+def pipelines() -> list:
+    client, experiment = connect()
+    query = "tags.`parrot.kind` = 'pipeline'"
+    return client.search_runs([experiment], query, order_by=["attributes.start_time ASC"])
+
+
+@pytest.mark.usefixtures("servers")
+def test_runs_of_the_flow(project, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"test": {"accuracy": {"en": 0.9, "overall": 0.8}}, "chance": 0.25}
+    (Path.cwd() / "values").write_text(json.dumps(values))
+    folder = project(*PIPELINE)
+    before = len(pipelines())
+    assert main([]) == 0
+    (first,) = pipelines()[before:]
+    page = f"/#/experiments/{first.info.experiment_id}/runs/{first.info.run_id}?workflowType=machine_learning"
+    assert page in capsys.readouterr().out
+    assert (first.data.tags["stage.evaluate"], first.data.tags["stage.package"]) == ("done", "done")
+
+    assert main([]) == 0
+    assert len(pipelines()) == before + 1, "nothing to do, nothing to tell"
+    said = capsys.readouterr().out
+    assert f"/#/experiments/{first.info.experiment_id}/runs?workflowType=machine_learning" in said
+
+    (folder / "source").write_text("2")
+    assert main([]) == 0
+    second = pipelines()[-1]
+    assert second.data.tags["stage.evaluate"] == "cached"
+    assert second.data.tags["stage.evaluate.run"] == "none in this store"
+    assert second.data.tags["stage.package"] == "done"
+    # By the names of the metrics file: an accuracy of dev has another name than one of test.
+    assert second.data.metrics == {
+        "evaluate/test.accuracy.en": 0.9,
+        "evaluate/test.accuracy.overall": 0.8,
+        "evaluate/chance": 0.25,
+    }
+    client, _ = connect()
+    assert [item.path for item in client.list_artifacts(second.info.run_id, "seen")] == ["seen/report.html"]

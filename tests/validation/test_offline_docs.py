@@ -1,0 +1,57 @@
+import filecmp
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from parrot.config import Validate
+from parrot.validation.expectations import check_splits
+
+PARAMS = Validate(
+    min_records=5,
+    max_text_bytes=100,
+    min_image_pixels=16,
+    max_image_pixels=200,
+    max_duplicate_share=0.05,
+    max_text_only_share=0.2,
+    english_share=[0.5, 0.9],
+    min_language_share=0.1,
+)
+
+
+def build(docs: Path) -> Path:
+    """Data Docs of a split with an expectation that does not hold and a language that looks like markup."""
+    rows = pd.DataFrame({"language": ["en"] * 6 + ["<b>"] * 4})
+    rows = rows.assign(images=1, duplicate=False, text_bytes=200, shorter_side=64, longer_side=64)
+    check_splits({"sft": rows}, PARAMS, ["en", "<b>"], docs)
+    return docs
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("docs") / "data_docs")
+
+
+def test_pages_load_nothing_from_the_web(docs: Path) -> None:
+    pages = list(docs.rglob("*.html"))
+    assert len(pages) == 3  # the index, the suite, the validation
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<script|<(link|img)\b[^>]*https?://", text), page
+
+
+def test_index_lists_each_expectation_and_links_to_its_page(docs: Path) -> None:
+    index = (docs / "index.html").read_text(encoding="utf-8")
+    assert "no record has more than 100 bytes of text" in index
+    assert '<td class="failed">✗</td>' in index
+    assert '<td class="passed">✓</td>' in index
+    assert "<b>" not in index and "&lt;b&gt;" in index
+    (page,) = re.findall(r'href="([^"]+)"', index)
+    assert (docs / page).is_file()
+
+
+def test_same_data_give_the_same_bytes(docs: Path, tmp_path: Path) -> None:
+    again = build(tmp_path / "again")
+    files = [file.relative_to(docs) for file in docs.rglob("*") if file.is_file()]
+    assert filecmp.cmpfiles(docs, again, files, shallow=False)[1:] == ([], [])
