@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import (
-    AutoProcessor,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     GenerationConfig,
@@ -17,6 +16,7 @@ from parrot.conversion import layout
 from parrot.conversion.tensors import Checkpoint, check, write
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
+from parrot.loading import load_processor
 from parrot.model.chat_format import CHAT_TEMPLATE
 from parrot.model.registered import ParrotConfig, ParrotProcessor
 
@@ -76,7 +76,7 @@ def convert_back(source: Path, target: Path, vision_tower: str | None = None) ->
     _check_target(target)
     config = _our_config(source)
     base = _read_json(source / ORIGINAL_CONFIG) if (source / ORIGINAL_CONFIG).exists() else {}
-    processor = AutoProcessor.from_pretrained(source)
+    processor = load_processor(source)
     named = vision_tower or base.get("mm_vision_tower", _TOWER_FOLDER)
     original = layout.original_config(
         config,
