@@ -137,6 +137,10 @@ def _stage(args: argparse.Namespace) -> None:
     # Before torch is imported: sums in another order are other bytes.
     os.environ["OMP_NUM_THREADS"] = str(params.threads)
     paths = {path: getattr(args, path) for path in stage.paths}
+    if stage.trains:
+        from parrot.evaluation.ahead import check_ahead
+
+        check_ahead(params.evaluate, params.languages, seed=params.seed)
     with track_stage(args.command, _tracked_params(args.command)) as tracked:
         extra: dict[str, Any] = {}
         if stage.trains:

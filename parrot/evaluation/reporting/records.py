@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from parrot.errors import ParrotError
+from parrot.evaluation.scoring.exchange import SETTINGS
 
 FOLDER = "evaluation"
 """The name of such a folder among the artifacts of an MLflow run."""
-SETTINGS = "settings.json"
 PREDICTIONS = "predictions.jsonl"
 
 
