@@ -145,6 +145,10 @@ def _stage(args: argparse.Namespace) -> None:
     params = load_params()
     use_threads(params.threads)
     paths = {path: getattr(args, path) for path in stage.paths}
+    if stage.trains:
+        from parrot.evaluation.ahead import check_ahead
+
+        check_ahead(params.evaluate, params.languages, seed=params.seed)
     entry = read_yaml("dvc.yaml")["stages"][args.command]
     chosen = _chosen(entry["params"])
     with track_stage(args.command, chosen) as tracked, contextlib.ExitStack() as stack:
