@@ -134,7 +134,7 @@ def test_inputs_are_what_dvc_lock_says_once_the_stage_has_ended(history: History
 
 def test_a_pipeline_run_is_named_by_what_changed(history: History) -> None:
     names = [run.info.run_name for run in history.pipelines]
-    assert names == ["first run", "again", "sft.learning_rate 0.001 → 0.002", "data"]
+    assert names == ["first run", "same settings", "sft.learning_rate 0.001 → 0.002", "data"]
     assert {run.info.status for run in history.pipelines} == {"FINISHED"}
 
 
