@@ -32,7 +32,7 @@ from flows.summary import (
     where_to_look,
 )
 from flows.tasks import Outcome, Runner, StageFailed, run_stage
-from parrot.credentials import split_address
+from parrot.credentials import hide_in_tracebacks, split_address
 from parrot.errors import ParrotError
 from parrot.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
@@ -204,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
     parser.add_argument("--parallel", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
     args = parser.parse_args(arguments)
+    hide_in_tracebacks()
     try:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from parrot.config import PARAMS_FILE, load_params
+from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.stages import STAGES
 
@@ -25,6 +26,7 @@ OUTPUTS = ("output", "curve", "metrics", "plots", "reports")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a `ParrotError` is printed as a sentence and ends with exit code 1."""
     args = _parser().parse_args(arguments)
+    hide_in_tracebacks()
     try:
         args.run(args)
     except ParrotError as error:
