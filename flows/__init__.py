@@ -2,8 +2,12 @@
 
 import os
 
+from parrot.network import reach_local_directly
+
 # Read by prefect and dvc when they are imported; further settings are in prefect.toml.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 # The flow prints what a person needs itself; Prefect's log goes to its server.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+reach_local_directly()  # Prefect's own server among it

@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from parrot.credentials import without_secrets
@@ -17,9 +17,15 @@ _DVC_CHATTER = re.compile(
     r"|To enable auto staging|\s+dvc config core\.autostage|Use `dvc push`|Data and pipelines are up to date"
     r"|(Stage )?'.*' didn't change, skipping|\s*$)"
 )
+Tell = Callable[[str], object]
+
 _CLEAR_LINE = "\r\x1b[K"
 _BAR_SECONDS = 15.0
 """How often a progress bar becomes a line, where it cannot be redrawn in place."""
+
+
+def _nobody(_text: str) -> None:
+    pass
 
 
 class Console:
@@ -51,16 +57,25 @@ class Console:
             self._bar_times[stage] = time.monotonic()
             self.line(text, stage)
 
-    def follow(self, descriptor: int, stage: str) -> Iterator[str]:
-        """Show what comes from a pipe until it is closed; yields the lines, bars left out."""
+    def follow(
+        self, descriptor: int, stage: str, log: Tell = _nobody, log_bar: Tell = _nobody
+    ) -> Iterator[str]:
+        """Show what comes from a pipe until it is closed; yields the lines, bars left out.
+
+        Args:
+            log: is told every line that is shown.
+            log_bar: is told every state of a bar.
+        """
         for text, is_bar in _segments(descriptor):
             text = without_secrets(text)  # DVC names its remotes, libraries the address that fails
             if is_bar:
                 if text.strip():
                     self.bar(text, stage)
+                    log_bar(text)
                 continue
             if not _DVC_CHATTER.match(text):
                 self.line(text, stage)
+                log(text)
             yield text
 
     def _prefix(self, stage: str) -> str:

@@ -1,12 +1,14 @@
 """The pipeline's graph, read from DVC, and how long what is left of it may take."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from flows.locks import is_locked, wait_for_lock
 from parrot.errors import ParrotError
 
 DEFAULT_MINUTES = 0.1
@@ -22,30 +24,44 @@ class Stage:
     """About how long it takes on two cores; 0 if it is up to date."""
 
 
-def read_graph(targets: Sequence[str] = ()) -> dict[str, Stage]:
+def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, Stage]:
     """The stages of dvc.yaml that `targets` (all by default) need, each after those it needs itself.
 
-    Imports and data tracked by a .dvc file are inputs, not stages.
+    Imports and data tracked by a .dvc file are inputs, not stages. Another DVC that is at work here is
+    waited for.
+
+    Args:
+        say: how to tell a person for whom.
 
     Raises:
-        ParrotError: dvc.yaml is missing or wrong, or a target is not a stage of it.
+        ParrotError: dvc.yaml is missing or wrong, a target is not a stage of it, or a lock of DVC is
+            damaged or left behind.
     """
     if not Path("dvc.yaml").exists():
         raise ParrotError("dvc.yaml: not found; run from the project's top folder")
-    try:
-        with Repo() as repo:
-            graph = repo.index.graph
-            commands = [stage for stage in repo.index.stages if stage.cmd]
-            needs = {
-                stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
-                for stage in commands
-            }
-            wanted = _with_needs(targets, needs) if targets else set(needs)
-            chosen = [stage for stage in commands if stage.addressing in wanted]
-            with repo.lock:
-                changed = {stage.addressing for stage in chosen if stage.changed()}
-    except DvcException as error:
-        raise ParrotError(f"dvc.yaml: {' '.join(str(error).split())}") from None
+    say_once = cache(say)
+    while True:
+        try:
+            return _read_graph(targets)
+        except DvcException as error:
+            words = str(error)
+            if not is_locked(words):
+                raise ParrotError(f"dvc.yaml: {' '.join(words.split())}") from None
+            wait_for_lock(words, say_once)
+
+
+def _read_graph(targets: Sequence[str]) -> dict[str, Stage]:
+    with Repo() as repo:
+        graph = repo.index.graph
+        commands = [stage for stage in repo.index.stages if stage.cmd]
+        needs = {
+            stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
+            for stage in commands
+        }
+        wanted = _with_needs(targets, needs) if targets else set(needs)
+        chosen = [stage for stage in commands if stage.addressing in wanted]
+        with repo.lock:
+            changed = {stage.addressing for stage in chosen if stage.changed()}
     minutes = {
         stage.addressing: float((stage.meta or {}).get("minutes", DEFAULT_MINUTES)) for stage in chosen
     }

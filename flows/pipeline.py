@@ -14,15 +14,18 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.futures import PrefectFuture, as_completed
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from flows.console import Console
 from flows.graph import Stage, read_graph, ready, remaining_minutes
+from flows.server import claim_run, run_name
 from flows.summary import (
     accuracy_rows,
     as_markdown,
@@ -33,6 +36,7 @@ from flows.summary import (
 )
 from flows.tasks import Outcome, Runner, StageFailed, run_stage
 from parrot.credentials import hide_in_tracebacks, split_address
+from parrot.data.versions import work_without_git
 from parrot.errors import ParrotError
 from parrot.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
@@ -43,22 +47,26 @@ _REPORT_SECONDS = 30.0
 
 
 # Threads for as many stages as could ever be ready at once; `parallel` decides how many are started.
-@flow(name="parrot", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
-def pipeline(targets: list[str] | None = None, parallel: int = 1) -> None:
+@flow(name="parrot", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge=1)] = 1) -> None:
     """Bring `targets` (by default everything) up to date.
 
     Args:
-        parallel: how many stages may run at a time. One, where each uses all cores; two, where there
-            is a GPU for each backbone.
+        targets: Names of the stages to bring up to date, each with all that it needs; none: all stages.
+        parallel: How many stages may run at a time. One, where each uses all cores; two, where there is
+            a GPU for each backbone.
 
     Raises:
-        ParrotError: another run holds the lock, a target is unknown, MLflow's store cannot be used.
+        ParrotError: another run holds the lock, a target is unknown, a lock of DVC is damaged, MLflow's
+            store cannot be used.
         StageFailed: a stage failed; those that need it have not run.
     """
     guard_descendants()
+    claim_run()
     with pipeline_lock(LOCK_FILE):
-        stages = read_graph(targets or ())
+        work_without_git()
         runner = Runner(Console())
+        stages = read_graph(targets or (), runner.console.line)
         runner.outcomes = {name: Outcome() for name in stages}
         with _tracking(stages) as tracked:
             try:
@@ -197,20 +205,38 @@ def _check_prefect() -> None:
         ) from None
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of stages; it must be 1 or more")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.pipeline", description="Bring the pipeline, or some of its stages, up to date."
     )
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
-    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
+    parser.add_argument(
+        "--parallel", type=_positive, default=1, metavar="N", help="stages at a time (default: 1)"
+    )
     args = parser.parse_args(arguments)
     hide_in_tracebacks()
     try:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them
+        if not PREFECT_API_URL.value():
+            print("parrot: starting Prefect's own server (some seconds; more the first time)", flush=True)
         pipeline(args.targets, args.parallel)
     except ParrotError as error:
         print(f"parrot: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        print(
+            "parrot: Prefect's own server does not start; `prefect server start` shows why, "
+            "and with .prefect/ moved away it begins anew", file=sys.stderr,
+        )  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("parrot: stopped; start again to go on from the last finished stage", file=sys.stderr)

@@ -9,14 +9,17 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.console import Console
+from flows.console import Console, Tell
+from flows.locks import is_locked, wait_for_lock
+from flows.server import StageProgress
 from parrot.errors import ParrotError
 from parrot.processes import end_group
 
@@ -24,7 +27,6 @@ _TAIL_LINES = 20
 _RESTORED = re.compile(r"^Stage '.*' is cached - skipping run")
 _UNCHANGED = re.compile(r"^(Stage )?'.*' didn't change, skipping")
 _EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
-_BUSY = re.compile(r"is busy, it is being|Unable to acquire lock")
 
 
 class StageFailed(ParrotError):
@@ -33,7 +35,7 @@ class StageFailed(ParrotError):
     def __init__(self, stage: str, reason: str, *, passing: bool = False) -> None:
         super().__init__(f"{stage}: {reason}")
         self.passing = passing
-        """It was killed or DVC was locked: trying again may help. Bad input stays bad."""
+        """It was killed: trying again may help. Bad input stays bad."""
 
 
 @dataclass
@@ -54,13 +56,35 @@ class Runner:
         self.stopping = False
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def run(self, stage: str) -> Outcome:
-        """`dvc repro --single-item` in a process group of its own, its output shown as it comes.
+    def run(self, stage: str, log: Tell, log_bar: Tell) -> Outcome:
+        """`dvc repro --single-item`, once other DVC processes leave the stage's files alone.
+
+        Args:
+            log: is told every line of the stage.
+            log_bar: is told every state of its progress bars.
 
         Raises:
             StageFailed: with the stage's last words.
         """
         began = time.monotonic()
+        say_once = cache(self.console.line)
+        while True:
+            code, state, tail = self._repro(stage, log, log_bar)
+            words = "\n".join(tail)
+            self.outcomes[stage] = Outcome(state if code == 0 else "failed", time.monotonic() - began)
+            if code == 0:
+                return self.outcomes[stage]
+            if self.stopping or _EXITED.search(words) or not is_locked(words):
+                failure = _failure(stage, code, tail)
+                failure.passing &= not self.stopping
+                raise failure
+            try:
+                wait_for_lock(words, say_once, lambda: not self.stopping)
+            except ParrotError as error:
+                raise StageFailed(stage, str(error)) from None
+
+    def _repro(self, stage: str, log: Tell, log_bar: Tell) -> tuple[int, str, list[str]]:
+        """Run DVC in a process group of its own: its exit code, what it did, its last lines."""
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
         width = {"COLUMNS": str(shutil.get_terminal_size((100, 24)).columns), "LINES": "24"}
         process = subprocess.Popen(
@@ -74,20 +98,14 @@ class Runner:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         state = "done"
         try:
-            for line in self.console.follow(process.stdout.fileno(), stage):
+            for line in self.console.follow(process.stdout.fileno(), stage, log, log_bar):
                 tail.append(line)
                 state = "cached" if _UNCHANGED.match(line) else "restored" if _RESTORED.match(line) else state
-            code = process.wait()
+            return process.wait(), state, list(tail)
         finally:
             end_group(process)  # what a killed stage has left behind
             process.stdout.close()
             self._processes.remove(process)
-        outcome = self.outcomes[stage] = Outcome(state if code == 0 else "failed", time.monotonic() - began)
-        if code:
-            failure = _failure(stage, code, list(tail))
-            failure.passing &= not self.stopping
-            raise failure
-        return outcome
 
     def stop(self) -> None:
         """End every running stage."""
@@ -101,11 +119,11 @@ def _failure(stage: str, code: int, tail: list[str]) -> StageFailed:
     text = "\n".join(tail)
     match = _EXITED.search(text)
     status = int(match.group(1)) if match else code
-    number = -status if status < 0 else status - 128 if 128 < status <= 128 + signal.SIGRTMAX else 0
-    if number and not _BUSY.search(text):
+    number = -status if status < 0 else status - 128
+    if number in signal.valid_signals():
         try:
             name = signal.Signals(number).name
-        except ValueError:
+        except ValueError:  # one of Linux's real-time signals
             name = f"signal {number}"
         hint = " (often: out of memory)" if number == signal.SIGKILL else ""
         return StageFailed(stage, f"killed by {name}{hint}", passing=True)
@@ -113,7 +131,7 @@ def _failure(stage: str, code: int, tail: list[str]) -> StageFailed:
     said = [line for line in words if not line.startswith("ERROR: failed to reproduce")]
     last = (said or words or ["failed without a word"])[-1].strip()
     reason = re.sub(rf"^parrot( {re.escape(stage)})?: ", "", last)
-    return StageFailed(stage, reason, passing=bool(_BUSY.search(text)))
+    return StageFailed(stage, reason)
 
 
 def _may_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -124,5 +142,7 @@ def _may_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
 @task(retries=1, retry_delay_seconds=1, retry_condition_fn=_may_retry, cache_policy=NO_CACHE)
 def run_stage(runner: Runner, stage: str) -> State[Any]:
     """Bring one stage up to date."""
-    outcome = runner.run(stage)
+    progress = StageProgress(stage)
+    outcome = runner.run(stage, get_run_logger().info, progress.bar)
+    progress.end()
     return Completed(name=outcome.state.capitalize(), message=f"{outcome.state}, {outcome.seconds:.0f} s")

@@ -7,9 +7,9 @@ watches the processes it works for and ends with them.
 import atexit
 import contextlib
 import fcntl
+import itertools
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -26,45 +26,109 @@ from parrot.errors import ParrotError
 FLOW_VARIABLE = "PARROT_FLOW"
 """Set by the flow to its own identity; everything that descends from the flow carries it."""
 
+STAGE_VARIABLE = "DVC_STAGE"
+"""Set by DVC for the command of a stage; everything that descends from it carries it."""
+
 GRACE_SECONDS = 1.0
 """Between being asked to end and being killed."""
 
+WATCH_SECONDS = 0.3
+"""Between two looks at whether the processes above are still there."""
+
+REWRITE_SECONDS = 2.0
+"""How long a lock file of DVC may be half written, at most; DVC rewrites it in place."""
+
+_PROC = Path("/proc/self/stat")
 _guards: list[subprocess.Popen[bytes]] = []
 
 
 def identity(process: psutil.Process | None = None) -> str:
-    """`pid-start` of a process (this one by default): unlike the pid alone it is never reused."""
-    process = process or psutil.Process()
-    return f"{process.pid}-{process.create_time():.2f}"
+    """`pid-start` of a process (this one by default): unlike the pid alone it is never reused.
+
+    The start is what the kernel noted down, and no time of day: setting the clock does not change it.
+    """
+    pid = os.getpid() if process is None else process.pid
+    try:
+        return f"{pid}-{_ticks_at_start(pid) if _PROC.exists() else _noted_start(pid)}"
+    except OSError:
+        raise psutil.NoSuchProcess(pid) from None
+
+
+def _ticks_at_start(pid: int) -> str:
+    """`boot.ticks`: which boot of the machine, and field 22 of proc(5), clock ticks since then."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")
+    return f"{boot[:8]}.{stat.rpartition(')')[2].split()[19]}"
+
+
+def _noted_start(pid: int) -> str:
+    """For macOS. `ps` shows the start as it was noted; psutil would correct it by the clock."""
+    environment = os.environ | {"LC_ALL": "C", "TZ": "UTC"}
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment).stdout.split()
+    if not shown:
+        raise ProcessLookupError(pid)
+    return ".".join(shown)
 
 
 def find_process(name: str) -> psutil.Process | None:
     """The living process with this `identity`, or None."""
-    pid, _, started = name.partition("-")
     try:
-        process = psutil.Process(int(pid))
-        # Start times are derived from the clock, which may have been set meanwhile.
-        same = abs(process.create_time() - float(started)) < 2
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        process = psutil.Process(int(name.partition("-")[0]))
+        return process if identity(process) == name and _lives(process) else None
     except (psutil.NoSuchProcess, ValueError):
         return None
 
 
-def dvc_process() -> psutil.Process | None:
-    """The DVC process that runs this process as a stage, or None.
+def _lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that has ended and was not waited for yet has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
-    DVC sets DVC_STAGE for the command it starts and not for itself, so DVC is the nearest
-    ancestor without it, whichever way it was called.
+
+def _ancestors() -> list[psutil.Process]:
+    """The parent, its parent and so on. (psutil's own list depends on the clock standing still.)"""
+    found: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        pid = os.getppid()
+        while pid:
+            found.append(psutil.Process(pid))
+            pid = found[-1].ppid()
+    return found
+
+
+def dvc_process() -> psutil.Process | None:
+    """The DVC process that runs this process as a stage, or None: there is none, or it has ended.
+
+    While DVC runs a stage, its lock names it as the one that uses the stage's files. Whatever else
+    is above this process need not be DVC: one whose parent is killed goes to another parent.
     """
-    if "DVC_STAGE" not in os.environ:
-        return None
-    for ancestor in psutil.Process().parents():
+    return _dvc_among(_ancestors()) if STAGE_VARIABLE in os.environ else None
+
+
+def _dvc_among(ancestors: list[psutil.Process]) -> psutil.Process | None:
+    here = Path.cwd()
+    folders = {here, *here.parents, Path(os.environ.get("DVC_ROOT", here))}
+    pids = set().union(*(users_of_files(folder / ".dvc/tmp/rwlock") for folder in folders))
+    return next((ancestor for ancestor in ancestors if ancestor.pid in pids), None)
+
+
+def users_of_files(lock: Path) -> set[int]:
+    """The processes that DVC's lock on files names; nobody, if it is damaged or not there."""
+    deadline = time.monotonic() + REWRITE_SECONDS
+    while True:
         try:
-            if "DVC_STAGE" not in ancestor.environ():
-                return ancestor
-        except psutil.Error:
-            return None
-    return None
+            tree = json.loads(lock.read_text(encoding="utf-8"))
+            users = [*tree.get("write", {}).values(), *itertools.chain(*tree.get("read", {}).values())]
+            return {user["pid"] for user in users}
+        except OSError:
+            return set()
+        except (ValueError, TypeError, KeyError, AttributeError):  # perhaps just being rewritten
+            if time.monotonic() > deadline:
+                return set()
+            time.sleep(0.05)
 
 
 def end_with_parents() -> None:
@@ -72,12 +136,34 @@ def end_with_parents() -> None:
 
     Does nothing in a process that neither of them started. The end comes as SIGTERM, turned into
     `SystemExit`, so that temporary files are removed; after `GRACE_SECONDS` it comes as SIGKILL.
+
+    Raises:
+        SystemExit: one of them ended while this process was starting.
     """
     watched = _watched_ancestors()
     if not watched:
         return
     signal.signal(signal.SIGTERM, _exit_on_signal)
     threading.Thread(target=_watch, args=(watched,), name="end-with-parents", daemon=True).start()
+
+
+def _watched_ancestors() -> list[psutil.Process]:
+    """All ancestors up to DVC or the flow, whichever is further up."""
+    ancestors = _ancestors()
+    tops: list[psutil.Process | None] = []
+    if STAGE_VARIABLE in os.environ:
+        tops.append(_dvc_among(ancestors))
+    if name := os.environ.get(FLOW_VARIABLE):
+        tops.append(find_process(name))
+    if None in tops:
+        with contextlib.suppress(OSError):  # who would read it may have ended, too
+            print(
+                "parrot: what started this stage has ended, and so does the stage "
+                f"(to run it without DVC, unset {STAGE_VARIABLE})", file=sys.stderr, flush=True,
+            )  # fmt: skip
+        raise SystemExit(128 + signal.SIGTERM)
+    ends = [position for position, process in enumerate(ancestors, start=1) if process in tops]
+    return ancestors[: max(ends, default=0)]
 
 
 def _exit_on_signal(number: int, _frame: object) -> None:
@@ -92,41 +178,14 @@ def _kill_children() -> None:
             child.kill()
 
 
-def _watched_ancestors() -> list[psutil.Process]:
-    """All ancestors up to DVC or the flow, whichever is further up."""
-    dvc, flow = dvc_process(), None
-    if name := os.environ.get(FLOW_VARIABLE):
-        flow = find_process(name)
-        if flow is None:  # it died while this process was starting
-            raise SystemExit(128 + signal.SIGTERM)
-    ancestors: list[psutil.Process] = psutil.Process().parents()
-    ends = [position for position, process in enumerate(ancestors, start=1) if process in (dvc, flow)]
-    return ancestors[: max(ends, default=0)]
-
-
 def _watch(processes: list[psutil.Process]) -> None:
-    _wait_for_any(processes)
+    while all(_lives(process) for process in processes):
+        time.sleep(WATCH_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     # The main thread now cleans up and exits; if it is stuck in native code, this thread does.
     time.sleep(GRACE_SECONDS)
     _kill_children()
     os._exit(128 + signal.SIGTERM)
-
-
-def _wait_for_any(processes: list[psutil.Process]) -> None:
-    """Return when the first of them has ended."""
-    if not hasattr(os, "pidfd_open"):
-        while all(process.is_running() for process in processes):
-            time.sleep(0.3)
-        return
-    poll = select.poll()
-    try:
-        for process in processes:
-            poll.register(os.pidfd_open(process.pid), select.POLLIN)
-    except ProcessLookupError:
-        return
-    if all(process.is_running() for process in processes):
-        poll.poll()
 
 
 def _end(processes: list[psutil.Process]) -> None:
@@ -142,7 +201,8 @@ def _end(processes: list[psutil.Process]) -> None:
 
 def end_group(leader: subprocess.Popen[bytes]) -> None:
     """End every process in the process group of `leader`, started with `process_group=0`."""
-    with contextlib.suppress(ProcessLookupError):
+    # macOS says "not permitted" of a group of which only unwaited-for processes are left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             leader.wait(GRACE_SECONDS)
@@ -159,7 +219,7 @@ def guard_descendants() -> None:
     A guard process waits on a pipe that closes when this process ends, in whatever way, and then
     ends all that carry this process's identity in `FLOW_VARIABLE`.
     """
-    if os.environ.get(FLOW_VARIABLE, "").startswith(f"{os.getpid()}-"):
+    if os.environ.get(FLOW_VARIABLE) == identity():
         return
     # A session of its own: Ctrl-C and signals to this process's group must not reach the guard.
     guard = subprocess.Popen(
@@ -173,13 +233,14 @@ def guard_descendants() -> None:
 
 def _guard(flow: str) -> None:
     sys.stdin.buffer.read()
-    left = []
+    left: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(FLOW_VARIABLE) == flow:
-                left.append(process)
+                # macOS shows nobody the environment of its own programs, such as the shell.
+                left |= {process, *process.children(recursive=True)}
     if left:
-        _end(left)
+        _end(list(left))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Real processes: what is killed takes its own with it, and a lock dies with its holder."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import parrot.processes
 from parrot.errors import ParrotError
 from parrot.processes import dvc_process, find_process, identity, pipeline_lock
 
@@ -24,7 +26,7 @@ def start(*command: str, cwd: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, *command], cwd=cwd, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
 
 
-def wait_for(path: Path, seconds: float = 20) -> str:
+def wait_for(path: Path, seconds: float = 60) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if path.exists() and (text := path.read_text()).endswith("\n"):
@@ -33,7 +35,7 @@ def wait_for(path: Path, seconds: float = 20) -> str:
     raise AssertionError(f"{path} was not written within {seconds} s")
 
 
-def gone(pid: int, seconds: float = 3) -> bool:
+def gone(pid: int, seconds: float = 6) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -46,10 +48,13 @@ def gone(pid: int, seconds: float = 3) -> bool:
 
 
 SLEEPER = """
-    import subprocess, sys, time
+    import os, subprocess, sys, time
     from pathlib import Path
+
+    Path("begun").write_text(f"{os.getpid()}\\n")
+    while not Path("go").exists():
+        time.sleep(0.01)
     from parrot.processes import end_with_parents
-    import os
 
     end_with_parents()
     child = subprocess.Popen(["sleep", "60"])
@@ -59,30 +64,76 @@ SLEEPER = """
     finally:
         Path("cleaned").touch()
 """
+SUBREAPER = """
+    import ctypes, subprocess, sys, time
+
+    PR_SET_CHILD_SUBREAPER = 36
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1):
+        sys.exit("not Linux")
+    subprocess.run(sys.argv[1:])
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def sleeping_stage(tmp_path: Path) -> Path:
+    """A DVC project whose only stage sleeps, once there is a file `go`."""
+    (tmp_path / "sleeper.py").write_text(textwrap.dedent(SLEEPER))
+    (tmp_path / "subreaper.py").write_text(textwrap.dedent(SUBREAPER))
+    command = f"{sys.executable} sleeper.py"
+    (tmp_path / "dvc.yaml").write_text(f"stages: {{sleep: {{cmd: {command}, outs: [cleaned]}}}}\n")
+    assert start("-m", "dvc", "init", "-q", "--no-scm", cwd=tmp_path).wait() == 0
+    return tmp_path
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stage_and_its_children_end_with_dvc(tmp_path: Path, number: int) -> None:
-    (tmp_path / "sleeper.py").write_text(textwrap.dedent(SLEEPER))
-    (tmp_path / "dvc.yaml").write_text(f"stages: {{sleep: {{cmd: {sys.executable} sleeper.py}}}}\n")
-    assert start("-m", "dvc", "init", "-q", "--no-scm", cwd=tmp_path).wait() == 0
-    dvc = start("-m", "dvc", "repro", "-q", cwd=tmp_path)
-    pids = [int(pid) for pid in wait_for(tmp_path / "pids").split()]
+def test_a_stage_and_its_children_end_with_dvc(sleeping_stage: Path, number: int) -> None:
+    (sleeping_stage / "go").touch()
+    dvc = start("-m", "dvc", "repro", "-q", cwd=sleeping_stage)
+    pids = [int(pid) for pid in wait_for(sleeping_stage / "pids").split()]
     dvc.send_signal(number)
-    dvc.wait(timeout=5)
+    dvc.wait(timeout=30)
     assert all(gone(pid) for pid in pids)
-    assert (tmp_path / "cleaned").exists(), "the stage had no chance to clean up"
+    assert (sleeping_stage / "cleaned").exists(), "the stage had no chance to clean up"
 
 
-def test_descendants_of_a_guarded_process_end_with_it(tmp_path: Path) -> None:
-    script = """
+ABOVE = {
+    "nothing": [],
+    "a shell that lives on": ["sh", "-c", '"$@"; sleep 60', "sh"],
+    "a subreaper": [sys.executable, "subreaper.py"],
+}
+
+
+@pytest.mark.parametrize("above", ABOVE)
+def test_a_stage_ends_if_dvc_is_killed_before_the_stage_can_look(sleeping_stage: Path, above: str) -> None:
+    if above == "a subreaper" and sys.platform != "linux":
+        pytest.skip("only Linux has subreapers")
+    command = [*ABOVE[above], sys.executable, "-m", "dvc", "repro", "-q"]
+    top = subprocess.Popen(command, cwd=sleeping_stage, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        stage = psutil.Process(int(wait_for(sleeping_stage / "begun")))
+        shell_or_dvc = stage.parents()
+        dvc = next(process for process in shell_or_dvc if "dvc" in process.cmdline())
+        dvc.kill()
+        assert gone(dvc.pid)
+        (sleeping_stage / "go").touch()
+        assert gone(stage.pid)
+        assert not (sleeping_stage / "pids").exists(), "the stage went to work without DVC"
+    finally:
+        top.kill()
+        top.wait()
+
+
+@pytest.mark.parametrize("sleep", ["sleep 60", "env -i sleep 60"], ids=["", "its environment unreadable"])
+def test_descendants_of_a_guarded_process_end_with_it(tmp_path: Path, sleep: str) -> None:
+    script = f"""
         import os, subprocess, time
         from pathlib import Path
         from parrot.processes import guard_descendants
 
         guard_descendants()
-        child = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
-        Path("pids").write_text(f"{child.pid}\\n")
+        child = subprocess.Popen(["sh", "-c", "{sleep} & wait"], start_new_session=True)
+        Path("pids").write_text(f"{{child.pid}}\\n")
         time.sleep(60)
     """
     (tmp_path / "script.py").write_text(textwrap.dedent(script))
@@ -104,8 +155,49 @@ def test_a_stage_run_by_hand_has_no_dvc(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_identity_finds_the_same_process_and_no_later_one_with_its_pid() -> None:
     assert find_process(identity()) == psutil.Process()
+    assert identity(psutil.Process()) == identity()
     assert find_process(f"{os.getpid()}-1000.00") is None
     assert find_process("nonsense") is None
+    child = subprocess.Popen(["true"])
+    name = identity(psutil.Process(child.pid))
+    child.wait()
+    assert find_process(name) is None
+
+
+@pytest.mark.parametrize("seconds", [-3600, -2, 2, 86400])
+def test_identities_outlast_a_step_of_the_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """What moves with the clock is the time of boot, to which psutil adds the ticks since then."""
+    before, started = identity(), psutil.Process().create_time()
+    boot_time = psutil._psplatform.boot_time
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot_time() + seconds)
+    if sys.platform == "linux":
+        assert psutil.Process().create_time() == pytest.approx(started + seconds, abs=1), "no step was made"
+    assert identity() == before
+    assert find_process(before) == psutil.Process()
+
+
+def test_without_proc_identities_are_told_by_ps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parrot.processes, "_PROC", tmp_path / "none")
+    name = identity()
+    assert name.startswith(f"{os.getpid()}-") and " " not in name
+    assert find_process(name) == psutil.Process()
+    assert find_process("4194303-Mon.Jan.1.00:00:00.2024") is None
+
+
+def test_a_damaged_lock_of_dvc_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "align")
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setattr(parrot.processes, "REWRITE_SECONDS", 0.1)
+    lock = tmp_path / ".dvc/tmp/rwlock"
+    lock.parent.mkdir(parents=True)
+    user = {"pid": os.getppid(), "cmd": "dvc repro"}
+    for text in ("", '{"write": {', "[]", '{"write": []}', '{"read": {"a": [1]}}'):
+        lock.write_text(text)
+        assert dvc_process() is None
+    for held in ({"write": {"/a": user}}, {"read": {"/a": [user]}}):
+        lock.write_text(json.dumps(held))
+        assert dvc_process() == psutil.Process(os.getppid())
 
 
 def test_the_second_pipeline_is_told_who_holds_the_lock(tmp_path: Path) -> None:

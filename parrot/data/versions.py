@@ -1,6 +1,7 @@
 """`data/` is what `data.dvc` names: fetched when a DVC remote has it, else made, always verified."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,25 @@ PROVIDED = Path(".parrot/provided-data.dvc")
 """What `data.dvc` said when data was last provided: if `data/` is still that, replacing it loses nothing."""
 
 
+_NO_SCM = re.compile(r"^\s*no_scm\s*=", re.MULTILINE)
+
+
+def work_without_git() -> None:
+    """Where there is no git (a downloaded archive), tell DVC in this copy to do without; say so."""
+    here = Path.cwd()
+    configs = [here / ".dvc/config", here / ".dvc/config.local"]
+    if not configs[0].is_file() or any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return
+    if any(_NO_SCM.search(config.read_text(encoding="utf-8")) for config in configs if config.is_file()):
+        return
+    _dvc("config", "--local", "core.no_scm", "true", check=True)
+    print(
+        "parrot: git does not track this folder, so DVC now works without it (.dvc/config.local); "
+        "experiments and comparisons need it: `git init && git add --all && git commit -m Parrot`, "
+        "then `dvc config --local --unset core.no_scm`"
+    )
+
+
 def provide_data(world: World) -> None:
     """Make sure that `data/` is there and is what `data.dvc` names.
 
@@ -26,6 +46,7 @@ def provide_data(world: World) -> None:
         raise ParrotError(
             f"{POINTER} is missing; restore it from git, or record your data with `dvc add data`"
         )
+    work_without_git()
     named = POINTER.read_text(encoding="utf-8")
     print(f"{DATA}/ {_provide(named, world)}")
     write_text(PROVIDED, named)
@@ -57,6 +78,7 @@ def _provide(named: str, world: World) -> str:
 
 def rewrite_data(world: World) -> None:
     """Make the embedded world anew and let `data.dvc` name it."""
+    work_without_git()
     _write(world)
     _dvc("add", "--quiet", str(DATA), check=True)
     write_text(PROVIDED, POINTER.read_text(encoding="utf-8"))

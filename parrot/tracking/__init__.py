@@ -6,6 +6,7 @@ does all the writing, so that neither mlflow's import nor a slow server holds up
 `python -m parrot.tracking` creates the store and sends what an absent server has left behind.
 """
 
+from parrot.network import reach_local_directly
 from parrot.tracking.artifacts import fetch_artifact
 from parrot.tracking.runs import PARENT_VARIABLE
 from parrot.tracking.stages import ensure_store, log_states, track_pipeline, track_stage
@@ -20,3 +21,5 @@ __all__ = [
     "track_stage",
     "where_to_look",
 ]
+
+reach_local_directly()  # MLflow's server, if it is here

@@ -23,7 +23,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         store = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
         ensure_store()
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=400):
             yield
 
 

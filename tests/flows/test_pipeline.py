@@ -146,21 +146,21 @@ def test_a_killed_flow_leaves_nothing_running(project, number: int) -> None:
 
     from parrot.tracking.store import connect
 
-    folder = project("long: {cmd: 'sleep 60 & echo $! > pid; wait', deps: [source], outs: [long]}")
+    folder = project("long: {cmd: 'sleep 600 & echo $! > pid; wait', deps: [source], outs: [long]}")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
     environment.pop("PARROT_FLOW", None)
     command = [sys.executable, "-m", "flows.pipeline"]
     # A runner in the background may ignore SIGINT, and a child would inherit that.
     interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     flow = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=interruptible)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not ((folder / "pid").exists() and (folder / "pid").read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     below = psutil.Process(flow.pid).children(recursive=True)
     sleeper = psutil.Process(int((folder / "pid").read_text()))
     flow.send_signal(number)
-    flow.wait(timeout=20)
-    _, left = psutil.wait_procs([*below, sleeper], timeout=3)
+    flow.wait(timeout=60)
+    _, left = psutil.wait_procs([*below, sleeper], timeout=10)
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
     with pipeline_lock(LOCK_FILE):
         pass

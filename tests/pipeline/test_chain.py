@@ -97,6 +97,33 @@ def survivors(folder: Path) -> list[dict]:
     return [process.info for process in found if str(process.info["cwd"]).startswith(str(folder))]
 
 
+def wait_until_nobody_works_in(folder: Path, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while left := survivors(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("after", [0, 0.3, 0.6, 1, 1.5])
+def test_a_stage_that_is_still_starting_ends_with_dvc(
+    make_project: Callable[[], Project], after: float
+) -> None:
+    """DVC is killed while its stage imports what it needs, and cannot see yet whom it works for."""
+    project = make_project()
+    process = project.start("dvc", "repro", "prepare")
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("> parrot prepare"):
+            break
+    time.sleep(after)
+    process.kill()
+    process.wait(timeout=60)
+    process.stdout.close()
+    wait_until_nobody_works_in(project.folder)
+    if not after:
+        assert not (project.folder / "artifacts/prepared").exists(), "the stage has done its work"
+
+
 @pytest.mark.parametrize(
     ("stage", "kill"), [("sft", signal.SIGKILL), ("align", signal.SIGTERM)], ids=["sft-KILL", "align-TERM"]
 )
@@ -114,12 +141,9 @@ def test_a_killed_chain_ends_in_the_same_result(
             break
     time.sleep(6)
     process.send_signal(kill)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     process.stdout.close()
-    deadline = time.monotonic() + 5
-    while survivors(project.folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert survivors(project.folder) == []
+    wait_until_nobody_works_in(project.folder)
     assert not (project.folder / "artifacts/package").exists()
     done = project.repro()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

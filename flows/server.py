@@ -1,0 +1,88 @@
+"""What Prefect's server is told of a run: what it does, whose it is, and how far its stages are."""
+
+import contextlib
+import re
+import socket
+import time
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
+from prefect.client.schemas.filters import FlowRunFilterTags as Tags
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import StateType as Kind
+from prefect.runtime import flow_run
+from prefect.states import Crashed
+
+from parrot.processes import find_process, identity
+
+UPDATE_SECONDS = 5.0
+"""Between two states of a stage's progress, at least."""
+
+_PROCESS = "process:"
+_PERCENT = re.compile(r"(\d{1,3})%\|")
+_UNFINISHED = [Kind.PENDING, Kind.RUNNING, Kind.CANCELLING]
+
+
+def run_name() -> str:
+    """When the run began, and what it brings up to date."""
+    targets = flow_run.get_parameters().get("targets")
+    return f"{datetime.now():%Y-%m-%d %H:%M} {', '.join(targets or ['everything'])}"
+
+
+def claim_run() -> None:
+    """Note down which process this run is, and end the runs of this machine whose process is dead.
+
+    A process killed with SIGKILL cannot say so, and its run would stay "Running" for ever.
+    """
+    here = f"host:{socket.gethostname()}"
+    with get_client(sync_client=True) as client:
+        if own := flow_run.get_id():
+            tags = {*flow_run.get_tags(), here, f"{_PROCESS}{identity()}"}
+            client.update_flow_run(UUID(own), tags=sorted(tags))
+        unfinished = FlowRunFilter(
+            tags=Tags(all_=[here]), state=FlowRunFilterState(type=StateType(any_=_UNFINISHED))
+        )
+        for run in client.read_flow_runs(flow_run_filter=unfinished):
+            processes = [tag.removeprefix(_PROCESS) for tag in run.tags if tag.startswith(_PROCESS)]
+            if not processes or any(find_process(name) for name in processes):
+                continue
+            dead: State[None] = Crashed(message="Its process was killed.")
+            its_own = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+            for task in client.read_task_runs(flow_run_filter=its_own):
+                if task.state and not task.state.is_final():
+                    client.set_task_run_state(task.id, dead, force=True)
+            client.set_flow_run_state(run.id, dead, force=True)
+
+
+class StageProgress:
+    """A stage's progress bar as an artifact of its task run, which the server shows and keeps."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._artifact: UUID | None = None
+        self._told = (-1.0, -UPDATE_SECONDS)
+
+    def bar(self, text: str) -> None:
+        """Tell what a bar shows, if it shows a percentage and the last was told long enough ago."""
+        if (match := _PERCENT.search(text)) and time.monotonic() - self._told[1] >= UPDATE_SECONDS:
+            self._tell(min(float(match.group(1)), 100.0), text)
+
+    def end(self) -> None:
+        """All is done: what was told last need not have been the end."""
+        if self._artifact and self._told[0] < 100:
+            self._tell(100.0, "done")
+
+    def _tell(self, percent: float, text: str) -> None:
+        self._told = (percent, time.monotonic())
+        # A server that is busy for a moment must not end a stage.
+        with contextlib.suppress(Exception):
+            if self._artifact is None:
+                made = create_progress_artifact(percent, f"{self._stage}-progress", text)
+                self._artifact = cast(UUID, made)
+            else:
+                update_progress_artifact(self._artifact, percent, text)
