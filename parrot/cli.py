@@ -11,6 +11,7 @@ from typing import Any
 from parrot import __version__
 from parrot.checkpoints import open_checkpoints
 from parrot.config import load_params, read_params_tree
+from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
@@ -25,6 +26,7 @@ OUTPUTS = ("output", "curve", "metrics", "plots", "reports")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a `ParrotError` is printed as a sentence and ends with exit code 1."""
     args = _parser().parse_args(arguments)
+    hide_in_tracebacks()
     try:
         with naming_full_disk(getattr(args, "output", None) or Path.cwd()):
             args.run(args)
