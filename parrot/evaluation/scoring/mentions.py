@@ -13,7 +13,7 @@ REACH = 60
 """How many characters before an option are looked at for what leads up to it."""
 _WORD = re.compile(r"\w")
 _LETTER_FOLLOWS, WORD_FOLLOWS = re.compile(r" [^\W\d_]"), re.compile(r" [^\W\d_]{2}")
-_PARTED = re.compile(r"[ *\"'»”]{0,3}[.):,،、\]\n–—-]")
+_PARTED = re.compile(r"[ *\"'»”]{0,3}[.。):,،、\]\n–—-]")
 _COMPOUND = re.compile(r"\w-\w|\d[.,:/]\d")
 _NEGATIVE = re.compile(r"[^\w)]-")
 

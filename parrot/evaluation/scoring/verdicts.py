@@ -93,6 +93,9 @@ def _link(low: str, one: Mention, other: Mention, words: Wording) -> _Link:
     start = one.end + (labelled and low[one.end : one.end + 1] == ".")
     if not words.joined.fullmatch(low, start, other.start):
         return _Link.NONE
+    gap = low[start : other.start]
+    if one.by_letter and other.by_letter and "(" in gap and ")" not in gap:  # a remark: "B (A is wrong)"
+        return _Link.NONE
     if words.enumerated.search(low, start, other.start):
         return _Link.LIST
     subject = WORD_FOLLOWS.match(low, other.end) and not words.enumerated.match(low, other.end + 1)
