@@ -51,7 +51,7 @@ class Source(Section):
     """A folder, .zip or .tar that holds the images; unused by `alpaca` and `mmmb`."""
     samples: Count | None = None
     """Take this many records, drawn with the seed; all of them if not given."""
-    weight: Rate = 1.0
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
     ignore: list[str] = []
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
