@@ -63,7 +63,7 @@ class Source(Section):
     `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
     samples: Count | None = None
     """Take this many records, drawn with the seed; all of them if not given."""
-    weight: Rate = 1.0
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
     ignore: list[str] = []
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""

@@ -200,7 +200,7 @@ def _too_many_rejects(counts: dict[str, Counts], limit: float, table: Path) -> s
         total = count.records + rejected
         if total == 0:
             return f"prepare.{split}: its sources hold no entries; correct them in params.yaml"
-        if rejected > limit * total:
+        if rejected > limit * total or not count.records:
             common = Counter(kind(reject.reason) for reject in count.rejects).most_common(3)
             return (
                 f"{split}: {rejected} of {total} entries rejected, max_reject_share allows {limit:g}; mostly "
