@@ -1,25 +1,23 @@
-"""`parrot STAGE`, `parrot data`, `score`, `compare`, `convert` and `chat`: thin skins over the library."""
+"""`parrot STAGE`, and the commands that are no stages: thin skins over the library."""
 
 import argparse
-import errno
-import hashlib
-import json
-import os
+import contextlib
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from parrot import __version__
-from parrot.config import PARAMS_FILE, load_params
+from parrot.checkpoints import open_checkpoints
+from parrot.config import load_params, read_params_tree
 from parrot.errors import ParrotError
+from parrot.files import naming_full_disk
 from parrot.stages import STAGES
+from parrot.threads import use_threads
+from parrot.yaml_files import read_yaml
 
 _STAGE_NOTE = "Every choice is in params.yaml; `dvc repro` gives the paths that dvc.yaml names."
-CHECKPOINTS = Path(".parrot/checkpoints")
 OUTPUTS = ("output", "curve", "metrics", "plots", "reports")
 """Kinds of paths that a resumable stage writes; the others it reads."""
 
@@ -28,19 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a `ParrotError` is printed as a sentence and ends with exit code 1."""
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        with naming_full_disk(getattr(args, "output", None) or Path.cwd()):
+            args.run(args)
     except ParrotError as error:
         sys.exit(f"parrot {args.command}: {error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        place = Path(error.filename or getattr(args, "output", ".")).absolute()
-        place = next(folder for folder in (place, *place.parents) if folder.exists())
-        free = shutil.disk_usage(place).free / 2**30
-        sys.exit(
-            f"parrot {args.command}: no space left while writing {error.filename or 'its outputs'} "
-            f"({free:.1f} GiB free in {place}); free some and start again"
-        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
                 f"--{path.replace('_', '-')}", type=Path, required=True, metavar="PATH", help=what
             )
         command.set_defaults(run=_stage)
+
+    backbone = commands.add_parser("backbone", help="make a published language model or vision tower fit")
+    backbone.add_argument("source", metavar="SOURCE", help="a folder, or a name on the Hub")
+    backbone.add_argument("--revision", help="a commit of the Hub's repository")
+    backbone.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    backbone.set_defaults(run=_backbone)
 
     compare = commands.add_parser("compare", help="two evaluations of the same questions, A minus B")
     for name in ("a", "b"):
@@ -111,6 +106,13 @@ def _chat(args: argparse.Namespace) -> None:
     chat(args.model, args.image, args.prompt, args.max_new_tokens, as_json=args.json)
 
 
+def _backbone(args: argparse.Namespace) -> None:
+    from parrot.backbones.fit import fit
+
+    for line in fit(args.source, args.revision, args.output):
+        print(f"{args.output}: {line}")
+
+
 def _compare(args: argparse.Namespace) -> None:
     from parrot.evaluation.comparing.compare import compare
 
@@ -140,48 +142,39 @@ def _stage(args: argparse.Namespace) -> None:
     end_with_parents()
     stage = STAGES[args.command]
     params = load_params()
-    # Before torch is imported: sums in another order are other bytes.
-    os.environ["OMP_NUM_THREADS"] = str(params.threads)
+    use_threads(params.threads)
     paths = {path: getattr(args, path) for path in stage.paths}
-    with track_stage(args.command, _tracked_params(args.command)) as tracked:
+    entry = read_yaml("dvc.yaml")["stages"][args.command]
+    chosen = _chosen(entry["params"])
+    with track_stage(args.command, chosen) as tracked, contextlib.ExitStack() as stack:
         extra: dict[str, Any] = {}
-        if stage.trains:
-            extra["run"] = _training_run(args.command, paths, tracked)
-        if stage.resumes:
-            extra["work"] = _checkpoints(args.command, paths)
+        if stage.trains or stage.resumes:
+            inputs = [path for kind, path in paths.items() if kind not in OUTPUTS]
+            code = [Path(dep) for dep in entry["deps"] if dep.startswith("parrot/")]
+            work = open_checkpoints(args.command, inputs, chosen, code)
+            stack.enter_context(naming_full_disk(work))
+            extra = {"run": _run(args.command, work, tracked)} if stage.trains else {"work": work}
         metrics = stage.load()(**stage.choices(params), **paths, **extra)
+        if extra:
+            shutil.rmtree(work, ignore_errors=True)  # not earlier: now the outputs are in place
         tracked.log_metrics(metrics)
         for kind in ("curve", "plots", "reports"):
             if kind in paths and paths[kind].exists():
                 tracked.log_artifact(paths[kind])
 
 
-def _training_run(name: str, paths: dict[str, Path], tracked: Any) -> Any:
+def _run(name: str, work: Path, tracked: Any) -> Any:
     from parrot.training.trainer import Run
 
-    return Run(name, _checkpoints(name, paths), tracked.log_metrics)
+    return Run(name, work, tracked.log_metrics)
 
 
-def _checkpoints(name: str, paths: dict[str, Path]) -> Path:
-    """Where the stage finds what a killed run of the same inputs and parameters had done."""
-    inputs = [path for kind, path in paths.items() if kind not in OUTPUTS]
-    return CHECKPOINTS / f"{name}-{_fingerprint(inputs, _tracked_params(name))}"
-
-
-def _fingerprint(inputs: Sequence[Path], params: dict[str, Any]) -> str:
-    """What a checkpoint may be resumed for: the same parameters and the same untouched input files."""
-    files = [file for path in inputs for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hashlib.sha256(json.dumps([params, stats], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _tracked_params(stage: str) -> dict[str, Any]:
-    """The parameters that dvc.yaml says the stage depends on."""
-    tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
-    keys = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["params"]
+def _chosen(keys: Sequence[str]) -> dict[str, Any]:
+    """The parameters of these dotted names, as `params.yaml` gives them."""
+    tree = read_params_tree()
     chosen = {}
     for key in keys:
-        value = tree
+        value: Any = tree
         for part in key.split("."):
             value = value[part]
         chosen[key] = value

@@ -5,19 +5,20 @@ file and the key.
 """
 
 import difflib
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from PIL import ImageColor
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parrot.errors import ParrotError
+from parrot.yaml_files import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 
@@ -31,13 +32,13 @@ def _colour(name: str) -> str:
 class Section(BaseModel):
     """Frozen, strict and closed: a typing mistake in `params.yaml` must not become a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class World(Section):
     """The embedded picture world: how much of it `parrot data` writes."""
 
-    seed: int
+    seed: Seed
     backbone_pictures: Count
     reading_documents: Count
     align_captions: Count
@@ -47,13 +48,16 @@ class World(Section):
     questions_per_category: Count
 
 
+EACH = "{language}"
+
+
 class Source(Section):
-    """One upstream file and how to read it."""
+    """One upstream file and how to read it; with `{language}` in its path, one for each language."""
 
     name: str
     format: Literal["llava", "alpaca", "mmmb"]
     path: str
-    language: str
+    language: str = EACH
     images: str | None = None
     """A folder, .zip or .tar (also .tar.gz) that holds the images, or a folder within an archive, as in
     `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
@@ -76,13 +80,24 @@ class Prepare(Section):
     align: list[Source] = Field(min_length=1)
     sft: list[Source] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [source.name for source in (*self.align, *self.sft)]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"source names must be unique, these are not: {', '.join(sorted(twice))}")
-        return self
+    def in_languages(self, languages: Sequence[str]) -> Self:
+        """With a source for each language in place of one whose path holds `{language}`."""
+        return self.model_copy(
+            update={
+                split: [one for source in sources for one in _in_languages(source, languages)]
+                for split, sources in (("align", self.align), ("sft", self.sft))
+            }
+        )
+
+
+def _in_languages(source: Source, languages: Sequence[str]) -> list[Source]:
+    if EACH not in source.path:
+        return [source]
+    texts = {key: value for key, value in source if isinstance(value, str)}
+    return [
+        source.model_copy(update={key: text.replace(EACH, language) for key, text in texts.items()})
+        for language in languages
+    ]
 
 
 class Validate(Section):
@@ -244,7 +259,7 @@ class Package(Section):
 class Params(Section):
     """All of `params.yaml`."""
 
-    seed: int
+    seed: Seed
     threads: Count
     languages: list[str] = Field(min_length=1)
     world: World
@@ -258,38 +273,19 @@ class Params(Section):
     package: Package
 
     @model_validator(mode="after")
-    def _languages_known(self) -> Self:
+    def _sources_and_languages_known(self) -> Self:
         if missing := set(self.languages) - set(self.evaluate.files):
             raise ValueError(f"evaluate.files: no benchmark file for {', '.join(sorted(missing))}")
-        for source in (*self.prepare.align, *self.prepare.sft):
+        prepare = self.prepare.in_languages(self.languages)
+        sources = [*prepare.align, *prepare.sft]
+        for source in sources:
             if source.language not in self.languages:
                 raise ValueError(f"prepare: source {source.name} has language '{source.language}', "
                                  f"which is not in `languages`")  # fmt: skip
+        names = [source.name for source in sources]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"source names must be unique, these are not: {', '.join(sorted(twice))}")
         return self
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers, as DVC reads them: PyYAML takes `1e-3` for a text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path | str) -> Any:
-    """What a YAML file holds, read as DVC reads it.
-
-    Raises:
-        ParrotError: the file is missing or is not YAML.
-    """
-    path = Path(path)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ParrotError(f"{path}: not found; run from the project's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParrotError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
 
 
 def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
@@ -298,9 +294,7 @@ def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
     Raises:
         ParrotError: as for `load_params`.
     """
-    tree: dict[str, Any] = read_yaml(path)
-    load_params(path)
-    return tree
+    return _read_checked(Path(path))[0]
 
 
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
@@ -309,12 +303,15 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     Raises:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
-    path = Path(path)
+    return _read_checked(Path(path))[1]
+
+
+def _read_checked(path: Path) -> tuple[dict[str, Any], Params]:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
     try:
-        return Params.model_validate(tree)
+        return tree, Params.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(path, item, tree) for item in error.errors()]
         raise ParrotError("\n".join(lines)) from None

@@ -1,5 +1,6 @@
 """Writing files so that a killed process never leaves half of one under its final name."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from parrot.errors import ParrotError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TEXTS = (*map(os.strerror, _FULL), "database or disk is full", "file write failed")
+"""Of libraries that raise errors of their own: safetensors, SQLite, torch."""
+
+
+@contextmanager
+def naming_full_disk(path: Path | str) -> Iterator[None]:
+    """What fails in the block for want of space becomes a `ParrotError`; `path` is where it writes."""
+    try:
+        yield
+    except ParrotError:
+        raise
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        named = error.filename if isinstance(error, OSError) else None
+        place = Path(named or path).absolute()
+        folder = next(folder for folder in (place, *place.parents) if folder.exists())
+        free = shutil.disk_usage(folder).free / 2**20
+        raise ParrotError(
+            f"no space left while writing {named or path} ({free:,.0f} MiB free on the disk of {folder}); "
+            f"free some there and start again"
+        ) from None
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if any(text in str(error) for text in _FULL_TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _umask() -> int:
+    """Of this process; it can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _share(path: Path) -> None:
+    """The permissions that `path` and what is in it would have, had it been made in the ordinary way."""
+    umask = _umask()
+    for item in (path, *path.rglob("*")):
+        if not item.is_symlink():
+            item.chmod((0o777 if item.is_dir() else 0o666) & ~umask)
 
 
 def _partial(path: Path, *, directory: bool) -> Path:
@@ -28,15 +80,18 @@ def _remove_partials(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the final name only if the block succeeds."""
+    """Yield a temporary path beside `path`; it takes the final name only if the block succeeds.
+
+    Raises:
+        ParrotError: the disk is full.
+    """
     path = Path(path)
     _remove_partials(path)
     partial = _partial(path, directory=False)
     try:
-        yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        with naming_full_disk(path):
+            yield partial
+        _share(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -44,13 +99,20 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it replaces `path` only if the block succeeds."""
+    """Yield an empty folder beside `path`; it replaces `path` only if the block succeeds.
+
+    Files in it end with the permissions that the umask gives, also where a library made them private.
+
+    Raises:
+        ParrotError: the disk is full.
+    """
     path = Path(path)
     _remove_partials(path)
     partial = _partial(path, directory=True)
     try:
-        yield partial
-        partial.chmod(0o755)
+        with naming_full_disk(path):
+            yield partial
+        _share(partial)
         if path.exists():
             shutil.rmtree(path)
         partial.replace(path)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parrot.config import read_yaml
 from parrot.credentials import is_secret, without_secrets
 from parrot.errors import ParrotError
+from parrot.yaml_files import read_yaml
 
 # What a run itself writes into tracked files says nothing about the code that it ran.
 _WRITTEN_BY_RUNS = ("dvc.lock", "metrics", "plots", "reports")

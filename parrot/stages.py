@@ -59,16 +59,16 @@ STAGES: dict[str, Stage] = {
     ),
     "prepare": Stage(
         "parrot.data.prepare:prepare",
-        "Makes one record schema of all upstream formats, and fits every record to the model.",
+        "Makes one record schema of all upstream formats, fit for the model's length.",
         lambda params: {
-            "params": params.prepare,
+            "params": params.prepare.in_languages(params.languages),
             "model_params": params.model,
             "image_sides": (params.validate_.min_image_pixels, params.validate_.max_image_pixels),
             "seed": params.seed,
         },
         {
-            "vision": "folder of the vision tower, whose pictures take positions",
-            "language": "folder of the language model, whose tokenizer counts them",
+            "vision": "folder of the vision tower: how many positions a picture takes",
+            "language": "folder of the language model: its tokenizer, for the length of a record",
             "output": "folder to write: records as Parquet, and a table of what was rejected",
             "metrics": "JSON to write: counts of records, languages, sources and rejects",
         },

@@ -81,3 +81,25 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str, sentence: str) -> 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(ParrotError, match="not found; run from the project's top folder"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_an_experiment_changes_nothing_but_its_values(tmp_path: Path) -> None:
+    from dvc.utils.serialize import modify_yaml  # how `dvc exp run -S` writes
+
+    file = tmp_path / "params.yaml"
+    written = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    file.write_text(written, encoding="utf-8")
+    with modify_yaml(str(file)) as tree:
+        tree["sft"]["learning_rate"] = 2.0e-3
+    now, before = file.read_text(encoding="utf-8").splitlines(), written.splitlines()
+    [changed] = [new for new, old in zip(now, before, strict=True) if new != old]
+    assert changed.startswith("  learning_rate: 0.002")
+
+
+def test_a_source_stands_for_each_language() -> None:
+    params = load_params(ROOT / "params.yaml")
+    sources = params.prepare.in_languages(["en", "tr"]).align[:2]
+    assert [(source.name, source.language, source.path) for source in sources] == [
+        ("captions_en", "en", "data/align/captions_en.json"),
+        ("captions_tr", "tr", "data/align/captions_tr.json"),
+    ]

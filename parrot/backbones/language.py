@@ -19,15 +19,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from parrot.backbones.fit_language import fit_language
 from parrot.backbones.hub import fetch
 from parrot.backbones.regions import Region, parse_regions, words_by_position
 from parrot.backbones.tokenizer import IMAGE, train_tokenizer
@@ -133,10 +128,9 @@ def make_language_model(
 
 
 def _copy_pretrained(params: Language, output: Path, curve: Path, metrics: Path) -> dict[str, Any]:
-    folder = fetch(params)
-    with atomic_directory(output) as partial:
-        AutoModelForCausalLM.from_pretrained(folder, dtype="auto").save_pretrained(partial)
-        AutoTokenizer.from_pretrained(folder).save_pretrained(partial)
+    assert params.pretrained
+    for changed in fit_language(fetch(params.pretrained, params.revision), output):
+        print(changed)
     Curve().write_csv(curve)
     measured = {"pretrained": params.pretrained, "revision": params.revision}
     write_json(metrics, measured)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import Dataset
-from transformers import AutoModel, CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
+from parrot.backbones.fit_vision import fit_vision
 from parrot.backbones.hub import fetch
 from parrot.backbones.regions import parse_regions, words_by_position
 from parrot.config import Vision
@@ -19,7 +19,7 @@ from parrot.data.images import ImageStore, decode
 from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.training.trainer import Part, Run, fit
+from parrot.training.trainer import Curve, Part, Run, fit
 
 CLS_WEIGHT = 0.25
 """Of the loss at CLS beside that of all patches together; one patch has a sixteenth."""
@@ -99,15 +99,9 @@ def make_vision_tower(
 
 
 def _copy_pretrained(params: Vision, output: Path, curve: Path, metrics: Path) -> dict[str, Any]:
-    folder = fetch(params)
-    model = AutoModel.from_pretrained(folder)
-    tower = getattr(model, "vision_model", model)
-    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    with atomic_directory(output) as partial:
-        tower.save_pretrained(partial)
-        processor.save_pretrained(partial)
-    from parrot.training.trainer import Curve
-
+    assert params.pretrained
+    for changed in fit_vision(fetch(params.pretrained, params.revision), output):
+        print(changed)
     Curve().write_csv(curve)
     measured = {"pretrained": params.pretrained, "revision": params.revision}
     write_json(metrics, measured)

@@ -12,8 +12,7 @@ from transformers import StoppingCriteria, TextStreamer
 from parrot.data.images import BACKGROUND, decode
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
-
-IMAGE = "<image>"
+from parrot.model.chat_text import IMAGE, without_images
 
 
 @dataclass
@@ -40,10 +39,8 @@ class Session:
         """
         if not prompt.strip():
             raise ParrotError("an empty prompt: there is nothing to answer")
-        if IMAGE in prompt:
-            raise ParrotError(f"'{IMAGE}' stands for a picture and may not be part of a prompt")
         pictures = self.pictures + [read_picture(image, self.processor.background) for image in images]
-        asked = {"role": "user", "content": f"{IMAGE}\n" * len(images) + prompt}
+        asked = {"role": "user", "content": f"{IMAGE}\n" * len(images) + without_images(prompt)}
         inputs = self._inputs([*self.messages, asked], pictures)
         self.stop.clear()
         generated = self.model.generate(
@@ -55,7 +52,7 @@ class Session:
         )
         new = generated[0, inputs["input_ids"].shape[1] :]
         answer = str(self.processor.tokenizer.decode(new, skip_special_tokens=True)).strip()
-        self.messages += [asked, {"role": "assistant", "content": answer}]
+        self.messages += [asked, {"role": "assistant", "content": without_images(answer)}]
         self.pictures = pictures
         return answer
 

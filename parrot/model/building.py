@@ -8,13 +8,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .language_models import check_language_model
 from .modeling_flamingo import FlamingoForConditionalGeneration, gated_cross_attn_layers, perceiver_resampler
 from .modeling_parrot import ParrotForConditionalGeneration, ParrotMultiModalProjector
 from .modeling_vlm import VisionLanguageForConditionalGeneration
 from .multilingual_moe import MultilingualMoe
-
-# Fields of language models (Gemma 2, Cohere, Granite) that do more to the logits than a linear head.
-SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageForConditionalGeneration)
 
@@ -80,19 +78,9 @@ def _join(
     options: dict[str, Any],
 ) -> ModelT:
     """A model with the backbones in it; all that is new in it has no values yet."""
+    check_language_model(language_model)
     embeddings, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
     name = type(language_model).__name__
-    if head is None:
-        raise ValueError(
-            f"language_model: {name} has no language modeling head; load it as a causal language model"
-        )
-    if getattr(head, "bias", None) is not None:
-        raise ValueError(f"language_model: the head of {name} has a bias, which is not supported")
-    for field in SCALED_LOGITS:
-        if getattr(language_model.config, field, None) not in (None, 1):
-            raise ValueError(
-                f"language_model: {name} changes its logits after the head ({field}): not supported"
-            )
     if not 0 <= image_token_id < embeddings.num_embeddings:
         raise ValueError(
             f"image_token_id: {image_token_id} is outside the {embeddings.num_embeddings} embeddings of "

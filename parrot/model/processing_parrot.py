@@ -1,6 +1,6 @@
 """Text and pictures to the tensors that Parrot takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,52 +8,20 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
-from transformers.utils.chat_template_utils import render_jinja_template
 
+from .chat_format import CHAT_TEMPLATE, template_of
+from .chat_text import IGNORE_INDEX, as_strings, encode_texts, guard
 from .image_decoding import BACKGROUND
 from .image_inputs import checked_image, checked_images
 
-IGNORE_INDEX = -100
-
-# ChatML: turns joined by a newline, none after the last. What is learned (`generation`) is the answer,
-# its <|im_end|> and, in all but the last turn, the newline after it. Content is a string with an <image>
-# where a picture stands, or the list of parts that transformers uses; there a picture directly before
-# a word gets a line of its own, as in the training data.
-CHAT_TEMPLATE = """\
-{%- macro render(content) -%}
-{%- if content is string -%}{{- content -}}
-{%- else -%}
-{%- for part in content -%}
-{%- if part.type == 'text' -%}{{- part.text -}}
-{%- else -%}
-{{- '<image>' -}}
-{%- set next = loop.nextitem.text if loop.nextitem is defined and loop.nextitem.type == 'text' else ' ' -%}
-{%- if next and next[0] not in ' \\n' -%}{{- '\\n' -}}{%- endif -%}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{%- endmacro -%}
-{%- if messages and messages[0].role != 'system' -%}
-{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
-{%- endif -%}
-{%- for message in messages -%}
-{{- '<|im_start|>' + message.role + '\\n' -}}
-{%- if message.role == 'assistant' -%}
-{%- generation -%}
-{{- render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
-{%- endgeneration -%}
-{%- else -%}
-{{- render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '\\n<|im_start|>assistant\\n' -}}{%- endif -%}
-"""
-
 
 class ParrotProcessor(ProcessorMixin):
-    """A CLIP or SigLIP image processor and a fast tokenizer that has the tokens of ChatML and `<image>`.
+    """A CLIP or SigLIP image processor and a fast tokenizer with `<image>` and its chat template's tokens.
+
+    What people write never becomes a control token: see `chat_text`.
 
     Args:
+        chat_template: the tokenizer's own if not given, or ChatML where it has none.
         image_seq_length: positions that one image takes, `ParrotConfig.image_seq_length`.
         pad_to_square: centre every picture on a square of the image processor's mean colour before
             it is resized (the paper's way), so that nothing of it is cropped away.
@@ -80,9 +48,33 @@ class ParrotProcessor(ProcessorMixin):
             raise ValueError(
                 f"tokenizer: '{self.image_token}' is not one of its tokens; add it as a special token"
             )
+        guard(tokenizer)
         # What is generated goes on where a prompt ends, so the prompts of a batch have to end together.
         tokenizer.padding_side = "left"
-        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or template_of(tokenizer))
+
+    def __call__(self, images: Any = None, text: Any = None, **kwargs: Any) -> BatchFeature:
+        """As every processor of transformers; a prompt that has its beginning-of-text token gets no other."""
+        first = text if isinstance(text, str) else next(iter(text or [""]))
+        bos = self.tokenizer.bos_token
+        if bos and isinstance(first, str) and first.startswith(bos):
+            kwargs = {"add_special_tokens": False} | kwargs
+        return super().__call__(images=images, text=text, **kwargs)
+
+    def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
+        """As transformers', and no text in a conversation becomes a control token; with a string as content,
+        `<image>` in it stands for a picture, with parts only those of type "image" do."""
+        batched = bool(conversation) and not isinstance(conversation[0], Mapping)
+        conversations = conversation if batched else [conversation]
+        if kwargs.get("tokenize"):
+            pictures = [_pictures(messages) for messages in conversations]
+            options = dict(kwargs.get("processor_kwargs") or {})
+            if any(pictures) and not options.get("images"):
+                kwargs["processor_kwargs"] = options | {"images": pictures if batched else pictures[0]}
+        strings = as_strings(self.tokenizer, conversations, chat_template or self.chat_template)
+        return super().apply_chat_template(
+            strings if batched else strings[0], chat_template=chat_template, **kwargs
+        )
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, ...]:
         texts = [text] if isinstance(text, str) else text
@@ -196,33 +188,18 @@ class ParrotProcessor(ProcessorMixin):
         return square
 
 
-def encode_texts(
-    tokenizer: Any, conversations: Sequence[Sequence[dict[str, Any]]], chat_template: str = CHAT_TEMPLATE
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ids and labels [T] of each conversation, labels -100 outside the answers; an image is one `<image>`.
-
-    A token that holds the end of a role header as well as the beginning of an answer (one that starts
-    with a newline) is not learned: after a generation prompt the model is never asked for it.
-
-    Args:
-        tokenizer: a fast tokenizer.
-        conversations: messages, each `{"role": …, "content": …}`; see `CHAT_TEMPLATE`.
-    """
-    texts, answers = render_jinja_template(
-        conversations=conversations, chat_template=chat_template, return_assistant_tokens_mask=True
-    )
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # an earlier call of the tokenizer may have left either behind
-    backend.no_padding()
-    encodings = backend.encode_batch(texts, add_special_tokens=False)
-    rows = []
-    for encoding, spans in zip(encodings, answers, strict=True):
-        ids = np.asarray(encoding.ids)
-        starts = np.asarray([start for start, _ in encoding.offsets])
-        # The spans' bounds are in order: after an odd number of them a token is within a span.
-        is_answer = np.searchsorted(np.asarray(spans).reshape(-1), starts, side="right") % 2 == 1
-        rows.append((ids, np.where(is_answer, ids, IGNORE_INDEX)))
-    return rows
+def _pictures(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The pictures that the parts of a conversation hold or name."""
+    contents = [message.get("content") or "" for message in messages]
+    parts = [part for content in contents if not isinstance(content, str) for part in content]
+    found = []
+    for part in parts:
+        if part["type"] == "image_url":
+            address = part["image_url"]
+            found.append(address["url"] if isinstance(address, Mapping) else address)
+        elif part["type"] == "image":
+            found += [part[key] for key in ("image", "url", "path", "base64") if key in part]
+    return found
 
 
-__all__ = ["ParrotProcessor", "encode_texts"]
+__all__ = ["CHAT_TEMPLATE", "IGNORE_INDEX", "ParrotProcessor", "encode_texts"]

@@ -129,16 +129,28 @@ def assemble(
     moe: Moe | None,
     seed: int,
 ) -> tuple[VisionLanguageForConditionalGeneration, ParrotProcessor]:
-    """Join the two backbones; what joins them (projector, experts) starts from `seed`."""
-    tokenizer = AutoTokenizer.from_pretrained(language)
-    image_processor = AutoImageProcessor.from_pretrained(vision, backend="pil")
+    """Join the two backbones; what joins them (projector, experts) starts from `seed`.
+
+    Weights are float32, whatever they are published in: small steps are lost in bfloat16. With
+    `bf16` a training computes in bfloat16 all the same.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(language, trust_remote_code=False)
+    image_processor = AutoImageProcessor.from_pretrained(vision, backend="pil", trust_remote_code=False)
+    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    if image_token_id in (None, tokenizer.unk_token_id):
+        raise ParrotError(f"{language}: its vocabulary has no <image>; `parrot backbone` makes a model fit")
     torch.manual_seed(seed)
     try:
         model = build(
             params.architecture,
-            AutoModel.from_pretrained(vision),
-            AutoModelForCausalLM.from_pretrained(language, quantization_config=quantization),
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+            AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False),
+            AutoModelForCausalLM.from_pretrained(
+                language,
+                quantization_config=quantization,
+                dtype="auto" if quantization else torch.float32,
+                trust_remote_code=False,
+            ),
+            image_token_id=image_token_id,
             vision_feature_layer=params.vision_feature_layer,
             parrot={
                 "projector": params.projector,

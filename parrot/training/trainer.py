@@ -5,6 +5,7 @@ that makes a resumed run exact, checkpoints that are only used when they are who
 where progress, the loss curve and MLflow get their numbers.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,12 +22,15 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from parrot.config import Training
 from parrot.errors import ParrotError
-from parrot.files import atomic_file
+from parrot.files import atomic_file, naming_full_disk, write_json
 from parrot.training.optimizer import muon_with_adamw
 from parrot.training.sampler import LengthGroupedSampler
 
-COMPLETE = "complete"
-CURVE_COLUMNS = ("step", "loss", "learning_rate", "grad_norm")
+COMPLETE = "complete.json"
+"""In every checkpoint that was written to its end: the loss since the last logged step."""
+CURVE_COLUMNS = ("step", "loss", "smoothed_loss", "learning_rate", "grad_norm")
+SMOOTHING = 0.8
+"""Of a smoothed loss so much is left at the next logged one; batches of short and of long answers differ."""
 
 Metrics = dict[str, float]
 Report = Callable[[Metrics, int], None]
@@ -58,7 +62,7 @@ class Curve:
     rows: list[Metrics] = field(default_factory=list)
 
     def write_csv(self, path: Path) -> None:
-        """Write `step,loss,learning_rate,grad_norm`, the form that `dvc plots` reads."""
+        """Write `CURVE_COLUMNS`, the form that `dvc plots` reads."""
         lines = [",".join(f"{row[column]:.6g}" for column in CURVE_COLUMNS) for row in self.rows]
         with atomic_file(path) as partial:
             partial.write_text("\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n", encoding="utf-8")
@@ -78,10 +82,12 @@ def fit(
     """Train `model` in place and return its loss curve; `max_steps: 0` leaves it as it is.
 
     `dataset` is a map-style data set. The model is called with what `collate` returns and answers
-    with a `loss`. Only the parameters named in `parts` require gradients afterwards.
+    with a `loss`. Only the parameters named in `parts` require gradients afterwards. Checkpoints stay
+    where they are, for the caller to remove once what was trained is saved.
 
     Raises:
-        ParrotError: the loss became infinite or not a number, or the device lacks the wanted precision.
+        ParrotError: the loss became infinite or not a number, the device lacks the wanted precision, or
+            a checkpoint does not fit on its disk.
     """
     model.requires_grad_(False)
     for part in parts:
@@ -89,7 +95,11 @@ def fit(
             parameter.requires_grad_(True)
     if training.max_steps == 0:
         return Curve()
-    if training.bf16 and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+    if (
+        training.bf16
+        and torch.cuda.is_available()
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         raise ParrotError(
             f"{run.name}: training.bf16: {torch.cuda.get_device_name()} has no bfloat16; set it to false"
         )
@@ -98,17 +108,17 @@ def fit(
         args=_arguments(training, run, seed),
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[_Progress(run)],
         parts=parts,
         muon=training.optimizer == "muon",
         lengths=lengths,
         seed=seed,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_complete(run.checkpoints))
-    curve = Curve([row for row in map(_curve_row, trainer.state.log_history) if row])
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    return curve
+    checkpoint = _last_complete(run.checkpoints)
+    trainer.add_callback(_Progress(run, trainer, checkpoint))
+    with naming_full_disk(run.checkpoints):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return Curve([row for row in map(_curve_row, trainer.state.log_history) if row])
 
 
 def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
@@ -174,15 +184,43 @@ class _PartsTrainer(Trainer):
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return LengthGroupedSampler(self._lengths, batch, self._seed)
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs["smoothed_loss"] = self._smooth(logs["loss"])
+        super().log(logs, start_time)
+
+    def _smooth(self, loss: float) -> float:
+        """The exponential moving average, as if the first losses had had predecessors like themselves."""
+        earlier: list[float] = [row["smoothed_loss"] for row in self.state.log_history if "loss" in row]
+        if not earlier:
+            return loss
+        return earlier[-1] + (loss - earlier[-1]) * (1 - SMOOTHING) / (1 - SMOOTHING ** (len(earlier) + 1))
+
+    def since_log(self) -> dict[str, float]:
+        """The sum of losses since the last logged step, and that step; to be called by all processes."""
+        return {
+            "loss": self.accelerator.gather(self._tr_loss).mean().item(),
+            "logged_step": self._globalstep_last_logged,
+        }
+
+    def resume_since_log(self, since: dict[str, float]) -> None:
+        """Go on from what `since_log` gave; `Trainer` itself begins a new mean with each start."""
+        self._tr_loss.fill_(since["loss"])
+        self._globalstep_last_logged = int(since["logged_step"])
+
 
 class _Progress(TrainerCallback):
-    """Progress bar, MLflow and the stop on a loss that is no number; marks whole checkpoints."""
+    """Progress bar, MLflow and the stop on a loss that is no number; completes checkpoints."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, trainer: _PartsTrainer, checkpoint: Path | None) -> None:
         self._run = run
+        self._trainer = trainer
+        self._checkpoint = checkpoint
         self._bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._checkpoint:
+            self._trainer.resume_since_log(json.loads((self._checkpoint / COMPLETE).read_text()))
         self._bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -207,8 +245,9 @@ class _Progress(TrainerCallback):
         self._run.report({key: value for key, value in row.items() if key != "step"}, state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        since = self._trainer.since_log()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, since)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
@@ -221,9 +260,10 @@ def _curve_row(logs: dict[str, Any]) -> Metrics | None:
     return {column: float(logs[column]) for column in CURVE_COLUMNS}
 
 
-def _last_complete(checkpoints: Path) -> str | None:
+def _last_complete(checkpoints: Path) -> Path | None:
     """The newest checkpoint that was written to its end; half-written ones are removed."""
     for folder in checkpoints.glob("checkpoint-*"):
         if not (folder / COMPLETE).exists():
             shutil.rmtree(folder)
-    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    return Path(last) if last else None

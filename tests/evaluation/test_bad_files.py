@@ -39,7 +39,9 @@ def refused(folder: Path, protocol: str = "parrot") -> str:
 @pytest.mark.parametrize(
     ("cells", "column", "problem"),
     [
-        ({"index": "7.0"}, "index", "'7.0' is no whole number"),
+        ({"index": "7.5"}, "index", "'7.5' is no whole number"),
+        ({"index": f"{2**53 + 2}.0"}, "index", "is larger than 9007199254740992"),
+        ({"image": "!" * 80}, "image", "broken base64"),
         ({"index": "seven"}, "index", "'seven' is no whole number"),
         ({"index": ""}, "index", "'' is no whole number"),
         ({"index": "-7"}, "index", "'-7' is no whole number"),
@@ -180,7 +182,7 @@ def test_a_group_without_main_row_is_dropped_as_the_kit_does_and_counted(
         ([1], ("index", "prediction"), "column 'index': no prediction for question 2 and 1 more"),
         ([1, 2, 7, 2], ("index", "prediction"), "row 5, column 'index': 2 has a prediction already"),
         ([1, 2, 7, 8], ("index", "prediction"), "row 5, column 'index': 8 is no question"),
-        ([1, 2, "7.0"], ("index", "prediction"), "row 4, column 'index': '7.0' is no whole number"),
+        ([1, 2, "7.5"], ("index", "prediction"), "row 4, column 'index': '7.5' is no whole number"),
         ([1, 2, 7], ("index", "answer"), "column 'prediction' is missing; the file has index, answer"),
         ([1, 2, 7], ("id", "prediction"), "column 'index' is missing; the file has id, prediction"),
     ],

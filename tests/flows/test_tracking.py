@@ -10,7 +10,8 @@ from parrot.tracking.store import connect
 
 PIPELINE = (
     "evaluate: {cmd: 'mkdir -p metrics seen && cp values metrics/evaluate.json && "
-    "cp values seen/report.html', deps: [values], outs: [seen], metrics: [metrics/evaluate.json: {cache: false}]}",
+    "cp values seen/report.html', deps: [values], outs: [seen], "
+    "metrics: [metrics/evaluate.json: {cache: false}]}",
     "package: {cmd: cat seen/report.html source > package, deps: [seen, source], outs: [package]}",
 )
 

@@ -13,7 +13,17 @@ PROJECT = Path(__file__).parents[2]
 # What carries a stage and does not decide what it computes.
 CARRIERS = {
     f"parrot/{name}.py"
-    for name in ("__init__", "config", "credentials", "errors", "files", "lineage", "network", "processes")
+    for name in (
+        "__init__",
+        "config",
+        "credentials",
+        "errors",
+        "files",
+        "lineage",
+        "network",
+        "processes",
+        "yaml_files",
+    )
 }
 
 

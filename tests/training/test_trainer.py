@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from parrot.config import Training
 from parrot.errors import ParrotError
 from parrot.training.sampler import LengthGroupedSampler
-from parrot.training.trainer import COMPLETE, Curve, Part, Run, fit
+from parrot.training.trainer import COMPLETE, SMOOTHING, Curve, Part, Run, fit
 
 TRAINING = Training(
     max_steps=24, batch_size=4, warmup_steps=0.1, weight_decay=0.01, logging_steps=1, save_steps=5
@@ -89,7 +89,45 @@ def test_a_half_written_checkpoint_is_not_resumed(tmp_path: Path) -> None:
     steps: list[int] = []
     train(tmp_path, report=lambda metrics, step: steps.append(step))
     assert steps[0] == 6
-    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("logging_steps", [4, 7])
+def test_a_run_killed_between_two_logged_steps_has_the_curve_of_an_unbroken_one(
+    tmp_path: Path, logging_steps: int
+) -> None:
+    training = TRAINING.model_copy(update={"logging_steps": logging_steps})
+    _, whole = train(tmp_path / "whole", training)
+
+    def die(metrics: dict[str, float], step: int) -> None:
+        if step > 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", training, report=die)
+    assert (tmp_path / "broken/checkpoints/checkpoint-10" / COMPLETE).exists()
+    _, resumed = train(tmp_path / "broken", training)
+    assert resumed == whole
+
+
+def test_a_run_killed_before_its_model_was_saved_need_not_train_again(tmp_path: Path) -> None:
+    whole, curve = train(tmp_path)
+    steps: list[int] = []
+    resumed, same_curve = train(tmp_path, report=lambda metrics, step: steps.append(step))
+    assert steps == []
+    assert same_curve == curve
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_the_smoothed_loss_is_a_mean_in_which_late_losses_weigh_more(tmp_path: Path) -> None:
+    reported: list[float] = []
+    _, curve = train(tmp_path, report=lambda metrics, step: reported.append(metrics["smoothed_loss"]))
+    losses = [row["loss"] for row in curve.rows]
+    for count in range(1, len(losses) + 1):
+        weights = [SMOOTHING ** (count - 1 - place) for place in range(count)]
+        mean = sum(w * loss for w, loss in zip(weights, losses, strict=False)) / sum(weights)
+        assert curve.rows[count - 1]["smoothed_loss"] == pytest.approx(mean)
+    assert reported == [row["smoothed_loss"] for row in curve.rows]
 
 
 def test_parts_learn_at_their_rates_and_the_rest_is_frozen(tmp_path: Path) -> None:
@@ -118,7 +156,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path: Path) -> None:
 
 def test_a_precision_that_the_device_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
     with pytest.raises(ParrotError, match=r"training\.bf16: Tesla V100 has no bfloat16"):
         train(tmp_path, TRAINING.model_copy(update={"bf16": True}))
@@ -128,7 +166,7 @@ def test_curve_is_written_for_dvc_plots(tmp_path: Path) -> None:
     _, curve = train(tmp_path, TRAINING.model_copy(update={"logging_steps": 12}))
     curve.write_csv(tmp_path / "curve.csv")
     lines = (tmp_path / "curve.csv").read_text().splitlines()
-    assert lines[0] == "step,loss,learning_rate,grad_norm"
+    assert lines[0] == "step,loss,smoothed_loss,learning_rate,grad_norm"
     assert [line.split(",")[0] for line in lines[1:]] == ["12", "24"]
 
 

@@ -3,14 +3,13 @@
 Format: https://github.com/open-compass/VLMEvalKit/blob/main/docs/en/Development.md (Table 1).
 """
 
-import base64
-import binascii
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from parrot.data.images import ImageStore
+from parrot.data.images import ImageStore, decode_base64_image
 from parrot.data.records import IMAGE_TOKEN, Image, Message, Record
 from parrot.data.rejects import Rejected
 from parrot.data.sources.text import checked_text
@@ -19,14 +18,19 @@ from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
 REQUIRED = ("index", "question", "A", "B", "answer", "category", "image")
 MAX_REFERENCE = 64
 """An `image` of at most this many characters is the index of the row that holds the picture."""
+MISSING = "nan"
+"""What a table that went through `str` holds where pandas had nothing."""
+
+_REFERENCE = re.compile(r"([0-9]+)(?:\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One row: `options` maps a letter to its text, `answer` is one of the letters.
 
-    An empty cell is no option. "None" and "N/A" are options: pandas drops them, which leaves the
-    benchmark's own reader with questions whose right answer is gone.
+    An empty cell is no option, nor is one of `MISSING`, unless it is the answer. "None" and "N/A" are
+    options: pandas drops them, which leaves the benchmark's own reader with questions whose right answer
+    is gone.
     """
 
     index: int
@@ -54,7 +58,7 @@ class Row:
     """The header is row 1."""
     index: int
     cells: dict[str, str]
-    """Column -> text; `image` is empty where it held a picture."""
+    """Column -> text; `image` is empty where it held a picture, and `index` has no decimals."""
     digest: bytes
     """Of the picture; empty where `image` names another row, or nothing."""
 
@@ -83,7 +87,8 @@ def read_texts(path: Path) -> list[Row]:
     """The rows of a TSV without their pictures, in one pass.
 
     Raises:
-        ParrotError: the file is missing or no such TSV, or an index is wrong or stands there twice.
+        ParrotError: the file is missing or no such TSV, an index is wrong or stands there twice, or a picture
+            is no base64.
     """
     rows: dict[int, Row] = {}
     for number, cells in read_rows(path, REQUIRED):
@@ -91,10 +96,11 @@ def read_texts(path: Path) -> list[Row]:
         if index in rows:
             raise wrong_cell(path, number, "index", f"{index} is already that of row {rows[index].number}")
         digest = b""
-        picture = cells["image"].strip()
-        if len(picture) > MAX_REFERENCE:
-            digest = hashlib.blake2b(picture.encode(), digest_size=16).digest()
+        if len(cells["image"].strip()) > MAX_REFERENCE:
+            picture = _picture(path, number, cells["image"])
+            digest = hashlib.blake2b(picture, digest_size=16).digest()
             cells["image"] = ""
+        cells["index"] = str(index)
         rows[index] = Row(number, index, cells, digest)
     return list(rows.values())
 
@@ -127,10 +133,14 @@ def _picture_holders(path: Path, rows: Sequence[Row]) -> dict[int, int]:
 
 def _parse_question(path: Path, row: Row, picture: int) -> Question:
     number, cells = row.number, row.cells
-    options = {letter: text for letter, text in cells.items() if text and is_option(letter)}
+    answer = cells["answer"].strip()
+    options = {
+        letter: text
+        for letter, text in cells.items()
+        if is_option(letter) and text and (text != MISSING or letter == answer)
+    }
     if not options:
         raise wrong_cell(path, number, "A", "the question has no options")
-    answer = cells["answer"].strip()
     if answer not in options:
         raise wrong_cell(path, number, "answer", f"{answer!r} is none of the options {', '.join(options)}")
     if not cells["question"].strip():
@@ -141,16 +151,21 @@ def _parse_question(path: Path, row: Row, picture: int) -> Question:
     return Question(
         index=row.index,
         question=cells["question"],
-        hint=cells.get("hint", ""),
+        hint=_optional(cells, "hint"),
         options=options,
         answer=answer,
         category=cells["category"],
-        split=cells.get("split", ""),
-        l2_category=cells.get("l2-category", ""),
+        split=_optional(cells, "split"),
+        l2_category=_optional(cells, "l2-category"),
         group=None if group is None else whole_number(path, number, "g_index", group),
         picture=picture,
         row=number,
     )
+
+
+def _optional(cells: dict[str, str], column: str) -> str:
+    text = cells.get(column, "")
+    return "" if text == MISSING else text
 
 
 def to_record(
@@ -183,16 +198,17 @@ def _shared_pictures(path: Path, rows: Iterable[Row]) -> dict[int, bytes]:
     if not references:
         return {}
     return {
-        int(cells["index"]): _picture(path, row, cells["image"])
+        index: _picture(path, row, cells["image"])
         for row, cells in read_rows(path, REQUIRED)
-        if int(cells["index"]) in references
+        if (index := whole_number(path, row, "index", cells["index"])) in references
     }
 
 
 def _reference(image: str) -> int | None:
     """The index that a short `image` names; None if it is a picture."""
     text = image.strip()
-    return int(text) if len(text) <= MAX_REFERENCE and text.isdecimal() and text.isascii() else None
+    found = _REFERENCE.fullmatch(text) if len(text) <= MAX_REFERENCE else None
+    return int(found[1]) if found else None
 
 
 def _checked_reference(path: Path, row: Row) -> int:
@@ -208,6 +224,6 @@ def _checked_reference(path: Path, row: Row) -> int:
 
 def _picture(path: Path, row: int, text: str) -> bytes:
     try:
-        return base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise wrong_cell(path, row, "image", f"broken base64: {error}") from None
+        return decode_base64_image(text)
+    except ValueError as error:
+        raise wrong_cell(path, row, "image", str(error)) from None

@@ -17,6 +17,7 @@ from parrot.evaluation.asking.predictions import Answer
 from parrot.evaluation.asking.prompts import Protocol
 from parrot.evaluation.asking.shares import Asked, Share
 from parrot.evaluation.scoring.readers import read_answer
+from parrot.model.chat_text import answer_ids, prompts_of, without_images
 
 TIE = 1e-5
 """Scores (nats) closer than this are equal: their rounding differs with the shape of the batch."""
@@ -133,11 +134,9 @@ def _answers(
             for asked, text in zip(batch, texts, strict=True)
         ]
     options = [protocol.answers(asked.question) for asked in batch]
-    end = [tokenizer.eos_token_id] if protocol.read == "texts" else []
-    encoded = iter(
-        tokenizer([text for row in options for text in row.values()], add_special_tokens=False).input_ids
-    )
-    candidates = [[next(encoded) + end for _ in row] for row in options]
+    texts = [without_images(text) for row in options for text in row.values()]
+    encoded = iter(answer_ids(processor, texts, ended=protocol.read == "texts"))
+    candidates = [[next(encoded) for _ in row] for row in options]
     scores = log_likelihoods(model, prefix, candidates, last=last)
     for asked, row in zip(batch, scores, strict=True):
         if not all(math.isfinite(score) for score in row):
@@ -245,13 +244,8 @@ def encode_prompts(
         [{"role": "system", "content": run.protocol.system}, {"role": "user", "content": text}]
         for text in texts
     ]
-    prompts = processor.apply_chat_template(conversations, add_generation_prompt=True)
+    prompts = prompts_of(processor, conversations)
     for number, prompt in enumerate(prompts):
-        if prompt.count(processor.image_token) != seeing:
-            raise ParrotError(
-                f"a question's text holds {processor.image_token}, which stands for its picture; "
-                f"take it out: {texts[number]!r}"
-            )
         if seeing:
             count = pictures.positions[pictures.place[images[number]]]
             prompts[number] = prompt.replace(processor.image_token, processor.image_token * count)

@@ -10,6 +10,7 @@ import yaml
 from parrot.data.records import IMAGE_TOKEN
 from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
+from parrot.model.chat_text import without_images
 
 PROMPTS_FILE = Path(__file__).with_name("prompts.yaml")
 
@@ -28,7 +29,7 @@ class Protocol:
     """Language -> closing line; empty where the prompt has none."""
 
     def ask(self, question: Question, language: str, *, picture: bool) -> str:
-        """The user's turn.
+        """The user's turn, in which `<image>` stands for the picture alone.
 
         Raises:
             ParrotError: the prompt ends in a closing line and `language` has none.
@@ -39,9 +40,9 @@ class Protocol:
             )
         return self.prompt.format(
             picture=f"{IMAGE_TOKEN}\n" if picture else "",
-            hint=f"{question.hint}\n" if question.hint else "",
-            question=question.question,
-            options="\n".join(f"{letter}. {text}" for letter, text in question.options.items()),
+            hint=without_images(f"{question.hint}\n" if question.hint else ""),
+            question=without_images(question.question),
+            options=without_images("\n".join(f"{name}. {text}" for name, text in question.options.items())),
             closing=self.closing.get(language, ""),
         )
 
