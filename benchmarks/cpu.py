@@ -1,12 +1,12 @@
 """Training on a CPU in one run: as it is, with AVX2 alone, and beside busy programs.
 
     python benchmarks/cpu.py [--stages backbones-vision backbones-language align sft] [--steps 60]
-        [--busy 2] [--threads 2] [--repeats 1]
+        [--busy 2] [--threads 1 2] [--repeats 1]
 
-Each stage of params.yaml that trains does a few steps of its real size in a process of its own, over
-a small world made for it; weights start at random, which costs as much. *Busy* programs each count as
-fast as they can. The ways take turns, so that a machine that slows down slows all. The machine must be
-idle otherwise. `GOMP_SPINCOUNT`, `OMP_WAIT_POLICY` and the like are taken from the environment.
+Each stage that trains does a few steps of its real size, with each number of threads in a process of
+its own, over a small world made for it; weights start at random, which costs as much. *Busy* programs
+each count as fast as they can. The ways take turns, so that a machine that slows down slows all. The
+machine must be idle otherwise. `GOMP_SPINCOUNT` and `KMP_BLOCKTIME` are taken from the environment.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from parrot.config import Params, load_params
+from parrot.hardware import tell_deepspeed, use_threads
 from parrot.stages import STAGES
-from parrot.threads import use_threads
 
 TRAINED = ("backbones-vision", "backbones-language", "align", "sft")
 EVERY = 10  # steps between two looks at the clock
@@ -64,7 +64,7 @@ def paths_of(stage: str, folder: Path) -> dict[str, Path]:
         "vision": {stage: "backbones-vision"},
         "language": {stage: "backbones-language"},
         "aligned": {stage: "align"},
-        "output": {stage: stage},
+        "output": {stage: "prepared" if stage == "prepare" else stage},
         "curve": {stage: f"{stage}.csv"},
         "metrics": {stage: f"{stage}.json"},
     }
@@ -82,22 +82,25 @@ def with_steps(params: Params, steps: int) -> Params:
 def make_inputs(folder: Path, threads: int) -> None:
     """A small world, prepared, and what each stage leaves when it takes no step."""
     use_threads(threads)
-    os.environ["TQDM_DISABLE"] = "1"
+    tell_deepspeed()
     from parrot.data.demo.write import write_world
 
-    params = load_params()
+    params = with_steps(load_params(), 0)
     small = {"backbone_pictures": 1000, "reading_documents": 1500, "align_captions": 600,
              "align_questions": 600, "sft_pictures": 1200, "text_instructions": 60,
              "questions_per_category": 1}  # fmt: skip
     write_world(params.world.model_copy(update=small), folder / "data")
-    tree = params.prepare.model_dump() | {"benchmarks": []}
-    for source in (*tree["align"], *tree["sft"]):
+    tree = params.model_dump(by_alias=True)
+    tree["prepare"]["benchmarks"] = []
+    for source in (*tree["prepare"]["align"], *tree["prepare"]["sft"]):
         for key in ("path", "images"):
             source[key] = source[key] and str(folder / source[key])
-    choices = {"params": type(params.prepare).model_validate(tree), "seed": params.seed}
-    STAGES["prepare"].load()(**choices, output=folder / "prepared", metrics=folder / "prepared.json")
-    for stage in TRAINED:
-        run_stage(stage, with_steps(params, 0), folder)
+    params = Params.model_validate(tree)
+    for stage in STAGES:
+        if stage in TRAINED:
+            run_stage(stage, params, folder)
+        elif stage == "prepare":
+            STAGES[stage].load()(**STAGES[stage].choices(params), **paths_of(stage, folder))
 
 
 def run_stage(stage: str, params: Params, folder: Path) -> list[float]:
@@ -113,7 +116,7 @@ def run_stage(stage: str, params: Params, folder: Path) -> list[float]:
 def measure(stage: str, folder: Path, threads: int, steps: int) -> dict[str, float]:
     """Steps and samples per second, without the first steps; to be called in a process of its own."""
     use_threads(threads)
-    os.environ["TQDM_DISABLE"] = "1"
+    tell_deepspeed()
     params = with_steps(load_params(), EVERY + steps)
     with tempfile.TemporaryDirectory() as own:
         for made in folder.iterdir():
@@ -125,13 +128,15 @@ def measure(stage: str, folder: Path, threads: int, steps: int) -> dict[str, flo
     return {"steps": rate, "samples": rate * section.training.batch_size}
 
 
-def measure_elsewhere(stage: str, way: Way, folder: Path, args: argparse.Namespace) -> dict[str, float]:
-    command = [sys.executable, __file__, "--threads", str(args.threads), "--steps", str(args.steps),
+def measure_elsewhere(
+    stage: str, way: Way, threads: int, folder: Path, args: argparse.Namespace
+) -> dict[str, float]:
+    command = [sys.executable, __file__, "--threads", str(threads), "--steps", str(args.steps),
                "--measure", stage, str(folder)]  # fmt: skip
     with busy_programs(way.busy):
-        done = subprocess.run(
-            command, env=os.environ | way.environment, stdout=subprocess.PIPE, text=True, check=True
-        )
+        done = subprocess.run(command, env=os.environ | way.environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -157,28 +162,31 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=TRAINED, default=TRAINED)
     parser.add_argument("--steps", type=int, default=60, help="that are timed, after the first ten")
     parser.add_argument("--busy", type=int, default=2, help="programs beside it")
-    parser.add_argument("--threads", type=int, default=load_params().threads)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each is a row")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--measure", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--make", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.make:
-        return make_inputs(args.make, args.threads)
+        return make_inputs(args.make, args.threads[0])
     if args.measure:
         stage, folder = args.measure
-        print(json.dumps(measure(stage, Path(folder), args.threads, args.steps)))
+        print(json.dumps(measure(stage, Path(folder), args.threads[0], args.steps)))
         return None
     columns = ways(args.busy)
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     with tempfile.TemporaryDirectory() as inputs:
         print("making a small world …", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, __file__, "--make", inputs], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, __file__, "--make", inputs], check=True)
         for stage in args.stages:
-            results[stage] = {way.name: [] for way in columns}
+            rows = {threads: f"{stage}, threads: {threads}" for threads in args.threads}
+            results |= {row: {way.name: [] for way in columns} for row in rows.values()}
             for _ in range(args.repeats):
-                for way in columns:
-                    print(f"{stage}: {way.name} …", file=sys.stderr, flush=True)
-                    results[stage][way.name].append(measure_elsewhere(stage, way, Path(inputs), args))
+                for threads, row in rows.items():
+                    for way in columns:
+                        print(f"{row}: {way.name} …", file=sys.stderr, flush=True)
+                        found = measure_elsewhere(stage, way, threads, Path(inputs), args)
+                        results[row][way.name].append(found)
     print(table(results, columns))
     return None
 

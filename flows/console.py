@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from parrot.credentials import without_secrets
+
 # What DVC says around every stage; in the middle of a pipeline run it only hides the stage's own words.
 _DVC_CHATTER = re.compile(
     r"^(Generating lock file|Updating lock file|To track the changes with git|\s+git add "
@@ -65,6 +67,7 @@ class Console:
             log_bar: is told every state of a bar.
         """
         for text, is_bar in _segments(descriptor):
+            text = without_secrets(text)  # DVC names its remotes, libraries the address that fails
             if is_bar:
                 if text.strip():
                     self.bar(text, stage)

@@ -35,7 +35,7 @@ from flows.summary import (
     where_to_look,
 )
 from flows.tasks import Outcome, Runner, StageFailed, run_stage
-from parrot.credentials import split_address
+from parrot.credentials import hide_in_tracebacks, split_address
 from parrot.data.versions import work_without_git
 from parrot.errors import ParrotError
 from parrot.processes import guard_descendants, pipeline_lock
@@ -220,6 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--parallel", type=_positive, default=1, metavar="N", help="stages at a time (default: 1)"
     )
     args = parser.parse_args(arguments)
+    hide_in_tracebacks()
     try:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them

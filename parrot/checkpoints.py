@@ -65,6 +65,8 @@ def _changed(file: Path, now: dict[str, str]) -> list[str]:
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        before = None
+    if not isinstance(before, dict):
         before = {}
     return [
         name if name == "the project's code" else f"{name} ({before.get(name)}, now {value})"

@@ -11,10 +11,11 @@ from typing import Any
 from parrot import __version__
 from parrot.checkpoints import open_checkpoints
 from parrot.config import load_params, read_params_tree
+from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
+from parrot.hardware import tell_deepspeed, use_threads
 from parrot.stages import STAGES
-from parrot.threads import use_threads
 from parrot.yaml_files import read_yaml
 
 _STAGE_NOTE = "Every choice is in params.yaml; `dvc repro` gives the paths that dvc.yaml names."
@@ -25,6 +26,7 @@ OUTPUTS = ("output", "curve", "metrics", "plots", "reports")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a `ParrotError` is printed as a sentence and ends with exit code 1."""
     args = _parser().parse_args(arguments)
+    hide_in_tracebacks()
     try:
         with naming_full_disk(getattr(args, "output", None) or Path.cwd()):
             args.run(args)
@@ -129,6 +131,7 @@ def _score(args: argparse.Namespace) -> None:
 def _convert(args: argparse.Namespace) -> None:
     from parrot.conversion.convert import convert, convert_back
 
+    tell_deepspeed()
     if args.to_original:
         convert_back(args.source, args.target, args.vision_tower)
     else:
@@ -144,6 +147,10 @@ def _stage(args: argparse.Namespace) -> None:
     params = load_params()
     use_threads(params.threads)
     paths = {path: getattr(args, path) for path in stage.paths}
+    if stage.trains:
+        from parrot.evaluation.ahead import check_ahead
+
+        check_ahead(params.evaluate, params.languages, seed=params.seed)
     entry = read_yaml("dvc.yaml")["stages"][args.command]
     chosen = _chosen(entry["params"])
     with track_stage(args.command, chosen) as tracked, contextlib.ExitStack() as stack:
@@ -154,7 +161,10 @@ def _stage(args: argparse.Namespace) -> None:
             work = open_checkpoints(args.command, inputs, chosen, code)
             stack.enter_context(naming_full_disk(work))
             extra = {"run": _run(args.command, work, tracked)} if stage.trains else {"work": work}
-        metrics = stage.load()(**stage.choices(params), **paths, **extra)
+        function = stage.load()
+        if "torch" in sys.modules:
+            tell_deepspeed()
+        metrics = function(**stage.choices(params), **paths, **extra)
         if extra:
             shutil.rmtree(work, ignore_errors=True)  # not earlier: now the outputs are in place
         tracked.log_metrics(metrics)

@@ -2,7 +2,10 @@
 
 import os
 import re
+import sys
+import traceback
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -58,6 +61,15 @@ def without_secrets(text: str) -> str:
     text = _ASSIGNED.sub(_hide_assigned, text)
     text = _IN_MAPPING.sub(_hide_in_mapping, text)
     return _SHAPES.sub(HIDDEN, text)
+
+
+def hide_in_tracebacks() -> None:
+    """Let this process's last words, should it end by a defect, be without secrets, too."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+
+    sys.excepthook = tell
 
 
 def _hide_assigned(found: re.Match[str]) -> str:

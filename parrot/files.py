@@ -13,8 +13,9 @@ from typing import Any
 from parrot.errors import ParrotError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_TEXTS = (*map(os.strerror, _FULL), "database or disk is full", "file write failed")
-"""Of libraries that raise errors of their own: safetensors, SQLite, torch."""
+_FULL_TEXTS = (*map(os.strerror, _FULL), "database or disk is full")
+"""Of libraries that raise errors of their own: safetensors, SQLite."""
+_NOTHING_LEFT = 2**20  # bytes
 
 
 @contextmanager
@@ -25,15 +26,16 @@ def naming_full_disk(path: Path | str) -> Iterator[None]:
     except ParrotError:
         raise
     except Exception as error:
-        if not _disk_is_full(error):
-            raise
         named = error.filename if isinstance(error, OSError) else None
         place = Path(named or path).absolute()
         folder = next(folder for folder in (place, *place.parents) if folder.exists())
-        free = shutil.disk_usage(folder).free / 2**20
+        free = shutil.disk_usage(folder).free
+        # torch says "iostream error" and no more.
+        if not (_disk_is_full(error) or (isinstance(error, RuntimeError) and free < _NOTHING_LEFT)):
+            raise
         raise ParrotError(
-            f"no space left while writing {named or path} ({free:,.0f} MiB free on the disk of {folder}); "
-            f"free some there and start again"
+            f"no space left while writing {named or path} ({free / 2**20:,.0f} MiB free on the disk of "
+            f"{folder}); free some there and start again"
         ) from None
 
 

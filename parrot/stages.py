@@ -59,7 +59,7 @@ STAGES: dict[str, Stage] = {
     ),
     "prepare": Stage(
         "parrot.data.prepare:prepare",
-        "Makes one record schema of all upstream formats, fit for the model's length.",
+        "Makes one record schema of all upstream formats, and fits every record to the model.",
         lambda params: {
             "params": params.prepare.in_languages(params.languages),
             "model_params": params.model,
@@ -67,8 +67,8 @@ STAGES: dict[str, Stage] = {
             "seed": params.seed,
         },
         {
-            "vision": "folder of the vision tower: how many positions a picture takes",
-            "language": "folder of the language model: its tokenizer, for the length of a record",
+            "vision": "folder of the vision tower, whose pictures take positions",
+            "language": "folder of the language model, whose tokenizer counts them",
             "output": "folder to write: records as Parquet, and a table of what was rejected",
             "metrics": "JSON to write: counts of records, languages, sources and rejects",
         },

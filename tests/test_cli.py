@@ -1,8 +1,14 @@
 """The command line: sentences instead of tracebacks, and every stage of the graph."""
 
 import errno
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +16,7 @@ import yaml
 import parrot.cli
 from parrot.cli import main
 from parrot.errors import ParrotError
-from parrot.stages import STAGES
+from parrot.stages import STAGES, Stage
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +63,65 @@ def test_every_stage_of_the_graph_is_a_command_and_takes_its_options() -> None:
         for path in words[3::2]:
             known = any(path == other or other.startswith(f"{path}/") for other in (*written, *read))
             assert known or path == "reports/validation", f"{name}: DVC does not know of {path}"
+
+
+@pytest.fixture
+def training_stage(tracked_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """`training_stage(function)`: `align` runs it in a folder with the project's graph and parameters."""
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tracked_folder)
+
+    def run(function: Callable[..., dict[str, Any]]) -> None:
+        monkeypatch.setattr(Stage, "load", lambda self: function)
+        paths = [part for path in STAGES["align"].paths for part in (f"--{path}", str(tracked_folder / path))]
+        main(["align", *paths])
+
+    return run
+
+
+def test_checkpoints_go_when_the_outputs_are_in_place_and_not_before(training_stage) -> None:
+    work: list[Path] = []
+
+    def killed(run: Any, **kwargs: Any) -> dict[str, Any]:
+        work.append(run.checkpoints)
+        (run.checkpoints / "checkpoint-5").mkdir()
+        raise KeyboardInterrupt
+
+    def saves(run: Any, output: Path, **kwargs: Any) -> dict[str, Any]:
+        assert run.checkpoints == work[0]
+        assert (run.checkpoints / "checkpoint-5").is_dir()
+        output.mkdir()
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        training_stage(killed)
+    assert (work[0] / "checkpoint-5").is_dir()
+    training_stage(saves)
+    assert not work[0].exists()
+
+
+def test_a_full_disk_of_checkpoints_is_named(training_stage) -> None:
+    def full(**kwargs: Any) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit, match=r"no space left while writing \.parrot/checkpoints/align-"):
+        training_stage(full)
+
+
+def test_saving_a_model_without_a_gpu_says_nothing_of_deepspeed() -> None:
+    code = (
+        "from transformers import CLIPVisionConfig, CLIPVisionModel; import sys\n"
+        "from parrot.hardware import tell_deepspeed; tell_deepspeed()\n"
+        "config = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, image_size=8,\n"
+        "    num_attention_heads=1, patch_size=8)\n"
+        "CLIPVisionModel(config).save_pretrained(sys.argv[1])"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
+        )
+    assert done.stdout == ""
+    assert "accelerator" not in done.stderr
 
 
 def test_chat_without_a_model_says_where_one_comes_from(tmp_path: Path) -> None:

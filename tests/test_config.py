@@ -1,5 +1,6 @@
 """`params.yaml`: what is committed is valid; what is wrong is said with file and key."""
 
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from parrot.config import load_params
+from parrot.config import load_params, read_params_tree
 from parrot.errors import ParrotError
 
 ROOT = Path(__file__).parents[1]
@@ -103,3 +104,74 @@ def test_a_source_stands_for_each_language() -> None:
         ("captions_en", "en", "data/align/captions_en.json"),
         ("captions_tr", "tr", "data/align/captions_tr.json"),
     ]
+
+
+@pytest.mark.parametrize("colour", ["whiteish", "#fff0", "rgba(1, 2, 3, 4)"])
+def test_a_background_is_a_colour_that_covers(tmp_path: Path, colour: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        text.replace("image_background: white", f"image_background: '{colour}'"), encoding="utf-8"
+    )
+    with pytest.raises(ParrotError, match=r"model.image_background: .*colo"):
+        load_params(file)
+
+
+@pytest.mark.parametrize(
+    ("found", "put", "sentence"),
+    [
+        ("seed: 1 ", "seed: " + "9" * 5000, "a number of too many digits in line 6, column 7: seed: 9999"),
+        ("seed: 1 ", "seed: 2020-13-45", "month must be in 1..12 in line 6, column 7: seed: 2020-13-45"),
+        ("seed: 1 ", "seed: 1\nseed: 2", "'seed' stands there already in line 6"),
+        ("seed: 1 ", "seed: 2\nextra: " + "[" * 5000 + "]" * 5000, "line 7, 'extra: [[[[[[["),
+        ("seed: 1 ", "seed: 2\nextra: " + "{a: " * 5000, "line 7, 'extra: {a: "),
+        ("seed: 1 ", "seed: 99999999999999999999", "seed: Input should be less than 4294967296"),
+        ("seed: 1 ", "seed: -1", "seed: Input should be greater than or equal to 0 (found -1)"),
+        ("weight: 1.0", "weight: .inf", "sft.moe.weight: Input should be a finite number (found inf)"),
+        ("rope_theta: 1.0e+6", "rope_theta: .nan", "language.rope_theta: Input should be a finite number"),
+        ("seed: 1 ", "? [1]\n: 2\nseed: 1", "a key must be a word in line 6"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, found: str, put: str, sentence: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert found in text
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace(found, f"{put} ", 1), encoding="utf-8")
+    with pytest.raises(ParrotError) as error:
+        load_params(file)
+    assert str(error.value).startswith(str(file))
+    assert sentence in str(error.value)
+
+
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParrotError, match="cannot be read: Is a directory"):
+        load_params(tmp_path)
+
+
+def test_params_broken_at_random_are_a_sentence(tmp_path: Path) -> None:
+    content = (ROOT / "params.yaml").read_bytes()[:2500]
+    file = tmp_path / "params.yaml"
+    pieces = (
+        b"[", b"{", b"}", b"- ", b": ", b"&a ", b"*a", b"<<: ", b"!!int x", b"\xff", b"\t", b"\n", b"0x",
+        b".nan", b"1e400", b"'", b"2001-99-99", b"%", b"? ", b"\x00",
+    )  # fmt: skip
+    for seed in range(200):
+        draw = random.Random(seed)
+        broken = content
+        for _ in range(draw.randrange(1, 4)):
+            place = draw.randrange(len(broken))
+            broken = broken[:place] + draw.choice(pieces) + broken[place + draw.randrange(20) :]
+        file.write_bytes(broken)
+        with pytest.raises(ParrotError, match=r"params\.yaml: "):
+            load_params(file)
+
+
+def test_the_tree_has_numbers_where_dvc_has_them_and_only_what_the_schema_knows(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "params.yaml"
+    file.write_text(re.sub(r"\n  learning_rate: \S+", "\n  learning_rate: 1e-3", text), encoding="utf-8")
+    assert read_params_tree(file)["sft"]["learning_rate"] == 0.001
+    file.write_text(f"{text}\naccess_key: hidden\n", encoding="utf-8")
+    with pytest.raises(ParrotError, match="access_key: unknown key") as error:
+        read_params_tree(file)
+    assert "hidden" not in str(error.value)

@@ -1,8 +1,10 @@
 """Secrets are told by their names, their forms and their places, and what is no secret stays readable."""
 
+import sys
+
 import pytest
 
-from parrot.credentials import Address, is_secret, split_address, without_secrets
+from parrot.credentials import Address, hide_in_tracebacks, is_secret, split_address, without_secrets
 from parrot.errors import ParrotError
 from parrot.lineage import as_text, flatten
 
@@ -62,6 +64,16 @@ def test_a_secret_is_hidden_in_a_sentence(text: str) -> None:
 )
 def test_a_token_is_known_by_its_form(token: str) -> None:
     assert without_secrets(f"a {token} b") == "a *** b"
+
+
+def test_a_traceback_is_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    hide_in_tracebacks()
+    error = OSError("https://me:hush@host/x: refused")
+    sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == "OSError: https://***@host/x: refused\n"
 
 
 def test_what_the_environment_calls_a_secret_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

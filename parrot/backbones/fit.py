@@ -16,6 +16,8 @@ def fit(source: str, revision: str | None, output: Path) -> list[str]:
     """
     if revision and Path(source).is_dir():
         raise ParrotError(f"{source} is a folder: a revision belongs to a name on the Hub")
+    if output.is_dir() and any(output.iterdir()):
+        raise ParrotError(f"{output} is not empty; name a new folder")
     folder = fetch(source, revision)
     kind = kind_of(folder)
     # Each needs other heavy packages.

@@ -17,6 +17,7 @@ from parrot.conversion.tensors import Checkpoint, check, write
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.loading import load_processor
+from parrot.model.chat_format import CHAT_TEMPLATE
 from parrot.model.registered import ParrotConfig, ParrotProcessor
 
 IMAGE_TOKEN = "<image>"
@@ -168,6 +169,7 @@ def _processor(
     return ParrotProcessor(
         image_processor,
         tokenizer,
+        chat_template=CHAT_TEMPLATE,  # as the authors train, whatever the tokenizer's own says
         image_seq_length=config.image_seq_length,
         pad_to_square=original.get("image_aspect_ratio") == "pad",
     )

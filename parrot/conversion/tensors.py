@@ -1,13 +1,12 @@
 """Reading and writing checkpoints tensor by tensor, so that none is ever in memory as a whole."""
 
 import json
-import pickle
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
@@ -53,16 +52,17 @@ class Checkpoint:
     def _open_safetensors(self, file: Path) -> None:
         try:
             opened: Any = safe_open(file, framework="pt")
-        except SafetensorError as error:
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        except Exception as error:  # its own error, and whatever a header makes Python raise
             raise ParrotError(f"{file}: not a safetensors file ({error})") from None
-        for name in opened.keys():  # noqa: SIM118 (not a dict)
-            self.shapes[name] = tuple(opened.get_slice(name).get_shape())
+        self.shapes |= shapes
+        for name in shapes:
             self._readers[name] = lambda name=name: opened.get_tensor(name)  # type: ignore[misc]
 
     def _open_bin(self, file: Path) -> None:
         try:
             tensors = _load_bin(file)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except Exception as error:  # unpickling broken bytes raises anything
             reason = str(error).strip().partition("\n")[0]
             raise ParrotError(f"{file}: not a file of tensors alone ({reason})") from None
         for name, tensor in tensors.items():

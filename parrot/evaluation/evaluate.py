@@ -24,9 +24,10 @@ from parrot.evaluation.asking.shares import Share, cut
 from parrot.evaluation.asking.workers import Task, answer_shares
 from parrot.evaluation.reporting import accuracy, report
 from parrot.evaluation.reporting.page import Example, make_example, write_page
-from parrot.evaluation.reporting.records import PREDICTIONS, SETTINGS, Evaluation, read_evaluation
+from parrot.evaluation.reporting.records import PREDICTIONS, Evaluation, read_evaluation
 from parrot.evaluation.reporting.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
 from parrot.evaluation.reporting.written import kit_files, score_written
+from parrot.evaluation.scoring.exchange import SETTINGS, TABLES
 from parrot.files import atomic_directory, write_json
 from parrot.lineage import run_tags
 from parrot.loading import load_processor
@@ -67,6 +68,10 @@ def evaluate(
         plots: folder for heat maps and the tables behind them.
         work: folder for the answers so far; the next call with the same one goes on there.
 
+    Returns:
+        What `metrics` holds, each name behind that of the benchmark's folder ("dev/accuracy"): accuracies of
+        several benchmarks are not taken for one another.
+
     Raises:
         ParrotError: a language, file, category or picture is missing, or the model does not load.
     """
@@ -88,7 +93,7 @@ def evaluate(
         write_json(folder / SETTINGS, settings)
         write_json(folder / PROVENANCE, {**run_tags(), **_provenance(model_dir), "seed": seed})
         write_predictions(folder / PREDICTIONS, predictions)
-        written = score_written(files, every, "written", folder / "vlmevalkit")
+        written = score_written(files, every, "written", folder / TABLES)
         evaluation = read_evaluation(folder, str(reports))
         found = summarise(evaluation.answered, evaluation.runs)
         examples = _examples(evaluation, found, benchmark)
@@ -122,7 +127,7 @@ def evaluate(
     write_json(metrics, values)
     print(report.table(values), *eye_warnings(found.eyes), sep="\n", flush=True)
     shutil.rmtree(work, ignore_errors=True)
-    return values
+    return {f"{Path(params.benchmark).name}/{name}": value for name, value in values.items()}
 
 
 def _settings(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
+from parrot.tracking.cached import makers
 from parrot.tracking.store import check_store, connect, database_file, shown_uri
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fetch_artifact(run: str, folder: str, target: Path) -> Path:
-    """Copy the artifact folder of a run, or of the newest of its children that has one, below `target`.
+    """Copy a stage's artifact folder below `target`.
 
     Args:
         run: the id of a stage's run or of the pipeline run that it is a child of.
@@ -43,12 +44,21 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
 
 
 def _owner(client: "MlflowClient", run: str, folder: str) -> str | None:
-    """The id of the run itself or of its newest child with such an artifact folder."""
-    experiment = client.get_run(run).info.experiment_id
+    """The run itself, its newest child, or the maker of one of its cached stages, with such a folder.
+
+    A pipeline run has only the pages and plots of its stages' folders, and is not asked itself.
+    """
+    found = client.get_run(run)
     children = client.search_runs(
-        [experiment], f"tags.`mlflow.parentRunId` = '{run}'", order_by=["attributes.start_time DESC"]
+        [found.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{run}'",
+        order_by=["attributes.start_time DESC"],
     )
-    candidates: list[str] = [run, *(child.info.run_id for child in children)]
+    candidates: list[str] = [child.info.run_id for child in children]
+    if found.data.tags.get("parrot.kind") == "pipeline":
+        candidates += makers(found.data.tags)
+    else:
+        candidates.insert(0, run)
     for candidate in candidates:
         if any(item.path == folder and item.is_dir for item in client.list_artifacts(candidate)):
             return candidate

@@ -14,7 +14,7 @@ _VERSIONS = ("python", "torch", "transformers")
 def name_by_changes(
     client: "MlflowClient", experiment: str, params: Mapping[str, str], tags: Mapping[str, str]
 ) -> str:
-    """Such as "sft.learning_rate 0.001 → 0.002, data", "code 1a2b3c4", "first run" or "again"."""
+    """Such as "sft.learning_rate 0.001 → 0.002, data", "code 1a2b3c4", "first run" or "same settings"."""
     query = "tags.`parrot.kind` = 'pipeline' AND attributes.status = 'FINISHED'"
     last = client.search_runs([experiment], query, max_results=1, order_by=["attributes.start_time DESC"])
     if not last:
@@ -27,7 +27,7 @@ def name_by_changes(
         found.append(f"code {tags.get('code', 'unknown')}")
     found += [f"{name} {tags[name]}" for name in _VERSIONS if before.tags.get(name) != tags[name]]
     if not found:
-        return "again"
+        return "same settings"
     more = len(found) - _MOST_CHANGES
     return ", ".join(found[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
 

@@ -71,6 +71,7 @@ class Run:
         self._client: MlflowClient | None = None
         self._opened = threading.Event()
         self._stop = threading.Event()
+        self._asked = False
         self._warned = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
 
@@ -165,10 +166,24 @@ class Run:
         _end_dead_runs(client, self.experiment)
         birth = self._prepare(client, self.experiment)
         self.name, self.parent = birth.name, birth.parent
+        self.id = self._made_by_an_earlier_try(client) or self._make(client)
+        self._client = client
+
+    def _make(self, client: "MlflowClient") -> str:
+        assert self.experiment
+        self._asked = True
         tags = self._birth_tags | ({"mlflow.parentRunId": self.parent} if self.parent else {})
         made = client.create_run(self.experiment, self._start, run_name=self.name, tags=tags)
-        self.id = made.info.run_id
-        self._client = client
+        return str(made.info.run_id)
+
+    def _made_by_an_earlier_try(self, client: "MlflowClient") -> str | None:
+        """A server that is too slow to answer has made the run all the same."""
+        if not self._asked or not self.experiment:
+            return None
+        process = self._birth_tags["parrot.process"]
+        query = f"attributes.start_time = {self._start} AND tags.`parrot.process` = '{process}'"
+        found = client.search_runs([self.experiment], query, max_results=1)
+        return str(found[0].info.run_id) if found else None
 
     def _flush(self) -> None:
         assert self._client and self.id

@@ -189,10 +189,20 @@ def _train(
 
 
 def _load_aligned(model: VisionLanguageForConditionalGeneration, file: Path) -> None:
+    wrong = f"{file}: not what stage one makes for this model"
+    if not file.is_file():
+        raise ParrotError(f"{wrong}: there is no such file")
     try:
-        model.aligned().load_state_dict(load_file(file))
-    except (FileNotFoundError, RuntimeError) as error:
-        raise ParrotError(f"{file}: not what stage one makes for this model: {error}") from None
+        tensors = load_file(file)
+    except Exception as error:  # safetensors raises its own error and whatever its header makes Python raise
+        raise ParrotError(f"{wrong}: {error}") from None
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise ParrotError(f"{wrong}: {name} holds what is no number")
+    try:
+        model.aligned().load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ParrotError(f"{wrong}: {error}") from None
 
 
 def _unique(*modules: nn.Module) -> list[nn.Parameter]:

@@ -1,6 +1,8 @@
 import base64
 import io
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -237,3 +239,9 @@ def test_the_ways_in_which_base64_is_written(written: Callable[[str], str], surp
 def test_what_is_no_base64(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         decode_base64_image(text)
+
+
+def test_reading_pictures_takes_no_torch() -> None:
+    """The data stages start in a fraction of a second."""
+    script = "import sys, parrot.data.images; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -16,6 +16,8 @@ from parrot.evaluation import evaluate as stage
 from parrot.evaluation.asking import workers
 from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.scoring.exchange import find_predictions
+from parrot.evaluation.scoring.score import score
 
 LANGUAGES = list(WORDS)
 
@@ -36,7 +38,7 @@ def run(params: Evaluate, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         params: Evaluate = params, languages: list[str] = LANGUAGES, model: str = "model", to: str = "out"
     ) -> dict[str, Any]:
         folder = tmp_path / to
-        return evaluate(
+        found = evaluate(
             params,
             languages,
             seed=1,
@@ -46,6 +48,9 @@ def run(params: Evaluate, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             plots=folder / "plots",
             work=tmp_path / "work",
         )
+        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+        assert found == {f"mmmb/{name}": value for name, value in metrics.items()}
+        return metrics
 
     return evaluated
 
@@ -55,6 +60,35 @@ def seeing(monkeypatch: pytest.MonkeyPatch, reader: Reader, processor: Any) -> N
     """The stage loads the model that reads the pictures."""
     monkeypatch.setattr(stage, "load_processor", lambda folder: processor)
     monkeypatch.setattr(workers, "load_model", lambda folder, number: (reader, processor))
+
+
+@pytest.mark.usefixtures("seeing")
+@pytest.mark.parametrize("circular", [False, True])
+def test_score_reads_what_evaluate_writes(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, params: Evaluate, circular: bool
+) -> None:
+    metrics = run(params.model_copy(update={"circular": circular}))
+    suite = {"file": "mmmb_{language}.tsv", "dataset": "MMMB_{language}", "circular": circular}
+    suites = tmp_path / "benchmarks.yaml"
+    suites.write_text(json.dumps({"MMMB": suite | {"languages": LANGUAGES}}))  # JSON is YAML
+    for protocol in ("parrot", "vlmevalkit"):
+        report = score(
+            tmp_path / "mmmb",
+            tmp_path / "out/evaluation",
+            protocol=protocol,
+            output=tmp_path / "report.json",
+            benchmarks=suites,
+        )
+        found = {language: round(report["MMMB"][language]["overall"], 4) for language in LANGUAGES}
+        assert found == {name: metrics["written"][protocol][name] for name in LANGUAGES}
+    tsv = tmp_path / "mmmb/mmmb_en.tsv"
+    tsv.write_text(tsv.read_text() + "\n")
+    with pytest.raises(
+        ParrotError, match=r"mmmb_en\.tsv: not the file of this name that the model was asked"
+    ):
+        find_predictions(tmp_path / "out/evaluation", tsv)
+    with pytest.raises(ParrotError, match=r"other_en\.tsv was not asked, but mmmb_en\.tsv"):
+        find_predictions(tmp_path / "out/evaluation", tmp_path / "other_en.tsv")
 
 
 @pytest.mark.usefixtures("seeing")

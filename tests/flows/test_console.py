@@ -38,3 +38,9 @@ def test_stages_in_parallel_are_told_apart_and_their_bars_are_few() -> None:
     console.stages |= {"vision", "language"}
     follow(console, b"\r1/3\r2/3\r3/3\nsaved\n", "vision")
     assert stream.getvalue() == "[vision] 1/3\n[vision] 3/3\n[vision] saved\n"
+
+
+def test_a_password_in_another_programs_words_is_hidden() -> None:
+    stream = io.StringIO()
+    follow(Console(stream), b"ERROR: failed to connect to https://me:hush@store.example.org/x\n")
+    assert stream.getvalue() == "ERROR: failed to connect to https://***@store.example.org/x\n"

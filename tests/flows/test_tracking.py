@@ -1,6 +1,7 @@
 """What the flow tells MLflow: nothing of a run that had nothing to do, and cached stages as cached."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from flows.pipeline import main
 from parrot.tracking.store import connect
 
+ROOT = Path(__file__).parents[2]
 PIPELINE = (
     "evaluate: {cmd: 'mkdir -p metrics seen && cp values metrics/evaluate.json && "
     "cp values seen/report.html', deps: [values], outs: [seen], "
+    "params: [evaluate.benchmark], "
     "metrics: [metrics/evaluate.json: {cache: false}]}",
     "package: {cmd: cat seen/report.html source > package, deps: [seen, source], outs: [package]}",
 )
@@ -24,9 +27,10 @@ def pipelines() -> list:
 
 @pytest.mark.usefixtures("servers")
 def test_runs_of_the_flow(project, capsys: pytest.CaptureFixture[str]) -> None:
-    values = {"test": {"accuracy": {"en": 0.9, "overall": 0.8}}, "chance": 0.25}
+    values = {"accuracy": {"en": 0.9, "overall": 0.8}, "chance": 0.25}
     (Path.cwd() / "values").write_text(json.dumps(values))
     folder = project(*PIPELINE)
+    shutil.copy(ROOT / "params.yaml", folder)
     before = len(pipelines())
     assert main([]) == 0
     (first,) = pipelines()[before:]
@@ -45,11 +49,11 @@ def test_runs_of_the_flow(project, capsys: pytest.CaptureFixture[str]) -> None:
     assert second.data.tags["stage.evaluate"] == "cached"
     assert second.data.tags["stage.evaluate.run"] == "none in this store"
     assert second.data.tags["stage.package"] == "done"
-    # By the names of the metrics file: an accuracy of dev has another name than one of test.
+    # An accuracy of dev has another name than one of test.
     assert second.data.metrics == {
-        "evaluate/test.accuracy.en": 0.9,
-        "evaluate/test.accuracy.overall": 0.8,
-        "evaluate/chance": 0.25,
+        "evaluate/test/accuracy.en": 0.9,
+        "evaluate/test/accuracy.overall": 0.8,
+        "evaluate/test/chance": 0.25,
     }
     client, _ = connect()
     assert [item.path for item in client.list_artifacts(second.info.run_id, "seen")] == ["seen/report.html"]

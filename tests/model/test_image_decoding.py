@@ -18,6 +18,7 @@ from PIL import ImageCms, features
 
 from parrot.data.images import check_image, decode, image_header
 from parrot.data.rejects import Rejected
+from parrot.errors import ParrotError
 from parrot.model.image_decoding import decode_image, upright_rgb
 from parrot.model.image_kinds import kind_of_file
 from parrot.model.registered import ParrotProcessor
@@ -358,3 +359,10 @@ def test_what_the_processor_cannot_read_is_one_sentence(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(ValueError, match=rf"sample 0: no image could be read.*{problem}"):
         processor(images=[image], text=["<image>"])
+
+
+def test_a_broken_picture_in_training_names_its_record(processor: ParrotProcessor) -> None:
+    chat = [{"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "It."}]
+    row = {"id": "r7", "source": "s", "messages": chat, "images": [PICTURES["plain.jpg"][:100]]}
+    with pytest.raises(ParrotError, match=r"r7.*no image could be read"):
+        ConversationCollator(processor, 64)([row])

@@ -100,7 +100,9 @@ def test_folder_works_with_transformers_torch_and_pillow_alone(
     folder, picture = tmp_path / "model", tmp_path / "picture.png"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    Image.new("RGB", (30, 20), (200, 30, 90)).save(picture)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGBA", (30, 20), (200, 30, 90, 130)).save(picture, exif=turned)
     assert {file.name for file in folder.glob("*.py")} == FILES[architecture]
 
     text = processor.apply_chat_template(CHAT, add_generation_prompt=True)

@@ -12,11 +12,13 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from parrot.tracking import PARENT_VARIABLE
+from parrot.tracking import PARENT_VARIABLE, fetch_artifact
 from parrot.tracking.naming import changes
 from parrot.tracking.store import connect
 
 ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
 
 STAGE = """
     import sys
@@ -134,7 +136,7 @@ def test_inputs_are_what_dvc_lock_says_once_the_stage_has_ended(history: History
 
 def test_a_pipeline_run_is_named_by_what_changed(history: History) -> None:
     names = [run.info.run_name for run in history.pipelines]
-    assert names == ["first run", "again", "sft.learning_rate 0.001 → 0.002", "data"]
+    assert names == ["first run", "same settings", "sft.learning_rate 0.001 → 0.002", "data"]
     assert {run.info.status for run in history.pipelines} == {"FINISHED"}
 
 
@@ -165,6 +167,13 @@ def test_cached_stages_are_shown_as_what_they_are(history: History) -> None:
         "stage.package": "done",
     }
     assert shown_in(second, "trained") == ["trained/report.html"]
+
+
+def test_the_whole_output_is_fetched_from_the_stage_that_made_it(history: History, tmp_path: Path) -> None:
+    """A pipeline run has only what people look at, and a cached stage no run of its own in it."""
+    for pipeline in history.pipelines[:2]:
+        fetched = fetch_artifact(pipeline.info.run_id, "trained", tmp_path / pipeline.info.run_id)
+        assert (fetched / "part" / "records").read_text() == "sft"
 
 
 def test_the_data_that_is_there_is_told_not_the_data_that_was_added(history: History) -> None:

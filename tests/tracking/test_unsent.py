@@ -138,3 +138,20 @@ def test_a_run_that_another_store_had_made_is_made_here(leave, runs: Runs) -> No
     main()
     (sent,) = runs()["align"]
     assert "mlflow.parentRunId" not in sent.data.tags
+
+
+def test_a_run_whose_making_was_not_answered_is_found_again(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = MlflowClient.create_run
+
+    def answer_too_late(*arguments: object, **named: object) -> None:
+        make(*arguments, **named)
+        monkeypatch.setattr(MlflowClient, "create_run", make)
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(MlflowClient, "create_run", answer_too_late)
+    with track_stage("align", {"seed": 1}):
+        pass
+    (run,) = runs()["align"]
+    assert (run.info.status, run.data.params) == ("FINISHED", {"seed": "1"})

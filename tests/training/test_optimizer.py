@@ -4,28 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from halves import Halves
 from torch import Tensor, nn
 from torch.optim import Muon
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from parrot.training.optimizer import DeviceMuon, muon_with_adamw, orthogonalise, precision
-
-HALVES = (torch.float16, torch.bfloat16)
-
-
-class Halves(TorchDispatchMode):
-    """Notes each operation that makes a tensor in half precision."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        made = result if isinstance(result, tuple | list) else [result]
-        if any(isinstance(tensor, Tensor) and tensor.dtype in HALVES for tensor in made):
-            self.seen.add(str(func))
-        return result
 
 
 def steps(optimizer_class: Any, shape: tuple[int, int], number: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Both stages with every architecture: what learns, what stays, what is written, and what reads it."""
 
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from halves import Halves
 from PIL import Image as Picture
 from safetensors.torch import load_file
 from transformers import (
@@ -121,6 +123,7 @@ def train(inputs: dict[str, Path], tmp_path: Path) -> Train:
                 training=Training(**TRAINING),
             )
             sft(params, model, aligned=aligned or train("align", architecture), **shared)
+        shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)  # as the command line does
         return output
 
     train = run
@@ -305,6 +308,17 @@ def test_an_artifact_names_the_commit_that_was_there_when_its_stage_began(
     assert made_by["params"]["model"]["architecture"] == "parrot"
     assert made_by["aligned"] == read_provenance(aligned)
     assert made_by["aligned"]["commit"] == "a"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_stage_computes_in_half_precision_on_a_cpu(
+    train: Train, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAINING, "optimizer", "muon")
+    with Halves() as halves:
+        train("sft", architecture, aligned=train("align", architecture))
+    assert not halves.seen
 
 
 def test_stage_one_of_another_architecture_is_named(train: Train) -> None:

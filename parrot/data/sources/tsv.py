@@ -58,11 +58,11 @@ def _header(path: Path, columns: list[str], required: Sequence[str]) -> list[str
         raise ParrotError(f"{path}: row 1: holds a NUL byte; save the file as UTF-8")
     for name in required:
         if name not in columns:
-            found = ", ".join(columns) or "none"
+            found = ", ".join(column[:40] for column in columns)[:400] or "none"
             raise ParrotError(f"{path}: column '{name}' is missing; the file has {found}")
     for name in filter(None, columns):
         if columns.count(name) > 1:
-            raise ParrotError(f"{path}: row 1: column '{name}' stands there twice; remove one")
+            raise ParrotError(f"{path}: row 1: column '{name[:40]}' stands there twice; remove one")
     return columns
 
 
@@ -83,4 +83,6 @@ def whole_number(path: Path, row: int, column: str, text: str) -> int:
 
 
 def wrong_cell(path: Path, row: int, column: str, problem: str) -> ParrotError:
-    return ParrotError(f"{path}: row {row}, column '{column}': {problem}; correct the file or fetch it again")
+    return ParrotError(
+        f"{path}: row {row}, column '{column[:40]}': {problem[:400]}; correct the file or fetch it again"
+    )

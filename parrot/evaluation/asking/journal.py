@@ -1,5 +1,6 @@
 """Answers as they come, so that a killed evaluation goes on where it was."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """A file of JSON lines, one for each share that was answered."""
+    """A file with a line for each share that was answered: the hash of the JSON that follows it, and that."""
 
     def __init__(self, path: Path) -> None:
         """Open it; from the first line on that is not whole, it counts as not written."""
@@ -19,14 +20,11 @@ class Journal:
         whole = 0
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
-                try:
-                    entry = json.loads(line)
-                    self.done[entry["share"]] = entry["rows"]
-                except (ValueError, TypeError, KeyError):
+                checksum, _, text = line.partition(b" ")
+                if not text.endswith(b"\n") or checksum != _checksum(text):
                     break
-                if not line.endswith(b"\n"):
-                    del self.done[entry["share"]]
-                    break
+                entry = json.loads(text)
+                self.done[entry["share"]] = entry["rows"]
                 whole += len(line)
         self._file = path.open("r+b" if path.exists() else "wb")
         self._file.seek(whole)
@@ -34,11 +32,15 @@ class Journal:
 
     def append(self, share: int, rows: list[Row]) -> None:
         """Add a share's answers; on return they are on the disk."""
-        line = json.dumps({"share": share, "rows": rows}, ensure_ascii=False)
-        self._file.write(line.encode() + b"\n")
+        text = json.dumps({"share": share, "rows": rows}).encode() + b"\n"
+        self._file.write(_checksum(text) + b" " + text)
         self._file.flush()
         os.fsync(self._file.fileno())
         self.done[share] = rows
 
     def close(self) -> None:
         self._file.close()
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from parrot.errors import ParrotError
+from parrot.evaluation.scoring.exchange import SETTINGS
 
 FOLDER = "evaluation"
 """The name of such a folder among the artifacts of an MLflow run."""
-SETTINGS = "settings.json"
 PREDICTIONS = "predictions.jsonl"
 
 
@@ -96,6 +96,8 @@ def _read(folder: Path, file: str, name: str) -> str:
         raise ParrotError(
             f"{name}: no evaluation ({file} is missing); `parrot evaluate` writes such a folder"
         ) from None
+    except OSError as error:
+        raise ParrotError(f"{name}: {file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ParrotError(
             f"{name}: {file}: not UTF-8 ({error.reason} at byte {error.start}); evaluate the model again"
@@ -105,8 +107,9 @@ def _read(folder: Path, file: str, name: str) -> str:
 def _parse(text: str, place: str) -> dict[str, Any]:
     try:
         tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ParrotError(f"{place}: no JSON ({error.msg}); evaluate the model again") from None
+    except (ValueError, RecursionError) as error:  # besides bad syntax: thousands of digits, or of brackets
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise ParrotError(f"{place}: no JSON ({reason}); evaluate the model again") from None
     if not isinstance(tree, dict):
         raise ParrotError(f"{place}: no JSON object; evaluate the model again")
     return tree
@@ -136,5 +139,5 @@ def _value(row: dict[str, Any], key: str, kind: Any, place: str) -> Any:
         raise ParrotError(f"{place}: '{key}' is missing; evaluate the model again")
     value = row[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ParrotError(f"{place}: '{key}' cannot be {json.dumps(value)}; evaluate the model again")
+        raise ParrotError(f"{place}: '{key}' cannot be {json.dumps(value)[:80]}; evaluate the model again")
     return value

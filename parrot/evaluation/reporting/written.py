@@ -11,7 +11,7 @@ from parrot.errors import ParrotError
 from parrot.evaluation.asking.benchmark import is_published
 from parrot.evaluation.asking.predictions import Prediction
 from parrot.evaluation.reporting.accuracy import OVERALL
-from parrot.evaluation.scoring.exchange import kit_name, write_kit_table
+from parrot.evaluation.scoring.exchange import kit_file, kit_name, write_kit_table
 from parrot.evaluation.scoring.score import KIT, PARROT, PredictedFile, score_file
 from parrot.evaluation.scoring.suites import BenchmarkFile
 
@@ -26,9 +26,7 @@ def kit_files(params: Evaluate, languages: Sequence[str]) -> dict[str, Benchmark
     names: dict[str, Path] = {}
     for language in languages:
         path = Path(params.benchmark) / params.files[language]
-        # The kit's code of a language is that in the file's name: cn for zh.
-        suite, _, code = path.stem.rpartition("_") if "_" in path.stem else (path.stem, "", language)
-        files[language] = BenchmarkFile(path, suite, code, path.stem, params.circular, md5=None)
+        files[language] = kit_file(path, language, circular=params.circular)
         if (other := names.setdefault(kit_name(files[language]), path)) is not path:
             raise ParrotError(f"{path}: VLMEvalKit could not tell it from {other}; give one another name")
     return files

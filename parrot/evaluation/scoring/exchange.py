@@ -1,6 +1,8 @@
 """Predictions as files: tables of index and prediction, VLMEvalKit's among them."""
 
 import csv
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,24 +14,56 @@ from parrot.errors import ParrotError
 from parrot.evaluation.scoring.suites import BenchmarkFile
 from parrot.files import atomic_file
 
+SETTINGS, TABLES = "settings.json", "vlmevalkit"
+"""In the folder that `parrot evaluate` writes: what was asked, and the folder of the tables."""
 COLUMNS = ("index", "prediction")
 KIT_CIRCULAR = ("mmbench", "ccbench", "circular", "mmcr")
 """VLMEvalKit scores by groups of rotations where a data set's name, in lower case, holds one of these."""
 
 
 def find_predictions(folder: Path, tsv: Path) -> Path:
-    """The table in `folder` that is named as `tsv`, or so with the ending .xlsx.
+    """The table in `folder` that is named as `tsv`, or so with the ending .xlsx, or that of an evaluation.
 
     Raises:
-        ParrotError: there is none, or both.
+        ParrotError: there is none, or several, or the evaluation was of another file of this name.
     """
+    if (folder / SETTINGS).is_file():
+        return _evaluated(folder, tsv)
     candidates = [folder / tsv.name, folder / f"{tsv.stem}.xlsx"]
     found = [path for path in candidates if path.is_file()]
     if not found:
-        raise ParrotError(f"{candidates[0]}: not found; it has to hold the predictions for {tsv}")
+        raise ParrotError(
+            f"{candidates[0]}: not found; it has to hold the predictions for {tsv}, or {folder} has to be a "
+            f"folder that `parrot evaluate` wrote"
+        )
     if len(found) > 1:
         raise ParrotError(f"{found[1]}: stands beside {found[0].name}; keep the one that counts")
     return found[0]
+
+
+def _evaluated(folder: Path, tsv: Path) -> Path:
+    """The table of written answers in a folder that `parrot evaluate` wrote."""
+    settings = folder / SETTINGS
+    try:
+        tree = json.loads(settings.read_text(encoding="utf-8"))
+        asked = {entry["file"]: (language, entry["sha256"]) for language, entry in tree["benchmark"].items()}
+        circular = bool(tree["circular"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ParrotError(
+            f"{settings}: not what `parrot evaluate` writes; evaluate the model again"
+        ) from None
+    if tsv.name not in asked:
+        raise ParrotError(f"{settings}: {tsv.name} was not asked, but {', '.join(map(str, asked))}; "
+                          f"name the folder of these files")  # fmt: skip
+    language, sha256 = asked[tsv.name]
+    with tsv.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise ParrotError(f"{tsv}: not the file of this name that the model was asked ({settings}); "
+                              f"name that one's folder")  # fmt: skip
+    table = folder / TABLES / f"{kit_name(kit_file(tsv, language, circular=circular))}.tsv"
+    if not table.is_file():
+        raise ParrotError(f"{table}: not found; evaluate the model again")
+    return table
 
 
 def read_predictions(path: Path, known: Collection[int]) -> dict[int, str]:
@@ -79,6 +113,12 @@ def _read_sheet(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     return enumerate(frame[list(COLUMNS)].to_dict("records"), start=2)
 
 
+def kit_file(path: Path, language: str, *, circular: bool) -> BenchmarkFile:
+    """A benchmark file under the suite and the code of a language that its name holds: cn for zh."""
+    suite, _, code = path.stem.rpartition("_") if "_" in path.stem else (path.stem, "", language)
+    return BenchmarkFile(path, suite, code, path.stem, circular, md5=None)
+
+
 def kit_name(file: BenchmarkFile) -> str:
     """The name for a benchmark file as a data set of one's own in VLMEvalKit.
 
@@ -120,7 +160,8 @@ def write_kit_table(path: Path, rows: Iterable[Mapping[str, str]], predictions: 
                     quoting=csv.QUOTE_ALL,  # else a lone carriage return would end a row
                 )
                 writer.writeheader()
-            require_predictions(path, predictions, [int(cells["index"])])
-            writer.writerow({**cells, "prediction": predictions[int(cells["index"])]})
+            index = int(cells["index"])
+            require_predictions(path, predictions, [index])
+            writer.writerow({**cells, "prediction": predictions[index]})
         if writer is None:
             raise ParrotError(f"{path}: no row to write")

@@ -1,4 +1,4 @@
-"""How many threads torch takes on a CPU, and how they wait for one another. Imports nothing heavy."""
+"""What libraries must be told of the machine before they look at it themselves. Imports nothing heavy."""
 
 import os
 
@@ -16,3 +16,14 @@ def use_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # GNU's OpenMP: torch's on Linux
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's: torch's on macOS; milliseconds
+
+
+def tell_deepspeed() -> None:
+    """Say that there is no GPU where torch finds none; call it before a model is saved.
+
+    transformers then imports DeepSpeed, which would look for itself and warn on stdout, of every stage.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
