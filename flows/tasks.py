@@ -67,7 +67,12 @@ class Runner:
             StageFailed: with the stage's last words.
         """
         began = time.monotonic()
-        say_once = cache(self.console.line)
+
+        @cache
+        def say_once(text: str) -> None:
+            self.console.line(text, stage)
+            log(text)
+
         while True:
             code, state, tail = self._repro(stage, log, log_bar)
             words = "\n".join(tail)

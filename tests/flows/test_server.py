@@ -30,8 +30,11 @@ TALKING = (
 
 
 def newest_run() -> Any:
+    """The last run that this process has begun."""
+    own = filters.FlowRunFilter(tags=filters.FlowRunFilterTags(all_=[f"process:{identity()}"]))
     with get_client(sync_client=True) as client:
-        return client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
+        (run,) = client.read_flow_runs(flow_run_filter=own, sort=FlowRunSort.START_TIME_DESC, limit=1)
+        return run
 
 
 def tasks_of(run: Any) -> list[Any]:
