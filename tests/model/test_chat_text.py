@@ -10,9 +10,9 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast, Qwen2Tokenizer
 
-from parrot.model import ParrotProcessor
 from parrot.model.chat_format import CHAT_TEMPLATE, chat_format
 from parrot.model.chat_text import BREAK, as_text, encode_texts, guard, render
+from parrot.model.registered import ParrotProcessor
 
 REFERENCE = Path(__file__).parents[3] / "shared/reference"
 QWEN = REFERENCE / "real-data/qwen_tokenizer"

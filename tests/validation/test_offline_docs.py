@@ -10,7 +10,6 @@ from parrot.validation.expectations import check_splits
 
 PARAMS = Validate(
     min_records=5,
-    max_text_bytes=100,
     min_image_pixels=16,
     max_image_pixels=200,
     max_duplicate_share=0.05,
@@ -23,8 +22,8 @@ PARAMS = Validate(
 def build(docs: Path) -> Path:
     """Data Docs of a split with an expectation that does not hold and a language that looks like markup."""
     rows = pd.DataFrame({"language": ["en"] * 6 + ["<b>"] * 4})
-    rows = rows.assign(images=1, duplicate=False, text_bytes=200, shorter_side=64, longer_side=64)
-    check_splits({"sft": rows}, PARAMS, ["en", "<b>"], docs)
+    rows = rows.assign(images=1, duplicate=False, positions=200, copies=1, shorter_side=64, longer_side=64)
+    check_splits({"sft": rows}, PARAMS, ["en", "<b>"], 100, docs)
     return docs
 
 
@@ -43,7 +42,7 @@ def test_pages_load_nothing_from_the_web(docs: Path) -> None:
 
 def test_index_lists_each_expectation_and_links_to_its_page(docs: Path) -> None:
     index = (docs / "index.html").read_text(encoding="utf-8")
-    assert "no record has more than 100 bytes of text" in index
+    assert "no record takes more than 100 positions" in index
     assert '<td class="failed">✗</td>' in index
     assert '<td class="passed">✓</td>' in index
     assert "<b>" not in index and "&lt;b&gt;" in index
