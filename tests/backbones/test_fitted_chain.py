@@ -100,7 +100,7 @@ def train(vision: Path, language: Path, records: Path, output: Path, **training:
         "curve": output / "curve.csv", "metrics": output / "metrics.json",
     }  # fmt: skip
     rated = RatedTraining(**{**TRAINING, **training}, learning_rate=1e-3)
-    run = Run("align", output / "checkpoints")
+    run = Run("align", output / "checkpoints" / "align")
     align(Align(training=rated), MODEL, output=output / "align", run=run, **shared)
     params = Sft(
         learning_rate=1e-3,
@@ -109,7 +109,7 @@ def train(vision: Path, language: Path, records: Path, output: Path, **training:
         moe=Moe(enabled=True, num_experts=2, intermediate_size=8, residual="token", weight=1.0),
         training=Training(**{**TRAINING, **training}),
     )
-    run = Run("sft", output / "checkpoints")
+    run = Run("sft", output / "checkpoints" / "sft")
     sft(params, MODEL, aligned=output / "align", output=output / "sft", run=run, **shared)
     losses = [line.split(",")[1] for line in (output / "curve.csv").read_text().splitlines()[1:]]
     assert len(losses) == 3 and all(float(loss) > 0 for loss in losses)
