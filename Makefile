@@ -43,8 +43,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 data: setup
 	$(BIN)/parrot data
 
+# Two stages at a time, where the graph allows it: each uses one core (params.yaml: threads).
 demo: data
-	$(BIN)/python -m flows.pipeline
+	$(BIN)/python -m flows.pipeline --parallel 2
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
