@@ -31,9 +31,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	@# PyTorch first, so that its build decides whether CUDA's libraries come along.
 	$(BIN)/python -c "import torch" 2>/dev/null \
-		|| UV_HTTP_RETRIES=1 $(UV) install --quiet --torch-backend $(TORCH) $(FIND_LINKS) $(TORCH_VERSION) $(QUIET_IF_AUTO) \
+		|| UV_HTTP_RETRIES=1 $(UV) install --quiet --compile-bytecode --torch-backend $(TORCH) $(FIND_LINKS) $(TORCH_VERSION) $(QUIET_IF_AUTO) \
 		|| { test $(TORCH) = auto && echo "PyTorch's own index is out of reach: taking the build that PyPI has" \
-			&& $(UV) install --quiet $(FIND_LINKS) $(TORCH_VERSION); }
+			&& $(UV) install --quiet --compile-bytecode $(FIND_LINKS) $(TORCH_VERSION); }
 	$(UV) install --quiet --compile-bytecode $(FIND_LINKS) --requirement requirements.lock
 	$(UV) install --quiet --no-deps --editable .
 	$(BIN)/python -m compileall -q parrot flows

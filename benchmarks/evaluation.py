@@ -17,7 +17,6 @@ from typing import Any
 import scoring
 import torch
 
-from parrot.config import load_params
 from parrot.data.images import decode
 from parrot.evaluation.asking.benchmark import read_benchmark
 from parrot.evaluation.asking.inference import Run, answer_share
@@ -25,6 +24,7 @@ from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.asking.shares import Asked, cut
 from parrot.evaluation.asking.workers import load_model
 from parrot.evaluation.scoring import kit
+from parrot.params import load_params
 
 RUN = Run("written", protocols()["letter_generation"], "own")
 

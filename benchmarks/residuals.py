@@ -20,12 +20,13 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from parrot.config import Params, load_params
+from parrot.config import Params
 from parrot.evaluation.asking.benchmark import read_benchmark
 from parrot.evaluation.asking.inference import Run, answer_share
 from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.asking.shares import cut
 from parrot.evaluation.asking.workers import load_model
+from parrot.params import load_params
 from parrot.training import trainer
 from parrot.training.stages import sft
 

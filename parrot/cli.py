@@ -10,11 +10,11 @@ from typing import Any
 
 from parrot import __version__
 from parrot.checkpoints import open_checkpoints
-from parrot.config import load_params, read_params_tree
 from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
+from parrot.params import load_params, read_params_tree
 from parrot.stages import STAGES
 from parrot.yaml_files import read_yaml
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from parrot.config import load_params, read_params_tree
 from parrot.errors import ParrotError
+from parrot.params import load_params, read_params_tree
 
 ROOT = Path(__file__).parents[1]
 

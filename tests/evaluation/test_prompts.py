@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 from flat_world import make_questions
 
-from parrot.config import load_params
 from parrot.errors import ParrotError
 from parrot.evaluation.asking.prompts import protocols
+from parrot.params import load_params
 
 LETTERS, TEXTS = protocols()["letter_likelihood"], protocols()["option_likelihood"]
 QUESTION = replace(

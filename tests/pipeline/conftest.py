@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from parrot.config import load_params
 from parrot.data.demo.write import write_world
+from parrot.params import load_params
 
 ROOT = Path(__file__).parents[2]
 

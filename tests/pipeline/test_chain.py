@@ -15,8 +15,6 @@ import torch
 from conftest import Project
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
-
 STAGES = [
     "backbones-vision", "backbones-language", "prepare", "validate", "align", "sft", "evaluate", "package",
 ]  # fmt: skip

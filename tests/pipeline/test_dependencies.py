@@ -22,6 +22,7 @@ CARRIERS = {
         "lineage",
         "network",
         "processes",
+        "params",
         "yaml_files",
     )
 }

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from parrot.config import load_params
+from parrot.params import load_params
 from parrot.publishing.card import Facts, Model, model_card
 
 COLUMN = {"en": 0.91, "zh": 0.902, "overall": 0.906}

@@ -26,10 +26,10 @@ from transformers import (
 )
 
 from parrot.backbones.tokenizer import train_tokenizer
-from parrot.config import load_params
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
 from parrot.model.registered import ParrotProcessor, build_parrot
+from parrot.params import load_params
 from parrot.publishing import package as stage
 from parrot.publishing.load_back import answers
 from parrot.publishing.package import package
