@@ -166,5 +166,5 @@ def test_a_killed_flow_leaves_nothing_running(project, number: int) -> None:
         pass
     if number != signal.SIGKILL:
         client, experiment = connect()
-        newest = client.search_runs([experiment], "attributes.run_name = 'pipeline'", max_results=1)[0]
+        newest = client.search_runs([experiment], "tags.`parrot.kind` = 'pipeline'", max_results=1)[0]
         assert newest.info.status == "KILLED"
