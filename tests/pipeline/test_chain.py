@@ -128,7 +128,9 @@ def test_a_stage_that_is_still_starting_ends_with_dvc(
 
 
 @pytest.mark.parametrize(
-    ("stage", "kill"), [("sft", signal.SIGKILL), ("align", signal.SIGTERM)], ids=["sft-KILL", "align-TERM"]
+    ("stage", "kill"),
+    [("sft", signal.SIGKILL), pytest.param("align", signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=["sft-KILL", "align-TERM"],
 )
 def test_a_killed_chain_ends_in_the_same_result(
     finished: Project,
