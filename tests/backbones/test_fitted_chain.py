@@ -26,16 +26,19 @@ from transformers import (
 )
 
 from parrot.backbones.fit import fit
-from parrot.config import Align, Evaluate, Flamingo, Model, Moe, Package, RatedTraining, Sft, Training
+from parrot.config import Align, Evaluate, Flamingo, Model, Moe, RatedTraining, Sft, Training
 from parrot.data.records import Image, Message, Record
 from parrot.data.shards import ShardWriter
 from parrot.evaluation.evaluate import evaluate
 from parrot.model.chat_text import prompts_of
+from parrot.params import load_params
 from parrot.publishing.package import package
 from parrot.training.stages import align, sft
 from parrot.training.trainer import Run
 
-REPORTED = Path(__file__).parents[3] / "shared/reference/reported"
+ROOT = Path(__file__).parents[2]
+PARAMS = load_params(ROOT / "params.yaml")
+REPORTED = ROOT.parent / "shared/reference/reported"
 REPORTED_MODELS = ("19_lm_without_image_token", "20_lm_without_pad_token", "21_lm_without_chatml")
 TRAINING: dict[str, Any] = {
     "max_steps": 3, "batch_size": 4, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
@@ -172,12 +175,16 @@ def test_families(name: str, tower: Path, records: Path, tmp_path: Path) -> None
     answer_together_and_alone(folder)
 
 
-@pytest.mark.parametrize("name", REPORTED_MODELS)
-def test_reported_models(name: str, records: Path, tmp_path: Path) -> None:
+def reported(name: str) -> Path:
     if not (REPORTED / name).is_dir():
         pytest.skip(f"{REPORTED} is not there: the inputs of the reports are no part of the project")
-    fit(str(REPORTED / name / "lm"), None, tmp_path / "language")
-    fit(str(REPORTED / REPORTED_MODELS[0] / "clip"), None, tmp_path / "vision")
+    return REPORTED / name
+
+
+@pytest.mark.parametrize("name", REPORTED_MODELS)
+def test_reported_models(name: str, records: Path, tmp_path: Path) -> None:
+    fit(str(reported(name) / "lm"), None, tmp_path / "language")
+    fit(str(reported(REPORTED_MODELS[0]) / "clip"), None, tmp_path / "vision")
     answer_together_and_alone(train(tmp_path / "vision", tmp_path / "language", records, tmp_path))
 
 
@@ -190,10 +197,9 @@ def write_benchmark(folder: Path) -> Evaluate:
             image = base64.b64encode(picture(number)).decode()
             asked = "What is <image> in </s>?" if number == 1 else "What is this?"
             rows.writerow([number, asked, "", "red", "a </s> ball", "box", "it", "A", "c", "test", image])
-    return Evaluate(
-        benchmark=str(folder), files={"en": "mmmb_en.tsv"}, circular=False, blind="removed", batch_size=4,
-        processes=1,
-    )  # fmt: skip
+    return PARAMS.evaluate.model_copy(
+        update={"benchmark": str(folder), "files": {"en": "mmmb_en.tsv"}, "batch_size": 4}
+    )
 
 
 def to_a_package(folder: Path, workplace: Path) -> Path:
@@ -203,19 +209,26 @@ def to_a_package(folder: Path, workplace: Path) -> Path:
         reports=workplace / "reports", plots=workplace / "plots", work=workplace / "work",
     )  # fmt: skip
     (workplace / "stamp.json").write_text(json.dumps({"sha256": "0"}))
+    split = {"records": 4, "images": 4, "languages": {"en": 4}, "sources": {"talk": 4}}
+    (workplace / "prepare.json").write_text(json.dumps({"align": split, "sft": split}))
     package(
-        Package(name="n", license="mit"), params, ["en"], seed=1, model=folder,
-        evaluation=workplace / "metrics.json", validation=workplace / "stamp.json",
+        PARAMS.package.model_copy(update={"license_file": str(ROOT / "LICENSE")}),
+        params, PARAMS.backbones, ["en"], model=folder, evaluation=workplace / "metrics.json",
+        prepared=workplace / "prepare.json", validation=workplace / "stamp.json",
         output=workplace / "package",
     )  # fmt: skip
     return workplace / "package"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gemma", "base"])
+@pytest.mark.parametrize("name", ["gemma", "base", *REPORTED_MODELS])
 def test_to_a_package(name: str, tower: Path, records: Path, tmp_path: Path) -> None:
-    publish(name, tmp_path / "published")
-    fit(str(tmp_path / "published"), None, tmp_path / "language")
+    published = tmp_path / "published"
+    if name in REPORTED_MODELS:
+        published = reported(name) / "lm"
+    else:
+        publish(name, published)
+    fit(str(published), None, tmp_path / "language")
     packaged = to_a_package(train(tower, tmp_path / "language", records, tmp_path), tmp_path)
     answer_together_and_alone(packaged)
     ask = pipeline("image-text-to-text", model=str(packaged), trust_remote_code=True)
