@@ -160,7 +160,9 @@ def _stage(args: argparse.Namespace) -> None:
             code = [Path(dep) for dep in entry["deps"] if dep.startswith("parrot/")]
             work = open_checkpoints(args.command, inputs, chosen, code)
             stack.enter_context(naming_full_disk(work))
-            extra = {"run": _run(args.command, work, tracked)} if stage.trains else {"work": work}
+            extra = (
+                {"run": _run(args.command, work, tracked, params.workers)} if stage.trains else {"work": work}
+            )
         function = stage.load()
         if "torch" in sys.modules:
             tell_deepspeed()
@@ -173,10 +175,10 @@ def _stage(args: argparse.Namespace) -> None:
                 tracked.log_artifact(paths[kind])
 
 
-def _run(name: str, work: Path, tracked: Any) -> Any:
+def _run(name: str, work: Path, tracked: Any, workers: int) -> Any:
     from parrot.training.trainer import Run
 
-    return Run(name, work, tracked.log_metrics)
+    return Run(name, work, tracked.log_metrics, workers)
 
 
 def _chosen(keys: Sequence[str]) -> dict[str, Any]:

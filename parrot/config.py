@@ -251,6 +251,8 @@ class Params(Section):
 
     seed: Seed
     threads: Count
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes beside each training that read and decode its batches ahead. They change no number."""
     languages: list[str] = Field(min_length=1)
     world: World
     prepare: Prepare

@@ -6,6 +6,7 @@ the language model learns to read a grid of such words and to answer questions a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from parrot.errors import ParrotError
@@ -22,6 +23,10 @@ class Region:
     width: int
     height: int
     words: tuple[str, ...]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        return self.x, self.y, self.width, self.height
 
 
 def parse_regions(entries: Any, where: str) -> list[Region]:
@@ -50,23 +55,29 @@ def parse_regions(entries: Any, where: str) -> list[Region]:
     return regions
 
 
-def patches_of(region: Region, whole: Region, grid: int) -> list[int]:
+def patches_of(region: Region, whole: Region, grid: int) -> tuple[int, ...]:
     """Row-major indices (0 … grid²-1) of the patches that `region` covers; at least one.
 
     A patch counts when the overlap is at least 30 % of the smaller of patch and region, or when no
     other patch has more of it.
     """
-    patch_width, patch_height = whole.width / grid, whole.height / grid
+    return _patches(region.box, (whole.width, whole.height), grid)
+
+
+@lru_cache(maxsize=100_000)
+def _patches(box: tuple[int, int, int, int], size: tuple[int, int], grid: int) -> tuple[int, ...]:
+    x, y, box_width, box_height = box
+    patch_width, patch_height = size[0] / grid, size[1] / grid
     overlaps = []
     for row in range(grid):
         for column in range(grid):
             left, top = column * patch_width, row * patch_height
-            width = min(left + patch_width, region.x + region.width) - max(left, region.x)
-            height = min(top + patch_height, region.y + region.height) - max(top, region.y)
+            width = min(left + patch_width, x + box_width) - max(left, x)
+            height = min(top + patch_height, y + box_height) - max(top, y)
             overlaps.append(max(width, 0) * max(height, 0))
-    smaller = min(patch_width * patch_height, region.width * region.height)
+    smaller = min(patch_width * patch_height, box_width * box_height)
     enough = min(MIN_OVERLAP * smaller, max(overlaps))
-    return [patch for patch, overlap in enumerate(overlaps) if overlap and overlap >= enough]
+    return tuple(patch for patch, overlap in enumerate(overlaps) if overlap and overlap >= enough)
 
 
 def words_by_position(regions: Sequence[Region], grid: int) -> list[list[tuple[str, ...]]]:

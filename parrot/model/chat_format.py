@@ -18,8 +18,6 @@ Special = tuple[tuple[str, str], ...]
 # a word gets a line of its own, as in the training data.
 CHAT_TEMPLATE = """\
 {%- macro render(content) -%}
-{%- if content is string -%}{{- content -}}
-{%- else -%}
 {%- for part in content -%}
 {%- if part.type == 'text' -%}{{- part.text -}}
 {%- else -%}
@@ -28,7 +26,6 @@ CHAT_TEMPLATE = """\
 {%- if next and next[0] not in ' \\n' -%}{{- '\\n' -}}{%- endif -%}
 {%- endif -%}
 {%- endfor -%}
-{%- endif -%}
 {%- endmacro -%}
 {%- if messages and messages[0].role != 'system' -%}
 {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
@@ -37,10 +34,10 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>' + message.role + '\\n' -}}
 {%- if message.role == 'assistant' -%}
 {%- generation -%}
-{{- render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
+{{- message.content if message.content is string else render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
 {%- endgeneration -%}
 {%- else -%}
-{{- render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
+{{- message.content if message.content is string else render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '\\n<|im_start|>assistant\\n' -}}{%- endif -%}

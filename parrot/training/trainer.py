@@ -7,8 +7,10 @@ where progress, the loss curve and MLflow get their numbers.
 
 import json
 import math
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,8 @@ class Run:
     checkpoints: Path
     """A folder for this run and no other: a checkpoint found here is resumed."""
     report: Report = lambda metrics, step: None
+    workers: int = 0
+    """Processes that read and decode batches ahead; they change no number."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,21 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     checkpoint = _last_complete(run.checkpoints)
     trainer.add_callback(_Progress(run, trainer, checkpoint))
-    with naming_full_disk(run.checkpoints):
+    if run.workers:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork
+    with naming_full_disk(run.checkpoints), _one_sentence():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return Curve([row for row in map(_curve_row, trainer.state.log_history) if row])
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """An error of a worker process arrives as that process' whole traceback: its last sentence is kept."""
+    try:
+        yield
+    except ParrotError as error:
+        name = f"{ParrotError.__module__}.{ParrotError.__qualname__}: "
+        raise ParrotError(str(error).rpartition(name)[2]) from None
 
 
 def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
@@ -146,6 +162,7 @@ def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
         seed=seed,
         data_seed=seed,
         remove_unused_columns=False,
+        dataloader_num_workers=run.workers,
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",
         disable_tqdm=True,

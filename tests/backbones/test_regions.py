@@ -21,7 +21,7 @@ WHOLE = Region(0, 0, 64, 64, ("two", "things"))
     ],
 )
 def test_patches_of(box: tuple[int, int, int, int], patches: list[int]) -> None:
-    assert patches_of(Region(*box, ("x",)), WHOLE, grid=4) == patches
+    assert patches_of(Region(*box, ("x",)), WHOLE, grid=4) == tuple(patches)
 
 
 def test_words_by_position_puts_the_whole_first() -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,17 +42,25 @@ def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-def train(folder: Path, training: Training = TRAINING, rate: float = 0.05, report=lambda m, s: None) -> tuple:
+def train(
+    folder: Path,
+    training: Training = TRAINING,
+    rate: float = 0.05,
+    report=lambda m, s: None,
+    workers: int = 0,
+) -> tuple:
     torch.manual_seed(7)
     model = Regression()
     parts = [Part(list(model.inner.parameters()), rate), Part([model.outer.weight], rate / 10)]
-    run = Run("toy", folder / "checkpoints", report)
+    run = Run("toy", folder / "checkpoints", report, workers)
     curve = fit(model, parts, samples(), collate, training, run, seed=5, lengths=list(range(30)))
     return model, curve
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_resumed_run_repeats_the_losses_and_the_weights(tmp_path: Path, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "workers"), [("adamw", 0), ("muon", 0), ("muon", 1)])
+def test_a_resumed_run_repeats_the_losses_and_the_weights(
+    tmp_path: Path, optimizer: str, workers: int
+) -> None:
     training = TRAINING.model_copy(update={"optimizer": optimizer})
     whole, whole_curve = train(tmp_path / "whole", training)
 
@@ -63,18 +72,38 @@ def test_a_resumed_run_repeats_the_losses_and_the_weights(tmp_path: Path, optimi
             raise Killed
 
     with pytest.raises(Killed):
-        train(tmp_path / "broken", training, report=die_at_13)
+        train(tmp_path / "broken", training, report=die_at_13, workers=workers)
     assert {path.name for path in (tmp_path / "broken/checkpoints").iterdir()} == {
         "checkpoint-5",
         "checkpoint-10",
     }
     steps: list[int] = []
-    resumed, resumed_curve = train(tmp_path / "broken", training, report=lambda _, step: steps.append(step))
+    resumed, resumed_curve = train(
+        tmp_path / "broken", training, report=lambda _, step: steps.append(step), workers=workers
+    )
 
     assert steps[0] == 11
     assert resumed_curve == whole_curve
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_worker_changes_no_number_and_its_errors_are_sentences(tmp_path: Path) -> None:
+    def refuse(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        raise ParrotError("record 7 of captions: no such picture")
+
+    def run(name: str, workers: int, collate: Any = collate) -> tuple[nn.Module, Curve]:
+        torch.manual_seed(7)
+        model = Regression()
+        run = Run("toy", tmp_path / name, workers=workers)
+        parts = [Part(list(model.parameters()), 0.05)]
+        return model, fit(model, parts, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
+
+    (alone, alone_curve), (fed, fed_curve) = run("alone", 0), run("fed", 1)
+    assert fed_curve == alone_curve
+    assert all(torch.equal(value, fed.state_dict()[name]) for name, value in alone.state_dict().items())
+    with pytest.raises(ParrotError, match=r"^record 7 of captions: no such picture$"):
+        run("broken", 1, refuse)
 
 
 def test_a_half_written_checkpoint_is_not_resumed(tmp_path: Path) -> None:
