@@ -34,10 +34,12 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>' + message.role + '\\n' -}}
 {%- if message.role == 'assistant' -%}
 {%- generation -%}
-{{- message.content if message.content is string else render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
+{{- message.content if message.content is string else render(message.content) -}}
+{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
 {%- endgeneration -%}
 {%- else -%}
-{{- message.content if message.content is string else render(message.content) -}}{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
+{{- message.content if message.content is string else render(message.content) -}}
+{{- '<|im_end|>' -}}{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '\\n<|im_start|>assistant\\n' -}}{%- endif -%}
