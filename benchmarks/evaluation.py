@@ -18,11 +18,11 @@ import scoring
 import torch
 
 from parrot.data.images import decode
-from parrot.evaluation.asking.benchmark import read_benchmark
-from parrot.evaluation.asking.inference import Run, answer_share
-from parrot.evaluation.asking.prompts import protocols
-from parrot.evaluation.asking.shares import Asked, cut
-from parrot.evaluation.asking.workers import load_model
+from parrot.evaluation.inference.benchmark import read_benchmark
+from parrot.evaluation.inference.inference import Run, answer_share
+from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.inference.shares import Asked, cut
+from parrot.evaluation.inference.workers import load_model
 from parrot.evaluation.scoring import kit
 from parrot.params import load_params
 

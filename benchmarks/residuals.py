@@ -21,11 +21,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from parrot.config import Params
-from parrot.evaluation.asking.benchmark import read_benchmark
-from parrot.evaluation.asking.inference import Run, answer_share
-from parrot.evaluation.asking.prompts import protocols
-from parrot.evaluation.asking.shares import cut
-from parrot.evaluation.asking.workers import load_model
+from parrot.evaluation.inference.benchmark import read_benchmark
+from parrot.evaluation.inference.inference import Run, answer_share
+from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.inference.shares import cut
+from parrot.evaluation.inference.workers import load_model
 from parrot.params import load_params
 from parrot.training import trainer
 from parrot.training.stages import sft

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from parrot.evaluation.benchmarks.suites import find_files, load_suites
 from parrot.evaluation.scoring.score import READERS, read_answered, score, score_file
-from parrot.evaluation.scoring.suites import find_files, load_suites
 
 WORDS = ["red", "blue", "dark blue", "a sailing boat", "两只狗", "бумага", "شجرة", "köpek", "três", "7"]
 LONG = (

@@ -24,7 +24,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.console import Console
-from flows.graph import Stage, read_graph, ready, remaining_minutes
 from flows.server import claim_run, run_name
 from flows.summary import (
     accuracy_rows,
@@ -36,9 +35,10 @@ from flows.summary import (
 )
 from flows.tasks import Outcome, Runner, StageFailed, run_stage
 from parrot.credentials import hide_in_tracebacks, split_address
-from parrot.data.versions import work_without_git
 from parrot.errors import ParrotError
-from parrot.processes import guard_descendants, pipeline_lock
+from parrot.pipeline.data_versions import work_without_git
+from parrot.pipeline.graph import Stage, read_graph, ready, remaining_minutes
+from parrot.pipeline.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
 from parrot.tracking.runs import Run
 

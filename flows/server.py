@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import StateType as Kind
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
-from parrot.processes import find_process, identity
+from parrot.pipeline.processes import find_process, identity
 
 UPDATE_SECONDS = 5.0
 """Between two states of a stage's progress, at least."""

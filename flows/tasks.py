@@ -18,10 +18,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.console import Console, Tell
-from flows.locks import is_locked, wait_for_lock
 from flows.server import StageProgress
 from parrot.errors import ParrotError
-from parrot.processes import end_group
+from parrot.pipeline.locks import is_locked, wait_for_lock
+from parrot.pipeline.processes import end_group
 
 _TAIL_LINES = 20
 _RESTORED = re.compile(r"^Stage '.*' is cached - skipping run")

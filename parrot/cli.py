@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from parrot import __version__
-from parrot.checkpoints import open_checkpoints
 from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
 from parrot.params import load_params, read_params_tree
+from parrot.pipeline.checkpoints import open_checkpoints
 from parrot.stages import STAGES
 from parrot.yaml_files import read_yaml
 
@@ -97,13 +97,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _data(args: argparse.Namespace) -> None:
-    from parrot.data.versions import provide_data, rewrite_data
+    from parrot.pipeline.data_versions import provide_data, rewrite_data
 
     (rewrite_data if args.write else provide_data)(load_params().world)
 
 
 def _chat(args: argparse.Namespace) -> None:
-    from parrot.chat.terminal import chat
+    from parrot.serving.terminal import chat
 
     chat(args.model, args.image, args.prompt, args.max_new_tokens, as_json=args.json)
 
@@ -116,7 +116,7 @@ def _backbone(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from parrot.evaluation.comparing.compare import compare
+    from parrot.evaluation.comparison.compare import compare
 
     compare(args.a, args.b, args.asked, args.output)
 
@@ -139,7 +139,7 @@ def _convert(args: argparse.Namespace) -> None:
 
 
 def _stage(args: argparse.Namespace) -> None:
-    from parrot.processes import end_with_parents
+    from parrot.pipeline.processes import end_with_parents
     from parrot.tracking import track_stage
 
     end_with_parents()

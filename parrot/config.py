@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from PIL import ImageColor
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -25,75 +25,102 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class World(Section):
-    """The embedded picture world: how much of it `parrot data` writes."""
+class Speed(Section):
+    """How fast results come and not which: no stage depends on it."""
 
-    seed: Seed
-    backbone_pictures: Count
-    reading_documents: Count
-    align_captions: Count
-    align_questions: Count
-    sft_pictures: Count
-    text_instructions: Count
-    questions_per_category: Count
+    workers: Annotated[int, Field(ge=0)]
+    """Processes beside each training that read and decode its batches ahead."""
+    inference_batch_size: Count
+    inference_processes: Count
+    """They share the questions, each with an accelerator of its own if there are."""
 
 
+Split = Literal["align", "sft"]
+"""The records of stage one and of stage two."""
 EACH = "{language}"
 
 
 class Source(Section):
-    """One upstream file and how to read it; with `{language}` in its path, one for each language."""
+    """One data set as its publisher ships it."""
 
-    name: str
-    format: Literal["llava", "alpaca", "mmmb"]
+    split: Split
+    format: Literal["llava", "alpaca"]
     path: str
+    """The file, or the folder that holds `files`."""
+    files: str | None = None
+    """A name in the folder, with `{language}` in it: a file for each of `languages`."""
+    images: str
+    """A folder, .zip or .tar (also .tar.gz) that holds the pictures, or a folder within an archive, as in
+    `train2017.zip/train2017`; of a source without pictures its `path` again."""
     language: str = EACH
-    images: str | None = None
-    """A folder, .zip or .tar (also .tar.gz) that holds the images, or a folder within an archive, as in
-    `train2017.zip/train2017`; unused by `alpaca` and `mmmb`."""
-    samples: Count | None = None
-    """Take this many records, drawn with the seed; all of them if not given."""
-    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
+    """Of all its records; not given with `files`."""
     ignore: list[str] = []
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
 
+    @model_validator(mode="after")
+    def _one_language_a_file(self) -> Self:
+        if self.files is None and self.language == EACH:
+            raise ValueError("language: missing; or name `files` with {language} in it, one a language")
+        if self.files is not None and (EACH not in self.files or self.language != EACH):
+            raise ValueError("files: is for a file a language, with {language} in its name and no `language`")
+        return self
+
+    def by_language(self, languages: Sequence[str]) -> dict[str, Path]:
+        """Language -> file."""
+        if self.files is None:
+            return {self.language: Path(self.path)}
+        return {name: Path(self.path, self.files.replace(EACH, name)) for name in languages}
+
+
+class Images(Section):
+    """What a picture must be to be trained on."""
+
+    max_megapixels: Rate
+    min_pixels: Count
+    """Of the shorter side."""
+    max_pixels: Count
+    """Of the longer side."""
+
 
 class Prepare(Section):
-    shard_megabytes: Count
+    partition_records: Count
+    """Entries of a file that are one shard, and done at a stretch: a killed run goes on behind the last."""
     max_reject_share: Share
-    max_image_megapixels: Rate
+
+
+class Mixed(Section):
+    """How a source's records are mixed in."""
+
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often an epoch sees each record; of a fraction so many are seen once more, drawn with the seed."""
+    samples: Count | None = None
+    """Take this many entries, drawn with the seed; all of them if not given."""
+
+
+def _weight(value: Any) -> Any:
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Mixture = dict[str, Annotated[Mixed, BeforeValidator(_weight)]]
+"""Source -> its weight, or a `Mixed`; in the order in which sources are drawn."""
+
+
+class Mix(Section):
     too_long: Literal["drop", "cut"]
     """A record of more than `model.max_length` positions is rejected, or loses questions with their answers
     from its end until it fits; one whose first answer does not fit is rejected in any case."""
-    benchmarks: list[str]
-    align: list[Source] = Field(min_length=1)
-    sft: list[Source] = Field(min_length=1)
+    max_reject_share: Share
+    benchmarks: str
+    """A folder: no picture of a TSV in it, or below, may be trained on."""
+    align: Mixture = Field(min_length=1)
+    sft: Mixture = Field(min_length=1)
 
-    def in_languages(self, languages: Sequence[str]) -> Self:
-        """With a source for each language in place of one whose path holds `{language}`."""
-        return self.model_copy(
-            update={
-                split: [one for source in sources for one in _in_languages(source, languages)]
-                for split, sources in (("align", self.align), ("sft", self.sft))
-            }
-        )
-
-
-def _in_languages(source: Source, languages: Sequence[str]) -> list[Source]:
-    if EACH not in source.path:
-        return [source]
-    texts = {key: value for key, value in source if isinstance(value, str)}
-    return [
-        source.model_copy(update={key: text.replace(EACH, language) for key, text in texts.items()})
-        for language in languages
-    ]
+    def split(self, name: Split) -> dict[str, Mixed]:
+        return self.align if name == "align" else self.sft
 
 
 class Validate(Section):
     min_records: Count
-    min_image_pixels: Count
-    max_image_pixels: Count
     max_duplicate_share: Share
     max_text_only_share: Share
     english_share: list[Share] = Field(min_length=2, max_length=2)
@@ -125,74 +152,57 @@ class RatedTraining(Training):
     learning_rate: Rate
 
 
-class Backbone(Section):
-    pretrained: str | None = None
-    revision: str | None = None
+class HubModel(Section):
+    """A repository of the Hub, at a commit: else no run could be repeated."""
 
-    @model_validator(mode="after")
-    def _pinned(self) -> Self:
-        if self.pretrained and not Path(self.pretrained).is_dir() and not self.revision:
-            raise ValueError(f"revision: pin '{self.pretrained}' to a commit, else no run can be repeated")
-        return self
-
-
-class Vision(Backbone):
-    image_size: Count
-    patch_size: Count
-    hidden_size: Count
-    intermediate_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    training: RatedTraining
-
-
-class Language(Backbone):
-    grid: Count
-    """Patches on one side of the pictures that the language model learns to read."""
-    embedding_learning_rate: Rate
-    """Of the words; they are rarer than the rest and need larger steps."""
-    rope_theta: Rate
-    vocab_size: Annotated[int, Field(ge=300)]
-    hidden_size: Count
-    intermediate_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    num_key_value_heads: Count
-    training: RatedTraining
+    repo: str
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
 class Backbones(Section):
-    vision: Vision
-    language: Language
+    """Hub-style folders, whoever made them: `artifacts/hub/NAME`, an example's output, or one of your own."""
+
+    vision: str
+    language: str
 
 
-class Flamingo(Section):
-    resampler_n_latents: Count
-    resampler_depth: Count
-    cross_layer_interval: Count
-    """Cross-attention stands in front of the first of each so many layers of the language model."""
-    learning_rate_factor: Rate
-    """Of the stages' learning rates; what joins the backbones here is deeper than a projector."""
+HUB = "artifacts/hub"
+"""Where what `hub` names is downloaded to."""
 
 
-class Model(Section):
-    architecture: Literal["parrot", "flamingo"]
-    """`flamingo`: cross-attention instead of image positions; `projector` and `sft.moe` are then unused."""
-    projector: Annotated[str, Field(pattern=r"^(linear|mlp[1-9]x_gelu)$")]
-    flamingo: Flamingo
+class Architecture(Section):
+    """What every architecture needs to know."""
+
     vision_feature_layer: int
     max_length: Count
     image_background: Annotated[str, AfterValidator(_colour)] = "white"
     """A colour's name or `#rrggbb`: what shows through pictures that are transparent."""
 
-    @property
-    def learning_rate_factor(self) -> float:
-        """What joins the backbones learns at this much of the stages' learning rates."""
-        return self.flamingo.learning_rate_factor if self.architecture == "flamingo" else 1.0
+    learning_rate_factor: Rate = 1.0
+    """What connects the backbones learns at this much of the stages' learning rates."""
+
+
+class ParrotModel(Architecture):
+    """Image positions in the text (arXiv 2406.02539); its experts come with stage two, `sft.moe`."""
+
+    architecture: Literal["parrot"]
+    projector: Annotated[str, Field(pattern=r"^(linear|mlp[1-9]x_gelu)$")]
+
+
+class FlamingoModel(Architecture):
+    """Cross-attention (arXiv 2305.04790)."""
+
+    architecture: Literal["flamingo"]
+    resampler_n_latents: Count
+    resampler_depth: Count
+    cross_layer_interval: Count
+    """Cross-attention stands in front of the first of each so many layers of the language model."""
+
+
+Model = Annotated[ParrotModel | FlamingoModel, Field(discriminator="architecture")]
 
 
 class Moe(Section):
-    enabled: bool
     num_experts: Count
     intermediate_size: Count
     residual: Literal["token", "released", "none"]
@@ -220,7 +230,8 @@ class Sft(Section):
     language_model_learning_rate: Rate
     lora: Lora | None
     """Adapters learn (at `language_model_learning_rate`) and the language model's own weights do not."""
-    moe: Moe
+    moe: Moe | None
+    """Parrot's experts; none: stage two trains without them."""
     training: Training
 
 
@@ -231,8 +242,6 @@ class Evaluate(Section):
     files: dict[str, str]
     circular: bool
     blind: Literal["removed", "swapped"]
-    batch_size: Count
-    processes: Count
 
 
 class Package(Section):
@@ -251,13 +260,16 @@ class Params(Section):
 
     seed: Seed
     threads: Count
-    workers: Annotated[int, Field(ge=0)] = 1
-    """Processes beside each training that read and decode its batches ahead. They change no number."""
     languages: list[str] = Field(min_length=1)
-    world: World
-    prepare: Prepare
-    validate_: Validate = Field(alias="validate")
+    speed: Speed
+    hub: dict[str, HubModel]
+    """Downloaded to `artifacts/hub/NAME`; empty where all backbones are folders already."""
     backbones: Backbones
+    sources: dict[str, Source] = Field(min_length=1)
+    images: Images
+    prepare: Prepare
+    mix: Mix
+    validate_: Validate = Field(alias="validate")
     model: Model
     align: Align
     sft: Sft
@@ -265,16 +277,26 @@ class Params(Section):
     package: Package
 
     @model_validator(mode="after")
-    def _sources_and_languages_known(self) -> Self:
+    def _consistent(self) -> Self:
         if missing := set(self.languages) - set(self.evaluate.files):
             raise ValueError(f"evaluate.files: no benchmark file for {', '.join(sorted(missing))}")
-        prepare = self.prepare.in_languages(self.languages)
-        sources = [*prepare.align, *prepare.sft]
-        for source in sources:
-            if source.language not in self.languages:
-                raise ValueError(f"prepare: source {source.name} has language '{source.language}', "
-                                 f"which is not in `languages`")  # fmt: skip
-        names = [source.name for source in sources]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"source names must be unique, these are not: {', '.join(sorted(twice))}")
+        for name, source in self.sources.items():
+            if source.language not in (EACH, *self.languages):
+                raise ValueError(f"sources.{name}.language: '{source.language}' is not one of `languages`")
+        for split in get_args(Split):
+            mixed, there = (
+                set(self.mix.split(split)),
+                {n for n, s in self.sources.items() if s.split == split},
+            )
+            for name in sorted(mixed ^ there):
+                what = "has no weight in" if name in there else "is no source of its split, but in"
+                raise ValueError(f"sources.{name}: {what} mix.{split}; correct one of the two")
+        used = {self.backbones.vision, self.backbones.language}
+        for folder in sorted(
+            {f"{HUB}/{name}" for name in self.hub} ^ {f for f in used if f.startswith(f"{HUB}/")}
+        ):
+            what = "is downloaded and no backbone" if folder not in used else "is a backbone and not in `hub`"
+            raise ValueError(f"hub: {folder} {what}; correct `hub` or `backbones`")
+        if self.sft.moe and self.model.architecture != "parrot":
+            raise ValueError(f"sft.moe: experts are Parrot's; leave it empty for {self.model.architecture}")
         return self

@@ -34,7 +34,7 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "backbones-vision": Stage(
-        "parrot.backbones.vision:make_vision_tower",
+        "examples.picture_world.backbones.train_vision:make_vision_tower",
         "Takes a vision tower from the Hub or a folder, or trains a small one.",
         lambda params: {"params": params.backbones.vision, "seed": params.seed},
         {
@@ -46,7 +46,7 @@ STAGES: dict[str, Stage] = {
         trains=True,
     ),
     "backbones-language": Stage(
-        "parrot.backbones.language:make_language_model",
+        "examples.picture_world.backbones.train_language:make_language_model",
         "Takes a language model from the Hub or a folder, or trains a small one.",
         lambda params: {"params": params.backbones.language, "seed": params.seed},
         {

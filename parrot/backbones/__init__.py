@@ -1,1 +1,1 @@
-"""The two backbones: taken from the Hub at a pinned commit, or trained here from scratch."""
+"""Published backbones, made fit for images."""

@@ -9,14 +9,14 @@ from typing import Any
 
 from parrot.config import Model, Prepare
 from parrot.data.digests import content_digest, digest
-from parrot.data.fitting import Ruler, Shortened, fitted
 from parrot.data.images import check_image
-from parrot.data.mixing import joined, mixed, open_sources
+from parrot.data.lengths import Ruler, Shortened, fitted
+from parrot.data.mix import joined, mixed, open_sources
 from parrot.data.records import Record, Reject
 from parrot.data.rejects import Rejected, kind, write_rejects
 from parrot.data.shards import ShardWriter
-from parrot.data.sources.mmmb import read_questions
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.mmmb import read_questions
 from parrot.files import atomic_directory, write_json
 
 SPLITS = ("align", "sft")

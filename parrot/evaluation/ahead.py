@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from parrot.config import Evaluate
 from parrot.data.images import decode
 from parrot.errors import ParrotError
-from parrot.evaluation.asking.benchmark import read_benchmark
-from parrot.evaluation.asking.prompts import protocols
-from parrot.evaluation.asking.shares import swap
-from parrot.evaluation.reporting.written import kit_files
+from parrot.evaluation.inference.benchmark import read_benchmark
+from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.inference.shares import swap
+from parrot.evaluation.report.written import kit_files
 
 
 def check_ahead(params: Evaluate, languages: Sequence[str], *, seed: int) -> None:

@@ -14,19 +14,25 @@ from tqdm.auto import tqdm
 
 import parrot.model.registered
 from parrot.config import Evaluate
-from parrot.data.sources.mmmb import Question
-from parrot.evaluation.asking.benchmark import identify, read_benchmark
-from parrot.evaluation.asking.inference import AnsweredQuestion, Run
-from parrot.evaluation.asking.journal import Journal
-from parrot.evaluation.asking.predictions import Answer, Prediction, join_rotations, judge, write_predictions
-from parrot.evaluation.asking.prompts import protocols
-from parrot.evaluation.asking.shares import Share, cut
-from parrot.evaluation.asking.workers import Task, answer_shares
-from parrot.evaluation.reporting import accuracy, report
-from parrot.evaluation.reporting.page import Example, make_example, write_page
-from parrot.evaluation.reporting.records import PREDICTIONS, Evaluation, read_evaluation
-from parrot.evaluation.reporting.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
-from parrot.evaluation.reporting.written import kit_files, score_written
+from parrot.evaluation.benchmarks.mmmb import Question
+from parrot.evaluation.inference.benchmark import identify, read_benchmark
+from parrot.evaluation.inference.inference import AnsweredQuestion, Run
+from parrot.evaluation.inference.journal import Journal
+from parrot.evaluation.inference.predictions import (
+    Answer,
+    Prediction,
+    join_rotations,
+    judge,
+    write_predictions,
+)
+from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.inference.shares import Share, cut
+from parrot.evaluation.inference.workers import Task, answer_shares
+from parrot.evaluation.report import accuracy, report
+from parrot.evaluation.report.page import Example, make_example, write_page
+from parrot.evaluation.report.records import PREDICTIONS, Evaluation, read_evaluation
+from parrot.evaluation.report.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
+from parrot.evaluation.report.written import kit_files, score_written
 from parrot.evaluation.scoring.exchange import SETTINGS, TABLES
 from parrot.files import atomic_directory, write_json
 from parrot.lineage import run_tags

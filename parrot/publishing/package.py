@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from parrot.config import Backbones, Evaluate, Package
-from parrot.data.sources.mmmb import Question, read_questions
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.mmmb import Question, read_questions
 from parrot.files import atomic_directory, write_json, write_text
 from parrot.lineage import run_tags
 from parrot.loading import load_model, load_processor

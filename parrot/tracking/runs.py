@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
-from parrot.processes import find_process
+from parrot.pipeline.processes import find_process
 from parrot.tracking.cached import stage_tags
 from parrot.tracking.store import connect, say, shown_uri
 from parrot.tracking.unsent import Unsent, keep

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from parrot.errors import ParrotError
 from parrot.lineage import input_hashes, run_tags
 from parrot.params import PARAMS_FILE, read_params_tree
-from parrot.processes import dvc_process, identity
+from parrot.pipeline.processes import dvc_process, identity
 from parrot.tracking.cached import stage_tags, stages_before, values_of_cached
 from parrot.tracking.naming import name_by_changes
 from parrot.tracking.runs import PARENT_VARIABLE, Birth, Run, birth_tags, closing

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from parrot.credentials import split_address, without_secrets
 from parrot.errors import ParrotError
-from parrot.processes import file_lock
+from parrot.pipeline.processes import file_lock
 from parrot.tracking.moving import move_artifacts
 
 if TYPE_CHECKING:

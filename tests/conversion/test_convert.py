@@ -18,7 +18,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from parrot.backbones.tokenizer import train_tokenizer
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.cli import main
 from parrot.conversion import tensors as conversion_tensors
 from parrot.conversion.convert import convert, convert_back

@@ -11,7 +11,7 @@ from typing import Any
 import PIL.Image
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config
 
-from parrot.backbones.tokenizer import train_tokenizer
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.config import Flamingo, Model, Prepare
 
 

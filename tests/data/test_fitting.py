@@ -14,7 +14,7 @@ from small_sources import MODEL, PER_IMAGE, picture, small_backbones
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipVisionConfig
 
-from parrot.data.fitting import Ruler, Shortened, fitted
+from parrot.data.lengths import Ruler, Shortened, fitted
 from parrot.data.records import Image, Message, Record, Reject
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor

@@ -16,7 +16,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from parrot.backbones.tokenizer import train_tokenizer
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.config import Evaluate
 from parrot.model.registered import ParrotProcessor, build_flamingo, build_parrot
 

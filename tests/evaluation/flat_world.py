@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from parrot.data.sources.mmmb import Question
+from parrot.evaluation.benchmarks.mmmb import Question
 
 WORDS = {"en": ["red", "blue", "green", "white"], "zh": ["红色", "蓝色的", "绿", "白"]}
 ASKED = {"en": "What colour is the {}?", "zh": "{}是什么颜色？"}

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from flat_world import make_questions
 
-from parrot.evaluation.asking.predictions import Answer, Prediction, judge
-from parrot.evaluation.reporting.accuracy import (
+from parrot.evaluation.inference.predictions import Answer, Prediction, judge
+from parrot.evaluation.report.accuracy import (
     accuracy,
     category_accuracy,
     chance,

@@ -8,10 +8,10 @@ from PIL import Image
 
 from parrot.cli import main
 from parrot.errors import ParrotError
-from parrot.evaluation.comparing.compare import compare, load
-from parrot.evaluation.comparing.comparison import check_comparable, compare_evaluations
-from parrot.evaluation.reporting.records import read_evaluation
-from parrot.evaluation.reporting.statistics import mcnemar
+from parrot.evaluation.comparison.compare import compare, load
+from parrot.evaluation.comparison.comparison import check_comparable, compare_evaluations
+from parrot.evaluation.report.records import read_evaluation
+from parrot.evaluation.report.statistics import mcnemar
 from parrot.tracking import track_pipeline, track_stage
 
 

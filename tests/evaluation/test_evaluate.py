@@ -13,9 +13,9 @@ from PIL import Image
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation import evaluate as stage
-from parrot.evaluation.asking import workers
-from parrot.evaluation.asking.prompts import protocols
 from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.inference import workers
+from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.scoring.exchange import find_predictions
 from parrot.evaluation.scoring.score import score
 

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from scoring_files import ask, write_pair
 
-from parrot.data.sources.mmmb import REQUIRED
-from parrot.data.sources.tsv import read_rows
+from parrot.data.tsv import read_rows
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.mmmb import REQUIRED
+from parrot.evaluation.benchmarks.suites import BenchmarkFile, Suite, find_files
 from parrot.evaluation.scoring import exchange
 from parrot.evaluation.scoring.exchange import kit_name, read_predictions, write_kit_table
 from parrot.evaluation.scoring.score import score
-from parrot.evaluation.scoring.suites import BenchmarkFile, Suite, find_files
 
 ANSWERS = {1: 'a "b"\tc\nd', 2: "", 7: "答案是B"}
 

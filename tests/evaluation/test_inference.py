@@ -7,9 +7,9 @@ import pytest
 import torch
 from flat_world import WORDS, Reader, make_questions, picture
 
-from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
-from parrot.evaluation.asking.inference import (
+from parrot.evaluation.benchmarks.mmmb import Question
+from parrot.evaluation.inference.inference import (
     AnsweredQuestion,
     Run,
     answer_share,
@@ -17,8 +17,8 @@ from parrot.evaluation.asking.inference import (
     encode_prompts,
     load_pictures,
 )
-from parrot.evaluation.asking.prompts import protocols
-from parrot.evaluation.asking.shares import Asked, Share, cut, swap
+from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.inference.shares import Asked, Share, cut, swap
 from parrot.model.chat_text import answer_ids
 
 KNOWN = protocols()

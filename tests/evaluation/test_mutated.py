@@ -9,8 +9,8 @@ from folders import write_evaluation
 from scoring_files import ask, image, write_pair
 
 from parrot.errors import ParrotError
-from parrot.evaluation.asking.journal import Journal
-from parrot.evaluation.comparing.compare import load
+from parrot.evaluation.comparison.compare import load
+from parrot.evaluation.inference.journal import Journal
 from parrot.evaluation.scoring.score import score
 
 PIECES = [

@@ -10,9 +10,9 @@ from folders import settings, write_evaluation
 from PIL import Image
 
 from parrot.errors import ParrotError
-from parrot.evaluation.reporting.page import PICTURE_SIDE, Example, make_example, write_page
-from parrot.evaluation.reporting.records import read_evaluation
-from parrot.evaluation.reporting.summary import Table, summarise
+from parrot.evaluation.report.page import PICTURE_SIDE, Example, make_example, write_page
+from parrot.evaluation.report.records import read_evaluation
+from parrot.evaluation.report.summary import Table, summarise
 
 SCRIPT = "<script>alert('&')</script>"
 IMAGE = '"><img src="http://example.org/x.png" onerror="alert(1)">'

@@ -4,7 +4,7 @@ import pytest
 from flat_world import make_questions
 
 from parrot.errors import ParrotError
-from parrot.evaluation.asking.prompts import protocols
+from parrot.evaluation.inference.prompts import protocols
 from parrot.params import load_params
 
 LETTERS, TEXTS = protocols()["letter_likelihood"], protocols()["option_likelihood"]

@@ -6,7 +6,7 @@ import pytest
 from folders import row, write_evaluation
 
 from parrot.errors import ParrotError
-from parrot.evaluation.reporting.records import Reply, grouped, read_evaluation
+from parrot.evaluation.report.records import Reply, grouped, read_evaluation
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from scoring_files import Cells, ask, image, rotations, write_pair
 
 from parrot.cli import main
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.suites import load_suites
 from parrot.evaluation.scoring.score import score
-from parrot.evaluation.scoring.suites import load_suites
 
 PROTOCOLS = ("parrot", "vlmevalkit", "vlmevalkit-2024")
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from folders import write_evaluation
 
-from parrot.evaluation.reporting.records import Answered, read_evaluation
-from parrot.evaluation.reporting.statistics import Estimate
-from parrot.evaluation.reporting.summary import choose_wrong, eye_warnings, eyes, summarise, worst_categories
+from parrot.evaluation.report.records import Answered, read_evaluation
+from parrot.evaluation.report.statistics import Estimate
+from parrot.evaluation.report.summary import choose_wrong, eye_warnings, eyes, summarise, worst_categories
 
 
 def answers(language: str, run: str, index: int) -> bool:

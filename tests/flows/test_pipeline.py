@@ -17,7 +17,7 @@ import yaml
 from flows.pipeline import LOCK_FILE, main, pipeline
 from flows.tasks import StageFailed
 from parrot.errors import ParrotError
-from parrot.processes import pipeline_lock
+from parrot.pipeline.processes import pipeline_lock
 
 ROOT = Path(__file__).parents[2]
 CHAIN = (
@@ -94,7 +94,7 @@ def test_a_killed_stage_is_tried_once_more(project) -> None:
 def test_one_run_at_a_time(project) -> None:
     project(*CHAIN)
     script = (
-        f"import time; from parrot.processes import pipeline_lock\n"
+        f"import time; from parrot.pipeline.processes import pipeline_lock\n"
         f"with pipeline_lock('{LOCK_FILE}'): print('held', flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -19,7 +19,7 @@ from prefect.states import Running
 
 from flows.pipeline import main, pipeline
 from flows.server import StageProgress
-from parrot.processes import identity
+from parrot.pipeline.processes import identity
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("servers")

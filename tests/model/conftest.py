@@ -8,7 +8,7 @@ import torch
 from model_cases import IMAGE_SIZE, IMAGE_TOKEN, MOE, Build, noisy, tiny_language_model, tiny_tower
 from transformers import CLIPImageProcessorPil, PreTrainedModel, Qwen2Tokenizer
 
-from parrot.backbones.tokenizer import train_tokenizer
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.model.registered import ParrotForConditionalGeneration, ParrotProcessor, build_parrot
 
 

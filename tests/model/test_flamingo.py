@@ -32,7 +32,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from parrot.evaluation.asking.decoding import log_likelihoods, read_prompts
+from parrot.evaluation.inference.decoding import log_likelihoods, read_prompts
 from parrot.model.registered import FlamingoForConditionalGeneration, build_flamingo
 
 # Text only, one picture, two pictures in different turns (text before the first), a picture at the start.

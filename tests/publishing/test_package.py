@@ -25,7 +25,7 @@ from transformers import (
     pipeline,
 )
 
-from parrot.backbones.tokenizer import train_tokenizer
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
 from parrot.model.registered import ParrotProcessor, build_parrot

@@ -22,17 +22,17 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from parrot.backbones.tokenizer import train_tokenizer
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.config import Align, Flamingo, Lora, Model, Moe, RatedTraining, Sft, Training
 from parrot.data.records import Image, Message, Record
 from parrot.data.shards import ShardWriter
-from parrot.data.sources.mmmb import Question
 from parrot.errors import ParrotError
-from parrot.evaluation.asking import inference
-from parrot.evaluation.asking.inference import answer_share
-from parrot.evaluation.asking.prompts import protocols
-from parrot.evaluation.asking.shares import Asked, Share
-from parrot.evaluation.asking.workers import load_model
+from parrot.evaluation.benchmarks.mmmb import Question
+from parrot.evaluation.inference import inference
+from parrot.evaluation.inference.inference import answer_share
+from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.inference.shares import Asked, Share
+from parrot.evaluation.inference.workers import load_model
 from parrot.provenance import read_provenance
 from parrot.training import stages, trainer
 from parrot.training.stages import ALIGNED_FILE, align, sft

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from parrot.data.sources.tsv import read_rows, whole_number, wrong_cell
+from parrot.data.tsv import read_rows, whole_number, wrong_cell
 from parrot.errors import ParrotError
-from parrot.evaluation.scoring.suites import BenchmarkFile
+from parrot.evaluation.benchmarks.suites import BenchmarkFile
 from parrot.files import atomic_file
 
 SETTINGS, TABLES = "settings.json", "vlmevalkit"

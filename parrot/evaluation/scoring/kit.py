@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from parrot.data.sources.mmmb import Question, Row, is_option, parse_questions
+from parrot.evaluation.benchmarks.mmmb import Question, Row, is_option, parse_questions
 
 REFUSED = "Z"
 KIT_FILE = Path(__file__).with_name("kit.yaml")

@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from parrot.data.sources.mmmb import Question
-from parrot.data.sources.tsv import wrong_cell
+from parrot.data.tsv import wrong_cell
+from parrot.evaluation.benchmarks.mmmb import Question
 
 ROTATION = 1_000_000
 """A rotation's index is that of its main row plus a multiple of this, where no `g_index` says otherwise."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parrot.data.sources.mmmb import Question, Row, parse_questions, read_texts
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.mmmb import Question, Row, parse_questions, read_texts
+from parrot.evaluation.benchmarks.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.evaluation.scoring import kit, readers
 from parrot.evaluation.scoring.exchange import find_predictions, read_predictions, require_predictions
 from parrot.evaluation.scoring.multiple_choice import (
@@ -21,7 +22,6 @@ from parrot.evaluation.scoring.multiple_choice import (
     paired,
     rotation_groups,
 )
-from parrot.evaluation.scoring.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.files import write_json
 
 PARROT, KIT = "parrot", "vlmevalkit"

@@ -1,0 +1,1 @@
+"""Programs that use Parrot as anyone would, and that it knows nothing of."""

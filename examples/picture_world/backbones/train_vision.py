@@ -1,0 +1,192 @@
+"""A small CLIP vision tower, trained from scratch to say which words belong to which patch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import Dataset
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
+
+from examples.picture_world.backbones.regions import parse_regions, words_by_position
+from parrot.backbones.fit_vision import fit_vision
+from parrot.backbones.hub import fetch
+from parrot.config import Vision
+from parrot.data.images import ImageStore, decode
+from parrot.data.rejects import Rejected
+from parrot.errors import ParrotError
+from parrot.files import atomic_directory, write_json
+from parrot.training.trainer import Curve, Part, Run, fit
+
+CLS_WEIGHT = 0.25
+"""Of the loss at CLS beside that of all patches together; one patch has a sixteenth."""
+HELD_OUT = 0.04
+"""Share of the pictures kept from training, on which the tower is measured."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and the vocabulary ids of the words at CLS and at each patch."""
+
+    image: bytes
+    tags: list[list[int]]
+
+
+class PatchTagger(nn.Module):
+    """Vision tower with one linear layer that reads tags off CLS and every patch."""
+
+    def __init__(self, vision_tower: CLIPVisionModel, num_tags: int) -> None:
+        super().__init__()
+        self.vision_tower = vision_tower
+        self.classifier = nn.Linear(vision_tower.config.hidden_size, num_tags)
+
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """`pixel_values` [batch, 3, height, width], `labels` [batch, 1 + patches, tags] of 0 and 1."""
+        logits = self.classifier(self.vision_tower(pixel_values).last_hidden_state)
+        per_position = binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(-1)
+        loss = CLS_WEIGHT * per_position[:, 0].mean() + per_position[:, 1:].mean()
+        return {"loss": loss, "logits": logits}
+
+
+def make_vision_tower(
+    params: Vision, *, seed: int, data: Path, output: Path, curve: Path, metrics: Path, run: Run
+) -> dict[str, Any]:
+    """Write the vision tower and its image processor to `output`; return the metrics.
+
+    `data` holds `region_descriptions.json` and `images.zip`; unused for a pretrained tower.
+    """
+    if params.pretrained:
+        return _copy_pretrained(params, output, curve, metrics)
+    pictures, vocabulary = _read_pictures(data, grid=params.image_size // params.patch_size)
+    held = max(1, round(HELD_OUT * len(pictures)))
+    training_set, held_out = pictures[:-held], pictures[-held:]
+    if not training_set:
+        raise ParrotError(f"{data}: too few pictures ({len(pictures)}) to train a tower on")
+    torch.manual_seed(seed)
+    tower = CLIPVisionModel(
+        CLIPVisionConfig(
+            image_size=params.image_size,
+            patch_size=params.patch_size,
+            hidden_size=params.hidden_size,
+            intermediate_size=params.intermediate_size,
+            num_hidden_layers=params.num_hidden_layers,
+            num_attention_heads=params.num_attention_heads,
+        )
+    )
+    model = PatchTagger(tower, len(vocabulary))
+    processor = _image_processor(params.image_size)
+    collate = _Collator(processor, len(vocabulary))
+    history = fit(
+        model,
+        [Part(list(model.parameters()), params.training.learning_rate)],
+        _Pictures(training_set),
+        collate,
+        params.training,
+        run,
+        seed=seed,
+        lengths=[1] * len(training_set),
+    )
+    measured = _measure(model, held_out, collate)
+    history.write_csv(curve)
+    with atomic_directory(output) as partial:
+        tower.save_pretrained(partial)
+        processor.save_pretrained(partial)
+    write_json(metrics, measured)
+    return measured
+
+
+def _copy_pretrained(params: Vision, output: Path, curve: Path, metrics: Path) -> dict[str, Any]:
+    assert params.pretrained
+    for changed in fit_vision(fetch(params.pretrained, params.revision), output):
+        print(changed)
+    Curve().write_csv(curve)
+    measured = {"pretrained": params.pretrained, "revision": params.revision}
+    write_json(metrics, measured)
+    return measured
+
+
+def _image_processor(image_size: int) -> CLIPImageProcessorPil:
+    size = {"height": image_size, "width": image_size}
+    return CLIPImageProcessorPil(size=size, crop_size=size)
+
+
+def _read_pictures(data: Path, grid: int) -> tuple[list[Picture], list[str]]:
+    """All pictures with the tags of each position, and the sorted vocabulary of tags."""
+    file = data / "region_descriptions.json"
+    try:
+        items = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParrotError(f"{file}: missing; `parrot data` fetches or makes it") from None
+    except (ValueError, RecursionError) as error:
+        raise ParrotError(f"{file}: not readable: {error}") from None
+    store = ImageStore(data / "images.zip")
+    described = []
+    for item in items:
+        where = f"{file}: picture {item.get('id')}"
+        positions = words_by_position(parse_regions(item.get("regions"), where), grid)
+        try:
+            described.append((store.read(str(item.get("image"))), positions))
+        except Rejected as error:
+            raise ParrotError(f"{where}: {error}") from None
+    words = {
+        word for _, positions in described for phrases in positions for phrase in phrases for word in phrase
+    }
+    vocabulary = sorted(words)
+    index = {word: i for i, word in enumerate(vocabulary)}
+    pictures = [
+        Picture(image, [sorted({index[w] for phrase in phrases for w in phrase}) for phrases in positions])
+        for image, positions in described
+    ]
+    return pictures, vocabulary
+
+
+class _Pictures(Dataset[Picture]):
+    def __init__(self, pictures: list[Picture]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> Picture:
+        return self._pictures[index]
+
+
+class _Collator:
+    def __init__(self, processor: CLIPImageProcessorPil, num_tags: int) -> None:
+        self._processor = processor
+        self._num_tags = num_tags
+
+    def __call__(self, pictures: list[Picture]) -> dict[str, Tensor]:
+        images = [decode(picture.image) for picture in pictures]
+        labels = torch.zeros(len(pictures), len(pictures[0].tags), self._num_tags)
+        for row, picture in enumerate(pictures):
+            for position, tags in enumerate(picture.tags):
+                labels[row, position, tags] = 1.0
+        return {
+            "pixel_values": self._processor(images, return_tensors="pt")["pixel_values"],
+            "labels": labels,
+        }
+
+
+@torch.inference_mode()
+def _measure(model: PatchTagger, pictures: list[Picture], collate: _Collator) -> dict[str, float]:
+    """Mean F1 over the words at CLS and at the patches, in pictures never trained on.
+
+    Every word counts alike: rare ones such as nouns are what questions ask for.
+    """
+    model.eval()
+    right, said, true = (torch.zeros(2, model.classifier.out_features) for _ in range(3))
+    for start in range(0, len(pictures), 100):
+        batch = collate(pictures[start : start + 100])
+        predicted = model(**batch)["logits"] > 0
+        labels = batch["labels"].bool()
+        for i, positions in enumerate((slice(0, 1), slice(1, None))):
+            right[i] += (predicted & labels)[:, positions].sum((0, 1))
+            said[i] += predicted[:, positions].sum((0, 1))
+            true[i] += labels[:, positions].sum((0, 1))
+    f1 = 2 * right / (said + true).clamp(min=1)
+    picture, patches = (f1[i][true[i] > 0].mean().item() for i in range(2))
+    return {"f1_picture": round(picture, 4), "f1_patches": round(patches, 4)}

@@ -1,0 +1,129 @@
+"""The pipeline's graph, read from DVC, and how long what is left of it may take."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from parrot.errors import ParrotError
+from parrot.pipeline.locks import is_locked, wait_for_lock
+
+DEFAULT_MINUTES = 0.1
+"""For a stage of dvc.yaml without `meta: {minutes: …}`."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    needs: frozenset[str]
+    """Names of the stages whose outputs it reads."""
+    minutes: float
+    """About how long it takes on two cores; 0 if it is up to date."""
+
+
+def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, Stage]:
+    """The stages of dvc.yaml that `targets` (all by default) need, each after those it needs itself.
+
+    Imports and data tracked by a .dvc file are inputs, not stages. Another DVC that is at work here is
+    waited for.
+
+    Args:
+        say: how to tell a person for whom.
+
+    Raises:
+        ParrotError: dvc.yaml is missing or wrong, a target is not a stage of it, or a lock of DVC is
+            damaged or left behind.
+    """
+    if not Path("dvc.yaml").exists():
+        raise ParrotError("dvc.yaml: not found; run from the project's top folder")
+    say_once = cache(say)
+    while True:
+        try:
+            return _read_graph(targets)
+        except DvcException as error:
+            words = str(error)
+            if not is_locked(words):
+                raise ParrotError(f"dvc.yaml: {' '.join(words.split())}") from None
+            wait_for_lock(words, say_once)
+
+
+def _read_graph(targets: Sequence[str]) -> dict[str, Stage]:
+    with Repo() as repo:
+        graph = repo.index.graph
+        commands = [stage for stage in repo.index.stages if stage.cmd]
+        needs = {
+            stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
+            for stage in commands
+        }
+        wanted = _with_needs(targets, needs) if targets else set(needs)
+        chosen = [stage for stage in commands if stage.addressing in wanted]
+        with repo.lock:
+            changed = {stage.addressing for stage in chosen if stage.changed()}
+    minutes = {
+        stage.addressing: float((stage.meta or {}).get("minutes", DEFAULT_MINUTES)) for stage in chosen
+    }
+    stages: dict[str, Stage] = {}
+    for name in _ordered({name: needs[name] for name in minutes}):
+        will_run = name in changed or any(stages[need].minutes for need in needs[name])
+        stages[name] = Stage(name, needs[name], minutes[name] if will_run else 0.0)
+    return stages
+
+
+def remaining_minutes(
+    stages: Mapping[str, Stage],
+    done: Collection[str],
+    running: Mapping[str, float],
+    *,
+    parallel: int,
+    pace: float,
+) -> float:
+    """Minutes until all stages are done, if `parallel` of them run at a time.
+
+    Args:
+        running: minutes since each running stage began.
+        pace: minutes that a stage takes per minute it is said to take.
+    """
+    finished = set(done)
+    ends = {name: max(stages[name].minutes * pace - since, 0.0) for name, since in running.items()}
+    waiting = [name for name in stages if name not in finished and name not in ends]
+    now = 0.0
+    while waiting or ends:
+        for name in ready(stages, waiting, finished)[: parallel - len(ends)]:
+            waiting.remove(name)
+            ends[name] = now + stages[name].minutes * pace
+        first = min(ends, key=lambda name: ends[name])
+        now = ends.pop(first)
+        finished.add(first)
+    return now
+
+
+def ready(stages: Mapping[str, Stage], waiting: Sequence[str], done: Collection[str]) -> list[str]:
+    """Those of `waiting` that need nothing that is not done."""
+    return [name for name in waiting if stages[name].needs <= set(done)]
+
+
+def _with_needs(targets: Sequence[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
+    found: set[str] = set()
+    to_visit = list(targets)
+    while to_visit:
+        name = to_visit.pop()
+        if name not in needs:
+            raise ParrotError(f"dvc.yaml: no stage '{name}'; its stages are {', '.join(needs)}")
+        if name not in found:
+            found.add(name)
+            to_visit += needs[name]
+    return found
+
+
+def _ordered(needs: Mapping[str, frozenset[str]]) -> list[str]:
+    """Topological, and otherwise as in dvc.yaml."""
+    order: list[str] = []
+    waiting = list(needs)
+    while waiting:
+        name = next(name for name in waiting if needs[name] <= set(order))
+        waiting.remove(name)
+        order.append(name)
+    return order

@@ -1,0 +1,145 @@
+"""The grammar of the six languages, spot by spot, and that all six say the same things."""
+
+from random import Random
+
+import pytest
+
+from examples.picture_world.world.languages import LANGUAGES
+from examples.picture_world.world.questions import CATEGORIES, Question, questions
+from examples.picture_world.world.scene import BACKGROUNDS, KINDS, MARKS, NOUNS, Item, draw_scene
+from examples.picture_world.world.texts import caption, option_text, question_text
+
+COUNTED = [  # language, noun, size, colour, pattern, count, expected
+    ("en", "fish", "small", "red", "striped", 3, "three small red striped fish"),
+    ("en", "tree", "big", "blue", "plain", 1, "one big blue plain tree"),
+    ("zh", "fish", "small", "red", "striped", 2, "两条带条纹的红色小鱼"),
+    ("zh", "key", "big", "black", "plain", 3, "三把没有图案的黑色大钥匙"),
+    ("pt", "star", "small", "red", "dotted", 2, "duas estrelas pequenas, vermelhas e de bolinhas"),
+    ("pt", "boat", "big", "blue", "striped", 2, "dois barcos grandes, azuis e listrados"),
+    ("pt", "heart", "big", "yellow", "checked", 5, "cinco corações grandes, amarelos e xadrez"),
+    ("ar", "fish", "small", "red", "striped", 1, "سمكة واحدة صغيرة حمراء مخططة"),
+    ("ar", "fish", "small", "red", "striped", 2, "سمكتان صغيرتان حمراوان مخططتان"),
+    ("ar", "fish", "small", "red", "striped", 3, "ثلاث سمكات صغيرة حمراء مخططة"),
+    ("ar", "house", "big", "black", "dotted", 2, "بيتان كبيران أسودان منقطان"),
+    ("ar", "house", "big", "black", "dotted", 5, "خمسة بيوت كبيرة سوداء منقطة"),
+    ("tr", "fish", "small", "red", "striped", 1, "küçük, kırmızı, çizgili bir balık"),
+    ("tr", "fish", "small", "red", "striped", 5, "beş küçük, kırmızı, çizgili balık"),
+    ("ru", "fish", "small", "red", "striped", 1, "одна маленькая красная рыба в полоску"),
+    ("ru", "fish", "small", "red", "striped", 2, "две маленькие красные рыбы в полоску"),
+    ("ru", "fish", "small", "red", "striped", 5, "пять маленьких красных рыб в полоску"),
+    ("ru", "house", "big", "blue", "plain", 4, "четыре больших синих дома без узора"),
+    ("ru", "heart", "big", "blue", "checked", 1, "одно большое синее сердце в клетку"),
+    ("ru", "tree", "big", "green", "dotted", 5, "пять больших зелёных деревьев в горошек"),
+]
+
+ASKED = [  # language, question, expected sentence, expected right answer
+    ("en", Question("object", "boat", (), detail="centre"), "What is in the centre?", "a boat"),
+    ("zh", Question("count", "two", (), "flower"), "图中有几朵花？", "两朵"),
+    ("pt", Question("count", "two", (), "house"), "Quantas casas há na imagem?", "duas"),
+    ("pt", Question("relation", "left", (), "fish", "key"), "Onde está o peixe em relação à chave?",
+     "à esquerda"),
+    ("pt", Question("colour", "yellow", (), "cup"), "De que cor é a caneca?", "amarela"),
+    ("ar", Question("count", "two", (), "key"), "كم مفتاحًا في الصورة؟", "مفتاحان"),
+    ("ar", Question("count", "four", (), "key"), "كم مفتاحًا في الصورة؟", "أربعة مفاتيح"),
+    ("ar", Question("count", "four", (), "car"), "كم سيارة في الصورة؟", "أربع سيارات"),
+    ("ar", Question("size", "big", (), "car"), "هل السيارة كبيرة أم صغيرة؟", "كبيرة"),
+    ("ar", Question("binding", "car", (), "thing", detail="red"), "ما الشيء الأحمر؟", "سيارة"),
+    ("tr", Question("relation", "above", (), "tree", "fish"), "Ağaç balığın neresinde?", "üstünde"),
+    ("tr", Question("pattern", "checked", (), "flower"), "Çiçeğin deseni nasıl?", "kareli"),
+    ("ru", Question("colour", "red", (), "fish"), "Какого цвета рыба?", "красная"),
+    ("ru", Question("colour", "blue", (), "heart"), "Какого цвета сердце?", "синее"),
+    ("ru", Question("count", "two", (), "fish"), "Сколько на картинке рыб?", "две"),
+    ("ru", Question("count", "two", (), "key"), "Сколько на картинке ключей?", "два"),
+    ("ru", Question("relation", "below", (), "tree", "star"), "Где находится дерево относительно звезды?",
+     "снизу"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "noun", "size", "colour", "pattern", "count", "expected"), COUNTED)
+def test_counted_phrases_agree(
+    code: str, noun: str, size: str, colour: str, pattern: str, count: int, expected: str
+) -> None:
+    assert LANGUAGES[code].counted(Item(noun, colour, "centre", size, pattern), count) == expected
+
+
+@pytest.mark.parametrize(("code", "question", "sentence", "answer"), ASKED)
+def test_questions_and_answers_agree(code: str, question: Question, sentence: str, answer: str) -> None:
+    assert question_text(code, question) == sentence
+    assert option_text(code, question, question.answer) == answer
+
+
+@pytest.mark.parametrize(
+    ("code", "item", "expected"),
+    [
+        ("en", Item("face", "", "centre", value="angry"), "an angry face"),
+        ("en", Item("letter", "", "centre", value="K"), "the letter K"),
+        ("zh", Item("arrow", "", "centre", value="up"), "一个指向上方的箭头"),
+        ("pt", Item("letter", "", "centre", value="K"), "uma letra K"),
+        ("ar", Item("digit", "", "centre", value="7"), "الرقم 7"),
+        ("tr", Item("arrow", "", "centre", value="left"), "solu gösteren bir ok"),
+        ("ru", Item("face", "", "centre", value="sad"), "грустное лицо"),
+    ],
+)
+def test_marks_are_described(code: str, item: Item, expected: str) -> None:
+    assert LANGUAGES[code].describe(item) == expected
+
+
+def test_turkish_keeps_the_dot_of_a_capital_i() -> None:
+    assert LANGUAGES["tr"].capital("iki balık") == "İki balık"
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_table_covers_the_whole_world(code: str) -> None:
+    language, english = LANGUAGES[code], LANGUAGES["en"]
+    assert (
+        set(language.QUESTIONS)
+        == set(english.QUESTIONS)
+        == set(CATEGORIES) - {"chart"} | {"tallest", "shortest"}
+    )
+    assert {key: set(table) for key, table in language.ANSWERS.items()} == {
+        key: set(table) for key, table in english.ANSWERS.items()
+    }
+    assert set(language.PLACES) == set(english.PLACES)
+    assert set(language.SENTENCES) == set(english.SENTENCES)
+    assert set(language.ANSWERS["scene"]) == set(BACKGROUNDS)
+    for noun in (*NOUNS, *MARKS):
+        assert set(language.forms(noun)) == set(language.forms("fish"))
+    # Different nouns are different words, else two options of a question read the same.
+    assert len({language.name(noun) for noun in NOUNS}) == len(NOUNS)
+    assert len({language.forms(noun)[next(iter(language.forms(noun)))] for noun in NOUNS}) == len(NOUNS)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_options_of_every_question_are_distinct_phrases(code: str) -> None:
+    rng = Random("distinct options")
+    for kind in KINDS:
+        for _ in range(60):
+            scene = draw_scene(rng, kind=kind)
+            for question in questions(scene):
+                texts = [option_text(code, question, value) for value in question.candidates]
+                assert len(set(texts)) == len(texts)
+                assert all(text == text.strip() and 1 <= len(text.split()) <= 4 for text in texts)
+                sentence = question_text(code, question)
+                assert "{" not in sentence and sentence[-1] in "?？؟"
+                assert sentence[0] == LANGUAGES[code].capital(sentence)[0]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_captions_name_every_fact(code: str) -> None:
+    language = LANGUAGES[code]
+    rng = Random("captions")
+    for kind in KINDS:
+        for _ in range(30):
+            scene = draw_scene(rng, kind=kind)
+            text = caption(code, scene).casefold()
+            for item in scene.items:
+                if item in scene.group:
+                    assert language.counted(item, len(scene.group)).casefold() in text
+                else:
+                    assert language.describe(item).casefold() in text
+                    assert language.PLACES[item.place].casefold() in text
+            for bar in scene.bars:
+                assert language.colour(bar.colour, "bar") in text
+            if scene.background:
+                assert language.ANSWERS["scene"][scene.background] in text
+            assert text[-1] in ".。" and "{" not in text

@@ -1,0 +1,73 @@
+"""What a killed stage had done is found again, unless what made it has changed."""
+
+from pathlib import Path
+
+import pytest
+
+from parrot.pipeline import checkpoints
+from parrot.pipeline.checkpoints import MADE_BY, open_checkpoints
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`opened(params)`: the folder for them, in a project with an input and a module."""
+    monkeypatch.chdir(tmp_path)
+    Path("records").mkdir()
+    Path("records/0.parquet").write_text("records")
+    Path("code").mkdir()
+    Path("code/train.py").write_text("rate = 1")
+
+    def open_them(params: dict[str, object]) -> Path:
+        return open_checkpoints("sft", [Path("records")], params, [Path("code")])
+
+    return open_them
+
+
+def test_a_checkpoint_of_the_same_run_stays(opened, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = opened({"sft": 1})
+    (folder / "checkpoint-5").mkdir()
+    Path("code/__pycache__").mkdir()
+    Path("code/__pycache__/train.pyc").write_text("compiled")
+    assert opened({"sft": 1}) == folder
+    assert (folder / "checkpoint-5").exists()
+    assert opened({"sft": 2}) != folder
+    Path("records/0.parquet").write_text("other records")
+    assert opened({"sft": 1}) != folder
+    assert capsys.readouterr().err == ""
+
+
+def test_other_code_begins_anew_and_says_so(opened, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = opened({})
+    (folder / "checkpoint-5").mkdir()
+    Path("code/train.py").write_text("rate = 2")
+    assert opened({}) == folder
+    assert not (folder / "checkpoint-5").exists()
+    assert "parrot sft: begins anew" in (said := capsys.readouterr().err)
+    assert "because the project's code changed since" in said
+    opened({})
+    assert capsys.readouterr().err == ""
+
+
+def test_another_library_begins_anew_and_is_named(
+    opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = opened({})
+    (folder / "checkpoint-5").mkdir()
+    version = checkpoints.metadata.version
+    monkeypatch.setattr(
+        checkpoints.metadata, "version", lambda name: "9.9" if name == "torch" else version(name)
+    )
+    opened({})
+    assert not (folder / "checkpoint-5").exists()
+    assert f"because torch ({version('torch')}, now 9.9) changed since" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+def test_a_checkpoint_of_unknown_origin_begins_anew(opened, content: str | None) -> None:
+    folder = opened({})
+    (folder / "checkpoint-5").mkdir()
+    (folder / MADE_BY).unlink()
+    if content is not None:
+        (folder / MADE_BY).write_text(content)
+    opened({})
+    assert not (folder / "checkpoint-5").exists()
