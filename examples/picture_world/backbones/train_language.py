@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,6 @@ HELD_OUT = 0.04
 """Share of the documents kept from training, on which reading is measured."""
 KEEP = 0.8
 """Share of the patches of a region whose words are kept: the tower will not be perfect either."""
-TOKENIZER_SHARE = 5
-"""The tokenizer is trained on every so-manyth document: more change nothing that could be measured."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def make_language_model(
     if len(documents) <= held:
         raise ParrotError(f"{data}: too few documents ({len(documents)}) to train a language model on")
     with atomic_directory(output) as partial:
-        tokenizer = train_tokenizer(_texts(documents[::TOKENIZER_SHARE]), params.vocab_size, partial)
+        tokenizer = train_tokenizer(_texts(documents), params.vocab_size, partial)
         torch.manual_seed(seed)
         model = GridReader(_config(params, tokenizer))
         model.image_token_id = tokenizer.image_token_id
@@ -204,12 +203,20 @@ def _thinned(regions: list[Region], grid: int, draw: random.Random) -> list[list
 
 def _texts(documents: list[Document]) -> Iterator[str]:
     """What the tokenizer is trained on: conversations as the model sees them, and the words of the grids."""
-    texts, _ = render_jinja_template(
-        conversations=[document.messages for document in documents], chat_template=CHAT_TEMPLATE
-    )
-    yield from texts
+    for document in documents:
+        frame = _frame(tuple(message["role"] for message in document.messages))
+        contents = [message["content"] for message in document.messages]
+        yield "".join(part for pair in zip(frame, [*contents, ""], strict=True) for part in pair)
     for document in documents:
         yield " " + " ".join(word for words in document.positions for word in words)
+
+
+@cache
+def _frame(roles: tuple[str, ...]) -> list[str]:
+    """What the chat template writes around the contents of messages with these roles."""
+    messages = [{"role": role, "content": "\0"} for role in roles]
+    texts, _ = render_jinja_template(conversations=[messages], chat_template=CHAT_TEMPLATE)
+    return str(texts[0]).split("\0")
 
 
 def _encode(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
