@@ -84,7 +84,7 @@ def make_inputs(folder: Path, threads: int) -> None:
     """A small world, prepared, and what each stage leaves when it takes no step."""
     use_threads(threads)
     tell_deepspeed()
-    from examples.picture_world.world.write import write_world
+    from examples.picture_world.world.write_world import write_world
 
     params = with_steps(load_params(), 0)
     small = {"backbone_pictures": 1000, "reading_documents": 1500, "align_captions": 600,

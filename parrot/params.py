@@ -2,15 +2,17 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from parrot.config import Params
+from parrot.config import Params, Section
 from parrot.errors import ParrotError
 from parrot.yaml_files import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
+
+Schema = TypeVar("Schema", bound=Section)
 
 
 def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
     Raises:
         ParrotError: as for `load_params`.
     """
-    return _read_checked(Path(path))[0]
+    return _read_checked(Path(path), Params)[0]
 
 
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
@@ -28,26 +30,35 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     Raises:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
-    return _read_checked(Path(path))[1]
+    return load_sections(path, Params)
 
 
-def _read_checked(path: Path) -> tuple[dict[str, Any], Params]:
+def load_sections(path: Path | str, schema: type[Schema]) -> Schema:
+    """Read and check a file of parameters that has a schema of its own, as an example's has.
+
+    Raises:
+        ParrotError: as for `load_params`.
+    """
+    return _read_checked(Path(path), schema)[1]
+
+
+def _read_checked(path: Path, schema: type[Schema]) -> tuple[dict[str, Any], Schema]:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
     try:
-        return tree, Params.model_validate(tree)
+        return tree, schema.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(path, item, tree) for item in error.errors()]
+        lines = [_explain(path, item, schema) for item in error.errors()]
         raise ParrotError("\n".join(lines)) from None
 
 
-def _explain(path: Path, item: Any, tree: dict[str, Any]) -> str:
+def _explain(path: Path, item: Any, schema: type[Section]) -> str:
     """One pydantic error as `file: key: what is wrong`."""
     location = item["loc"]
     key = ".".join(str(part) for part in location)
     if item["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(schema, location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"
         return f"{path}: {key}: unknown key{hint}"
@@ -59,9 +70,9 @@ def _explain(path: Path, item: Any, tree: dict[str, Any]) -> str:
     return f"{path}: {key}: {message}{shown}" if key else f"{path}: {message}"
 
 
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+def _known_keys(schema: type[Section], location: tuple[str | int, ...]) -> list[str]:
     """The keys that the section at `location` has."""
-    section: Any = Params
+    section: Any = schema
     for part in location:
         if isinstance(part, int):
             continue

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from examples.picture_world.world.write import write_world
+from examples.picture_world.world.write_world import write_world
 from parrot.params import load_params
 
 ROOT = Path(__file__).parents[2]

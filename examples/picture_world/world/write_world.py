@@ -15,14 +15,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from examples.picture_world.world.benchmark import FILE_CODES, draw_rows, write_tsv
+from examples.picture_world.sections import World
+from examples.picture_world.world.benchmark_rows import FILE_CODES, draw_rows, write_tsv
 from examples.picture_world.world.drawing import draw_picture, encode
 from examples.picture_world.world.instructions import draw_instructions
 from examples.picture_world.world.languages import LANGUAGES
 from examples.picture_world.world.phrases import regions
 from examples.picture_world.world.scene import draw_scene
-from examples.picture_world.world.texts import captioning, conversation, with_image
-from parrot.config import World
+from examples.picture_world.world.sentences import captioning, conversation, with_image
 from parrot.files import atomic_directory
 
 WORKERS = 2
@@ -70,20 +70,20 @@ def write_world(world: World, target: Path, *, workers: int = WORKERS) -> None:
         write_list(backbones / "region_descriptions.json", _store(backbones / "images.zip", pictures))
         documents = make(_reading_document, _languages(world.seed, "reading", world.reading_documents))
         _write_lines(backbones / "reading.jsonl", (entry for entry, _ in documents))
-        for split, archive, maker, count, name in (
-            ("align", "images.zip", _captioned_picture, world.align_captions, "captions"),
-            ("align", "question_images.zip", _questioned_picture, world.align_questions, "questions"),
-            ("sft", "images.zip", _discussed_picture, world.sft_pictures, "conversations"),
+        for name, shares, maker, count in (
+            ("captions", "align", _captioned_picture, world.align_captions),
+            ("questions", "align", _questioned_picture, world.align_questions),
+            ("conversations", "sft", _discussed_picture, world.sft_pictures),
         ):
-            languages = _languages(world.seed, split, count)
-            entries = _store(folder / split / archive, make(maker, languages))
+            languages = _languages(world.seed, shares, count)
+            entries = _store(folder / name / "images.zip", make(maker, languages))
             by_language = defaultdict(list)
             for language, entry in zip(languages, entries, strict=True):
                 by_language[language].append(entry)
             for language in LANGUAGES:
-                write_list(folder / split / f"{name}_{language}.json", by_language[language])
+                write_list(folder / name / f"{language}.json", by_language[language])
         instructions = draw_instructions(Random(f"{world.seed} instructions"), world.text_instructions)
-        write_list(folder / "sft" / "instructions_en.json", instructions)
+        write_list(folder / "instructions" / "en.json", instructions)
         for split in ("dev", "test"):
             bar.set_postfix_str(f"benchmark {split}")
             rows = draw_rows(world.seed, split, world.questions_per_category, taken)
@@ -206,18 +206,19 @@ def _write_lines(path: Path, entries: Iterable[Entry]) -> None:
 _README = """\
 # The embedded picture world
 
-Made by `parrot data --write` from the section `world` of `params.yaml`: 64 × 64 pictures of
-things, shapes, digits, letters, faces, arrows and bar charts, in the formats in which real data
-sets are published. To train on real data, put real files where these are.
+Made by `python -m examples.picture_world data` from the section `world` of
+`examples/picture_world/params.yaml`: 64 × 64 pictures of things, shapes, digits, letters, faces,
+arrows and bar charts, in the formats in which real data sets are published. To train on real data,
+name real files in `params.yaml`.
 
 | file | form | what it is for |
 |---|---|---|
 | `backbones/region_descriptions.json`, `backbones/images.zip` | Visual Genome regions | vision tower |
 | `backbones/reading.jsonl` | regions and LLaVA turns, no pictures | language model |
-| `align/captions_<language>.json`, `align/images.zip` | LLaVA pre-training | stage one |
-| `align/questions_<language>.json`, `align/question_images.zip` | LLaVA conversations | stage one |
-| `sft/conversations_<language>.json`, `sft/images.zip` | LLaVA conversations | stage two |
-| `sft/instructions_en.json` | Alpaca | stage two, text only |
+| `captions/<language>.json`, `captions/images.zip` | LLaVA pre-training | stage one |
+| `questions/<language>.json`, `questions/images.zip` | LLaVA conversations | stage one |
+| `conversations/<language>.json`, `conversations/images.zip` | LLaVA conversations | stage two |
+| `instructions/en.json` | Alpaca | stage two, text only |
 | `mmmb/dev`, `mmmb/test` | MMMB TSV, one per language, parallel | choosing settings; measuring |
 
 No picture of the benchmark occurs in training, and some pairs of colour and noun (such as a

@@ -12,7 +12,7 @@ from typing import TypeVar
 from examples.picture_world.world.drawing import draw_picture, encode
 from examples.picture_world.world.questions import CATEGORIES, Question, draw_options, questions
 from examples.picture_world.world.scene import HELD_BACK, KINDS, Scene, draw_scene
-from examples.picture_world.world.texts import option_text, question_text
+from examples.picture_world.world.sentences import option_text, question_text
 
 HEADER = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "split", "image")
 FILE_CODES = {"zh": "cn"}
