@@ -1,16 +1,19 @@
 """Reading `params.yaml`: an unknown key, a value of the wrong type or out of range names file and key."""
 
 import difflib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from parrot.config import Params
 from parrot.errors import ParrotError
 from parrot.yaml_files import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
+
+Key = tuple[str | int, ...]
 
 
 def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
@@ -31,43 +34,84 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     return _read_checked(Path(path))[1]
 
 
+def check_params(tree: dict[str, Any], file_of: Callable[[Key], Path]) -> Params:
+    """The sections of `tree`; `file_of` says which file a key comes from.
+
+    Raises:
+        ParrotError: a line for each key that is unknown, missing or mistyped.
+    """
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise ParrotError("\n".join(_explain(item, tree, file_of) for item in error.errors())) from None
+
+
 def _read_checked(path: Path) -> tuple[dict[str, Any], Params]:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
-    try:
-        return tree, Params.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(path, item, tree) for item in error.errors()]
-        raise ParrotError("\n".join(lines)) from None
+    return tree, check_params(tree, lambda key: path)
 
 
-def _explain(path: Path, item: Any, tree: dict[str, Any]) -> str:
+def _explain(item: Any, tree: dict[str, Any], file_of: Callable[[Key], Path]) -> str:
     """One pydantic error as `file: key: what is wrong`."""
-    location = item["loc"]
-    key = ".".join(str(part) for part in location)
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"
-        return f"{path}: {key}: unknown key{hint}"
-    if item["type"] == "missing":
-        return f"{path}: {key}: missing"
+    key = _as_written(item["loc"], tree)
     message = item["msg"].removeprefix("Value error, ")
     given = item["input"]
+    if item["type"].startswith("union_tag"):  # the key that says which kind of section it is
+        key = (*key, item["ctx"]["discriminator"].strip("'"))
+        given = item["ctx"].get("tag")
+        message = f"Input should be {' or '.join(item['ctx'].get('expected_tags', '').split(', '))}"
+    where = ": ".join(filter(None, (str(file_of(key)), ".".join(map(str, key)))))
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(item["loc"][:-1])
+        close = difflib.get_close_matches(str(key[-1]), known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"
+        return f"{where}: unknown key{hint}"
+    if item["type"] in ("missing", "union_tag_not_found"):
+        return f"{where}: missing"
     shown = f" (found {given!r})" if isinstance(given, str | int | float | bool | None) else ""
-    return f"{path}: {key}: {message}{shown}" if key else f"{path}: {message}"
+    return f"{where}: {message}{shown}"
 
 
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that the section at `location` has."""
-    section: Any = Params
+def _as_written(location: Key, tree: Any) -> Key:
+    """pydantic's location without what it says of kinds: `model.parrot.projector` is written in `model`."""
+    key = []
+    for place, part in enumerate(location):
+        there = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int)
+        if there or place == len(location) - 1:
+            key.append(part)
+            tree = tree[part] if there else None
+    return tuple(key)
+
+
+def _known_keys(location: Key) -> list[str]:
+    """The keys that the section at pydantic's `location` has."""
+    kinds: list[Any] = [Params]
     for part in location:
-        if isinstance(part, int):
-            continue
-        by_key = {field.alias or name: field for name, field in section.model_fields.items()}
-        annotation = by_key[part].annotation
-        section = next((arg for arg in get_args(annotation) if hasattr(arg, "model_fields")), annotation)
-        if not hasattr(section, "model_fields"):
-            return []
-    return [field.alias or name for name, field in section.model_fields.items()]
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    return [str(key) for kind in kinds if hasattr(kind, "model_fields") for key in section_fields(kind)]
+
+
+def _inside(kind: Any, part: str | int) -> Iterator[Any]:
+    """What `part` may lead to in a section, in a mapping from names of one's own, or among several kinds."""
+    if get_origin(kind) is dict:
+        yield from _kinds(get_args(kind)[1])
+    elif hasattr(kind, "model_fields"):
+        if part in (fields := section_fields(kind)):
+            yield from _kinds(fields[part])
+        elif any(part in get_args(annotation) for annotation in fields.values()):
+            yield kind
+
+
+def section_fields(section: type[BaseModel]) -> dict[str | int, Any]:
+    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The sections and mappings in an annotation such as `Section | None` or `Annotated[A | B, …]`."""
+    if get_origin(annotation) is dict or hasattr(annotation, "model_fields"):
+        yield annotation
+    else:
+        for inner in get_args(annotation):
+            yield from _kinds(inner)
