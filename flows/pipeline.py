@@ -37,7 +37,7 @@ from flows.tasks import Outcome, Runner, StageFailed, run_stage
 from parrot.credentials import hide_in_tracebacks, split_address
 from parrot.errors import ParrotError
 from parrot.pipeline.data_versions import work_without_git
-from parrot.pipeline.graph import Stage, read_graph, ready, remaining_minutes
+from parrot.pipeline.graph import GraphStage, read_graph, ready, remaining_minutes
 from parrot.pipeline.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
 from parrot.tracking.runs import Run
@@ -85,7 +85,7 @@ def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge
                 _print_end(runner.console, tables, tracked)
 
 
-def _tracking(stages: Mapping[str, Stage]) -> AbstractContextManager[Run | None]:
+def _tracking(stages: Mapping[str, GraphStage]) -> AbstractContextManager[Run | None]:
     """Where all is up to date there is nothing to tell MLflow."""
     return track_pipeline() if any(stage.minutes for stage in stages.values()) else nullcontext()
 
@@ -96,7 +96,7 @@ def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     return read_evaluation() if up_to_date else {}
 
 
-def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None:
+def _run_all(stages: Mapping[str, GraphStage], runner: Runner, parallel: int) -> None:
     """Run every stage once those that it needs are done; after a failure, start no more."""
     progress = Progress(stages, runner, parallel)
     waiting, done = list(stages), dict[str, PrefectFuture[Any]]()
@@ -128,7 +128,7 @@ def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None
 class Progress:
     """Says how far the pipeline is and, by the pace so far, about how long it still takes."""
 
-    def __init__(self, stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None:
+    def __init__(self, stages: Mapping[str, GraphStage], runner: Runner, parallel: int) -> None:
         self._stages = stages
         self._parallel = parallel
         self._console = runner.console

@@ -4,27 +4,74 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
+from typing import Any
 
 from parrot.errors import ParrotError
 from parrot.pipeline.locks import is_locked, wait_for_lock
 
+CODE = ("parrot", "examples")
+"""The folders of the project's own code; whatever else a stage depends on is an input."""
 DEFAULT_MINUTES = 0.1
 """For a stage of dvc.yaml without `meta: {minutes: …}`."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class GraphStage:
     name: str
+    """Its address, such as `prepare@captions` or `examples/picture_world/dvc.yaml:vision`."""
     needs: frozenset[str]
     """Names of the stages whose outputs it reads."""
     minutes: float
     """About how long it takes on two cores; 0 if it is up to date."""
 
 
-def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, Stage]:
+@dataclass(frozen=True)
+class Reads:
+    """What decides of a stage's result."""
+
+    params: dict[str, Any]
+    """Dotted key -> value."""
+    inputs: list[Path]
+    """Files and folders, but for the project's own code."""
+    code: list[Path]
+
+
+def display_name(address: str) -> str:
+    """What people read of a stage: `picture_world:vision` for `examples/picture_world/dvc.yaml:vision`."""
+    file, _, name = address.rpartition(":")
+    return f"{Path(file).parent.name}:{name}" if file else name
+
+
+def read_by(address: str) -> Reads:
+    """What dvc.yaml says that the stage depends on, each parameter with its value.
+
+    Raises:
+        ParrotError: there is no such stage, or dvc.yaml is wrong.
+    """
+    from dvc.dependency import ParamsDependency
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    reads = Reads({}, [], [])
+    try:
+        with Repo() as repo:
+            (stage,) = repo.stage.collect(address)
+            for dependency in stage.deps:
+                if isinstance(dependency, ParamsDependency):
+                    reads.params.update(dependency.read_params(flatten=False))
+                else:
+                    path = Path(dependency.def_path)
+                    (reads.code if path.parts[0] in CODE else reads.inputs).append(path)
+    except DvcException as error:
+        raise _as_sentence(error) from None
+    return reads
+
+
+def _as_sentence(error: Exception) -> ParrotError:
+    return ParrotError(f"dvc.yaml: {' '.join(str(error).split())}")
+
+
+def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, GraphStage]:
     """The stages of dvc.yaml that `targets` (all by default) need, each after those it needs itself.
 
     Imports and data tracked by a .dvc file are inputs, not stages. Another DVC that is at work here is
@@ -39,6 +86,8 @@ def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print
     """
     if not Path("dvc.yaml").exists():
         raise ParrotError("dvc.yaml: not found; run from the project's top folder")
+    from dvc.exceptions import DvcException
+
     say_once = cache(say)
     while True:
         try:
@@ -46,11 +95,13 @@ def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print
         except DvcException as error:
             words = str(error)
             if not is_locked(words):
-                raise ParrotError(f"dvc.yaml: {' '.join(words.split())}") from None
+                raise _as_sentence(error) from None
             wait_for_lock(words, say_once)
 
 
-def _read_graph(targets: Sequence[str]) -> dict[str, Stage]:
+def _read_graph(targets: Sequence[str]) -> dict[str, GraphStage]:
+    from dvc.repo import Repo
+
     with Repo() as repo:
         graph = repo.index.graph
         commands = [stage for stage in repo.index.stages if stage.cmd]
@@ -65,15 +116,15 @@ def _read_graph(targets: Sequence[str]) -> dict[str, Stage]:
     minutes = {
         stage.addressing: float((stage.meta or {}).get("minutes", DEFAULT_MINUTES)) for stage in chosen
     }
-    stages: dict[str, Stage] = {}
+    stages: dict[str, GraphStage] = {}
     for name in _ordered({name: needs[name] for name in minutes}):
         will_run = name in changed or any(stages[need].minutes for need in needs[name])
-        stages[name] = Stage(name, needs[name], minutes[name] if will_run else 0.0)
+        stages[name] = GraphStage(name, needs[name], minutes[name] if will_run else 0.0)
     return stages
 
 
 def remaining_minutes(
-    stages: Mapping[str, Stage],
+    stages: Mapping[str, GraphStage],
     done: Collection[str],
     running: Mapping[str, float],
     *,
@@ -100,7 +151,7 @@ def remaining_minutes(
     return now
 
 
-def ready(stages: Mapping[str, Stage], waiting: Sequence[str], done: Collection[str]) -> list[str]:
+def ready(stages: Mapping[str, GraphStage], waiting: Sequence[str], done: Collection[str]) -> list[str]:
     """Those of `waiting` that need nothing that is not done."""
     return [name for name in waiting if stages[name].needs <= set(done)]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from parrot.errors import ParrotError
-from parrot.pipeline.graph import Stage, read_graph, remaining_minutes
+from parrot.pipeline.graph import GraphStage, read_graph, remaining_minutes
 
 STAGES = (
     "last: {cmd: cat left right > last, deps: [left, right], outs: [last], meta: {minutes: 2}}",
@@ -53,10 +53,10 @@ def test_outside_a_project_the_user_is_sent_there(tmp_path: Path, monkeypatch: p
 
 def test_remaining_time_counts_what_runs_side_by_side_once() -> None:
     stages = {
-        "first": Stage("first", frozenset(), 1),
-        "left": Stage("left", frozenset({"first"}), 4),
-        "right": Stage("right", frozenset({"first"}), 3),
-        "last": Stage("last", frozenset({"left", "right"}), 2),
+        "first": GraphStage("first", frozenset(), 1),
+        "left": GraphStage("left", frozenset({"first"}), 4),
+        "right": GraphStage("right", frozenset({"first"}), 3),
+        "last": GraphStage("last", frozenset({"left", "right"}), 2),
     }
     assert remaining_minutes(stages, [], {}, parallel=2, pace=1) == 7
     assert remaining_minutes(stages, [], {}, parallel=1, pace=1) == 10
