@@ -62,13 +62,17 @@ def _data(args: argparse.Namespace) -> None:
 
 
 def _profile_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a profile of conf/, such as demo or parrot-7b")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a profile of conf/; none: list them")
+    parser.add_argument("--force", action="store_true", help="even if params.yaml was changed by hand")
 
 
 def _profile(args: argparse.Namespace) -> None:
-    from parrot.profiles import write_profile
+    from parrot.profiles import list_profiles, write_profile
 
-    write_profile(args.name)
+    if args.name:
+        write_profile(args.name, force=args.force)
+    else:
+        print("\n".join(list_profiles()))
 
 
 def _backbone_flags(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +156,7 @@ def _score(args: argparse.Namespace) -> None:
 
 COMMANDS = {
     "data": Command("fetch data/ from the DVC remote, else make it; then verify it", _no_flags, _data),
-    "profile": Command("write params.yaml for a profile", _profile_flags, _profile),
+    "profile": Command("write params.yaml for a profile, or list them all", _profile_flags, _profile),
     "backbone": Command("make a published language model or vision tower fit", _backbone_flags, _backbone),
     "chat": Command("ask a trained model", _chat_flags, _chat),
     "compare": Command("two evaluations of the same questions, A minus B", _compare_flags, _compare),

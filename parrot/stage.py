@@ -20,15 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic_core import to_jsonable_python
-
-from parrot.config import Params
 from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
-from parrot.params import load_params
-from parrot.pipeline.checkpoints import open_checkpoints
 from parrot.pipeline.graph import Reads, display_name, read_by
 from parrot.pipeline.processes import STAGE_VARIABLE, end_with_parents
 
@@ -59,7 +54,7 @@ def run_stage(
     arguments: Sequence[str],
     *,
     prog: str | None = None,
-    load: Callable[[], Any] = load_params,
+    load: Callable[[], Any] | None = None,
 ) -> None:
     """Run the function `target` (`module:function`) as a stage of the command line.
 
@@ -67,16 +62,18 @@ def run_stage(
         name: what the run is called in MLflow if DVC does not name the stage.
         arguments: the flags, as a person or DVC gives them.
         prog: what stands before them (default: `parrot NAME`).
-        load: gives the sections as attributes, `seed`, `threads` and `speed` among them. A `validate`
-            may be called `validate_`, because pydantic's models have a method of that name.
+        load: gives the sections as attributes, `threads` and `speed` among them (default: `params.yaml`).
+            A `validate` may be called `validate_`: pydantic's models have a method of that name.
 
     Raises:
         ParrotError: a parameter, a file or a record is wrong.
         SystemExit: the flags are wrong, or ask for help.
     """
+    from parrot.params import load_params
+
     end_with_parents()
     asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
-    params = None if asks_for_help else load()
+    params = None if asks_for_help else (load or load_params)()
     if params is not None:
         use_threads(params.threads)  # before the function's module imports torch
     function = _load(target)
@@ -93,6 +90,8 @@ def _run(
     params: Any,
     flags: dict[str, Any],
 ) -> None:
+    from parrot.config import Params
+    from parrot.pipeline.checkpoints import open_checkpoints
     from parrot.tracking import track_stage
 
     sections = {
@@ -143,9 +142,10 @@ def _read_by_hand(
     function: Callable[..., Any], sections: Mapping[str, Any], flags: Mapping[str, Any], threads: int
 ) -> Reads:
     """What DVC would say, as far as the function tells: its sections whole, and all of the project's code."""
-    params = {key: to_jsonable_python(section) for key, section in sections.items() if key != _ONLY_SPEED} | {
-        "threads": threads
-    }
+    from pydantic_core import to_jsonable_python
+
+    decisive = {key: section for key, section in sections.items() if key != _ONLY_SPEED}
+    params: dict[str, Any] = to_jsonable_python({**decisive, "threads": threads})
     named = [path for key, path in flags.items() if isinstance(path, Path) and key not in _WRITTEN]
     packages = {"parrot", function.__module__.partition(".")[0]}
     return Reads(params, [*named, *_paths_in(params)], [Path(package) for package in sorted(packages)])
