@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
-import os
 import re
 import shutil
 import sys
@@ -24,8 +23,8 @@ from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
-from parrot.pipeline.graph import Reads, display_name, read_by
-from parrot.pipeline.processes import STAGE_VARIABLE, end_with_parents
+from parrot.pipeline.graph import Reads, display_name, read_by, stage_address
+from parrot.pipeline.processes import end_with_parents
 
 STAGES = {
     "hub": "parrot.backbones.hub:download",
@@ -102,7 +101,7 @@ def _run(
         from parrot.evaluation.ahead import check_ahead
 
         check_ahead(params.evaluate, params.languages, seed=params.seed)
-    address = os.environ.get(STAGE_VARIABLE)
+    address = stage_address()
     name = display_name(address) if address else name
     reads = read_by(address) if address else _read_by_hand(function, sections, flags, params.threads)
     with track_stage(name, reads.params) as tracked, contextlib.ExitStack() as stack:
@@ -206,7 +205,7 @@ def first_line(target: str) -> str:
 def tracked_by_dvc() -> Iterator[None]:
     """Track a command that a person may call, too, as the stage for which DVC calls it here, if DVC does."""
     end_with_parents()
-    if not (address := os.environ.get(STAGE_VARIABLE)):
+    if not (address := stage_address()):
         yield
         return
     from parrot.tracking import track_stage
