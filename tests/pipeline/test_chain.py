@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import Project
+from miniature import Project
 from safetensors.torch import load_file
 
 STAGES = [

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from parrot.stages import STAGES
 
 PROJECT = Path(__file__).parents[2]
