@@ -214,7 +214,7 @@ class FlamingoForConditionalGeneration(VisionLanguageForConditionalGeneration, F
             }
         )
 
-    def bridge(self) -> list[nn.Module]:
+    def connector(self) -> list[nn.Module]:
         return [self.aligned()]
 
     def decoder(self) -> nn.Module:

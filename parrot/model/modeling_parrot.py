@@ -127,7 +127,7 @@ class ParrotForConditionalGeneration(VisionLanguageForConditionalGeneration, Par
         projector: nn.Module = self.model.multi_modal_projector
         return projector
 
-    def bridge(self) -> list[nn.Module]:
+    def connector(self) -> list[nn.Module]:
         experts = self.model.multilingual_moe
         return [self.aligned()] if experts is None else [self.aligned(), experts]
 

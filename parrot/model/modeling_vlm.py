@@ -155,12 +155,12 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         """What stage one trains, and what of it stage two begins with."""
         raise NotImplementedError
 
-    def bridge(self) -> list[nn.Module]:
-        """All that joins the backbones; in stage two it learns at its own rate."""
+    def connector(self) -> list[nn.Module]:
+        """All that connects the backbones; in stage two it learns at its own rate."""
         raise NotImplementedError
 
     def decoder(self) -> nn.Module:
-        """The language model and what of the bridge lies within it: where LoRA puts its adapters."""
+        """The language model and what of the connector lies within it: where LoRA puts its adapters."""
         raise NotImplementedError
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
