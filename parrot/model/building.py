@@ -1,7 +1,7 @@
 """A model from two loaded backbones, and experts for a Parrot that has none."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -22,20 +22,12 @@ def build(
     vision_tower: PreTrainedModel,
     language_model: PreTrainedModel,
     *,
-    parrot: Mapping[str, Any],
-    flamingo: Mapping[str, Any],
-    **shared: Any,
+    image_token_id: int,
+    **options: Any,
 ) -> VisionLanguageForConditionalGeneration:
-    """Join two loaded backbones in the way that `architecture` names: "parrot" or "flamingo".
-
-    Args:
-        vision_tower, language_model, shared: see `build_parrot`, as the errors raised.
-        parrot: fields that only `ParrotConfig` has, used if that is the architecture.
-        flamingo: fields that only `FlamingoConfig` has, likewise.
-    """
-    if architecture == "flamingo":
-        return build_flamingo(vision_tower, language_model, **shared, **flamingo)
-    return build_parrot(vision_tower, language_model, **shared, **parrot)
+    """`build_parrot` or `build_flamingo`, as `architecture` says: "parrot" or "flamingo"."""
+    join = {"parrot": build_parrot, "flamingo": build_flamingo}[architecture]
+    return join(vision_tower, language_model, image_token_id=image_token_id, **options)
 
 
 def build_parrot(

@@ -15,12 +15,12 @@ from transformers.cache_utils import Cache
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_parrot import PROJECTOR, ParrotConfig
+from .image_positions import image_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
     VisionLanguageModelOutput,
     VisionLanguagePreTrainedModel,
-    image_samples,
 )
 from .multilingual_moe import MultilingualMoe
 
@@ -127,7 +127,7 @@ class ParrotForConditionalGeneration(VisionLanguageForConditionalGeneration, Par
         projector: nn.Module = self.model.multi_modal_projector
         return projector
 
-    def bridge(self) -> list[nn.Module]:
+    def connector(self) -> list[nn.Module]:
         experts = self.model.multilingual_moe
         return [self.aligned()] if experts is None else [self.aligned(), experts]
 

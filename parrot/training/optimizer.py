@@ -1,4 +1,4 @@
-"""Optimizers of the training runs, with a learning rate for each part of a model."""
+"""Muon for the matrices inside a network and AdamW for the rest, as one optimizer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -98,16 +98,11 @@ def hidden_matrices(model: nn.Module) -> set[Tensor]:
     return linear - rows_of_tokens - heads
 
 
-def muon_with_adamw(
-    model: nn.Module, parts: Sequence[tuple[Sequence[nn.Parameter], float]], weight_decay: float
-) -> MuonWithAdamW:
-    """Split each part's parameters, given with its learning rate, between the two optimizers."""
+def muon_with_adamw(model: nn.Module, groups: Sequence[dict[str, Any]]) -> MuonWithAdamW:
+    """Split the `params` of each of torch's parameter groups between the two optimizers."""
     matrices = hidden_matrices(model)
-    muon, adamw = [], []
-    for parameters, learning_rate in parts:
-        options = {"lr": learning_rate, "weight_decay": weight_decay}
-        muon.append({"params": [p for p in parameters if p in matrices], **options})
-        adamw.append({"params": [p for p in parameters if p not in matrices], **options})
+    muon = [{**group, "params": [p for p in group["params"] if p in matrices]} for group in groups]
+    adamw = [{**group, "params": [p for p in group["params"] if p not in matrices]} for group in groups]
     return MuonWithAdamW([g for g in muon if g["params"]], [g for g in adamw if g["params"]])
 
 

@@ -1,8 +1,8 @@
-"""One `Trainer` run: the same for both backbones and both stages of Parrot.
+"""One `Trainer` run: the same for both stages of Parrot, and for whatever else is trained.
 
-What it adds to Hugging Face's `Trainer`: learning rates per part of the model, an order of samples
-that makes a resumed run exact, checkpoints that are only used when they are whole, and one place
-where progress, the loss curve and MLflow get their numbers.
+What it adds to Hugging Face's `Trainer`: a learning rate for each group of parameters, an order of
+samples that makes a resumed run exact, checkpoints that are only used when they are whole, and one
+place where progress, the log history and MLflow get their numbers.
 """
 
 import json
@@ -30,7 +30,7 @@ from parrot.training.sampler import LengthGroupedSampler
 
 COMPLETE = "complete.json"
 """In every checkpoint that was written to its end: the loss since the last logged step."""
-CURVE_COLUMNS = ("step", "loss", "smoothed_loss", "learning_rate", "grad_norm")
+LOG_COLUMNS = ("step", "loss", "smoothed_loss", "learning_rate", "grad_norm")
 SMOOTHING = 0.8
 """Of a smoothed loss so much is left at the next logged one; batches of short and of long answers differ."""
 
@@ -40,53 +40,57 @@ Report = Callable[[Metrics, int], None]
 
 
 @dataclass(frozen=True)
-class Run:
-    """Where a training run keeps its state and tells its numbers."""
+class TrainingRun:
+    """Where a training keeps its state, whom it tells its numbers, and who feeds it."""
 
     name: str
     checkpoints: Path
-    """A folder for this run and no other: a checkpoint found here is resumed."""
+    """A folder for this training and no other: a checkpoint found here is resumed."""
     report: Report = lambda metrics, step: None
     workers: int = 0
     """Processes that read and decode batches ahead; they change no number."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Parameters that learn at one rate."""
+class ParameterGroup:
+    """Parameters that learn at one rate.
+
+    The trainer turns each into what torch's optimizers call a parameter group: a dictionary of `params`,
+    `lr` and `weight_decay`.
+    """
 
     parameters: Sequence[nn.Parameter]
     learning_rate: float
 
 
 @dataclass
-class Curve:
-    """What was logged, in order."""
+class LogHistory:
+    """What was logged, in order; each row has `LOG_COLUMNS`."""
 
     rows: list[Metrics] = field(default_factory=list)
 
     def write_csv(self, path: Path) -> None:
-        """Write `CURVE_COLUMNS`, the form that `dvc plots` reads."""
-        lines = [",".join(f"{row[column]:.6g}" for column in CURVE_COLUMNS) for row in self.rows]
+        """Write `LOG_COLUMNS`, the form that `dvc plots` reads."""
+        lines = [",".join(f"{row[column]:.6g}" for column in LOG_COLUMNS) for row in self.rows]
         with atomic_file(path) as partial:
-            partial.write_text("\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n", encoding="utf-8")
+            partial.write_text("\n".join([",".join(LOG_COLUMNS), *lines]) + "\n", encoding="utf-8")
 
 
 def fit(
     model: nn.Module,
-    parts: Sequence[Part],
+    groups: Sequence[ParameterGroup],
     dataset: Any,
     collate: Callable[[list[Any]], dict[str, Any]],
     training: Training,
-    run: Run,
+    run: TrainingRun,
     *,
     seed: int,
     lengths: Sequence[int],
-) -> Curve:
-    """Train `model` in place and return its loss curve; `max_steps: 0` leaves it as it is.
+) -> LogHistory:
+    """Train `model` in place and return its log history; `max_steps: 0` leaves it as it is.
 
     `dataset` is a map-style data set. The model is called with what `collate` returns and answers
-    with a `loss`. Only the parameters named in `parts` require gradients afterwards. Checkpoints stay
+    with a `loss`. Only the parameters named in `groups` require gradients afterwards. Checkpoints stay
     where they are, for the caller to remove once what was trained is saved.
 
     Raises:
@@ -94,11 +98,11 @@ def fit(
             a checkpoint does not fit on its disk.
     """
     model.requires_grad_(False)
-    for part in parts:
-        for parameter in part.parameters:
+    for group in groups:
+        for parameter in group.parameters:
             parameter.requires_grad_(True)
     if training.max_steps == 0:
-        return Curve()
+        return LogHistory()
     if (
         training.bf16
         and torch.cuda.is_available()
@@ -107,12 +111,12 @@ def fit(
         raise ParrotError(
             f"{run.name}: training.bf16: {torch.cuda.get_device_name()} has no bfloat16; set it to false"
         )
-    trainer = _PartsTrainer(
+    trainer = _GroupsTrainer(
         model=model,
         args=_arguments(training, run, seed),
         train_dataset=dataset,
         data_collator=collate,
-        parts=parts,
+        groups=groups,
         muon=training.optimizer == "muon",
         lengths=lengths,
         seed=seed,
@@ -124,7 +128,7 @@ def fit(
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork
     with naming_full_disk(run.checkpoints), _one_sentence():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return Curve([row for row in map(_curve_row, trainer.state.log_history) if row])
+    return LogHistory([row for row in map(_log_row, trainer.state.log_history) if row])
 
 
 @contextmanager
@@ -137,7 +141,7 @@ def _one_sentence() -> Iterator[None]:
         raise ParrotError(str(error).rpartition(name)[2]) from None
 
 
-def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
+def _arguments(training: Training, run: TrainingRun, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(run.checkpoints),
         max_steps=training.max_steps,
@@ -170,11 +174,17 @@ def _arguments(training: Training, run: Run, seed: int) -> TrainingArguments:
     )
 
 
-class _PartsTrainer(Trainer):
+class _GroupsTrainer(Trainer):
     def __init__(
-        self, *, parts: Sequence[Part], muon: bool, lengths: Sequence[int], seed: int, **kwargs: Any
+        self,
+        *,
+        groups: Sequence[ParameterGroup],
+        muon: bool,
+        lengths: Sequence[int],
+        seed: int,
+        **kwargs: Any,
     ) -> None:
-        self._parts = parts
+        self._groups = groups
         self._muon = muon
         self._lengths = lengths
         self._seed = seed
@@ -184,15 +194,14 @@ class _PartsTrainer(Trainer):
         self.optimizer: torch.optim.Optimizer | None
         if self.optimizer is None:
             decay = self.args.weight_decay
+            groups = [
+                {"params": list(group.parameters), "lr": group.learning_rate, "weight_decay": decay}
+                for group in self._groups
+            ]
             if self._muon:
-                parts = [(part.parameters, part.learning_rate) for part in self._parts]
-                self.optimizer = muon_with_adamw(self.model, parts, decay)
+                self.optimizer = muon_with_adamw(self.model, groups)
             else:
                 optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-                groups = [
-                    {"params": list(part.parameters), "lr": part.learning_rate, "weight_decay": decay}
-                    for part in self._parts
-                ]
                 self.optimizer = optimizer_class(groups, **options)
         assert self.optimizer
         return self.optimizer
@@ -229,7 +238,7 @@ class _PartsTrainer(Trainer):
 class _Progress(TrainerCallback):
     """Progress bar, MLflow and the stop on a loss that is no number; completes checkpoints."""
 
-    def __init__(self, run: Run, trainer: _PartsTrainer, checkpoint: Path | None) -> None:
+    def __init__(self, run: TrainingRun, trainer: _GroupsTrainer, checkpoint: Path | None) -> None:
         self._run = run
         self._trainer = trainer
         self._checkpoint = checkpoint
@@ -250,7 +259,7 @@ class _Progress(TrainerCallback):
         self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        row = _curve_row({**(logs or {}), "step": state.global_step})
+        row = _log_row({**(logs or {}), "step": state.global_step})
         if row is None or not state.is_world_process_zero:
             return
         if not math.isfinite(row["loss"]):
@@ -270,11 +279,11 @@ class _Progress(TrainerCallback):
         self._bar.close()
 
 
-def _curve_row(logs: dict[str, Any]) -> Metrics | None:
-    """The columns of the curve, or None for the summary that `Trainer` logs at the end."""
+def _log_row(logs: dict[str, Any]) -> Metrics | None:
+    """`LOG_COLUMNS`, or None for the summary that `Trainer` logs at the end."""
     if "loss" not in logs:
         return None
-    return {column: float(logs[column]) for column in CURVE_COLUMNS}
+    return {column: float(logs[column]) for column in LOG_COLUMNS}
 
 
 def _last_complete(checkpoints: Path) -> Path | None:

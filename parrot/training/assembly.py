@@ -1,0 +1,109 @@
+"""What both stages share: the model joined from its backbones, its training, and what is reported of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
+
+from parrot.config import Architecture, Model, Moe, Training
+from parrot.data.shards import RecordDataset
+from parrot.errors import ParrotError
+from parrot.files import write_json
+from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
+from parrot.training.conversations import ConversationCollator
+from parrot.training.trainer import LogHistory, ParameterGroup, TrainingRun, fit
+
+LAST = 10
+"""The loss that a stage reports is the mean of this many last logged ones."""
+
+
+def assemble(
+    vision: Path,
+    language: Path,
+    model: Model,
+    seed: int,
+    *,
+    moe: Moe | None = None,
+    quantization: BitsAndBytesConfig | None = None,
+) -> tuple[VisionLanguageForConditionalGeneration, ParrotProcessor]:
+    """Join the two backbones; what connects them (projector, experts …) starts from `seed`.
+
+    Weights are float32, whatever they are published in: small steps are lost in bfloat16. With
+    `bf16` a training computes in bfloat16 all the same.
+
+    Raises:
+        ParrotError: the backbones do not go together, or the tokenizer has no image token.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(language, trust_remote_code=False)
+    image_processor = AutoImageProcessor.from_pretrained(vision, backend="pil", trust_remote_code=False)
+    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    if image_token_id in (None, tokenizer.unk_token_id):
+        raise ParrotError(f"{language}: its vocabulary has no <image>; `parrot backbone` makes a model fit")
+    options: dict[str, Any] = {"vision_feature_layer": model.vision_feature_layer}
+    # What only one architecture has is named as in its config.
+    options |= model.model_dump(exclude={"architecture", *Architecture.model_fields})
+    if moe:
+        options["num_experts"] = moe.num_experts
+        options |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
+    torch.manual_seed(seed)
+    try:
+        joined = build(
+            model.architecture,
+            AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False),
+            AutoModelForCausalLM.from_pretrained(
+                language,
+                quantization_config=quantization,
+                dtype="auto" if quantization else torch.float32,
+                trust_remote_code=False,
+            ),
+            image_token_id=image_token_id,
+            **options,
+        )
+    except ValueError as error:
+        raise ParrotError(f"model: {error}") from None
+    processor = ParrotProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        image_seq_length=joined.config.image_seq_length,
+        background=model.image_background,
+    )
+    return joined, processor
+
+
+def train(
+    model: VisionLanguageForConditionalGeneration,
+    processor: ParrotProcessor,
+    groups: Sequence[ParameterGroup],
+    training: Training,
+    seed: int,
+    *,
+    records: Path,
+    mixture: Path,
+    max_length: int,
+    run: TrainingRun,
+) -> LogHistory:
+    """Train the parameters of `groups` on a mixture of records; see `parrot.training.trainer.fit`."""
+    dataset = RecordDataset(records, mixture)
+    collate = ConversationCollator(processor, max_length)
+    return fit(model, groups, dataset, collate, training, run, seed=seed, lengths=dataset.lengths)
+
+
+def report(history: LogHistory, *, curve: Path, metrics: Path) -> dict[str, Any]:
+    """Write the losses to `curve`, and to `metrics` what is returned: steps and last loss, if there are."""
+    history.write_csv(curve)
+    last = [row["loss"] for row in history.rows[-LAST:]]
+    measured: dict[str, Any] = {"steps": int(history.rows[-1]["step"]) if history.rows else 0}
+    measured |= {"loss": round(sum(last) / len(last), 4)} if last else {}
+    write_json(metrics, measured)
+    return measured
+
+
+__all__ = ["assemble", "report", "train"]

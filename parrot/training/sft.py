@@ -1,0 +1,103 @@
+"""Stage two (paper, section 3.3): what connects the backbones and the language model learn, on conversations.
+
+Parrot's multilingual mixture of experts comes with this stage. The tower stays frozen.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from parrot.config import Model, Sft
+from parrot.files import atomic_directory
+from parrot.provenance import provenance, read_provenance, write_provenance
+from parrot.training.align import ALIGNED_FILE, load_aligned
+from parrot.training.assembly import assemble, report, train
+from parrot.training.lora import Adapters, four_bits
+from parrot.training.trainer import ParameterGroup, TrainingRun
+
+
+def sft(
+    sft: Sft,
+    model: Model,
+    seed: int,
+    *,
+    records: Path,
+    mixture: Path,
+    vision: Path,
+    language: Path,
+    aligned: Path,
+    output: Path,
+    curve: Path,
+    metrics: Path,
+    run: TrainingRun,
+) -> dict[str, Any]:
+    """Train what connects the backbones and the language model (or adapters in it).
+
+    Args:
+        records: folder of the prepared records of this stage.
+        mixture: folder that says which of them are seen, and in which order.
+        vision, language: folders of the backbones.
+        aligned: folder that stage one wrote.
+        output: folder to write: the whole model, adapters merged, its processor, what made them
+            (`parrot.provenance`), and in `adapter` the adapters alone.
+        curve: CSV to write: the loss as it fell.
+        metrics: JSON to write: steps and last loss, which are returned as well.
+    """
+    made_by = provenance(seed=seed, model=model, sft=sft) | {"aligned": read_provenance(aligned)}
+    assembled = partial(assemble, vision, language, model, seed, moe=sft.moe)
+    quantized = bool(sft.lora and sft.lora.load_in_4bit)
+    joined, processor = assembled(quantization=four_bits(bf16=sft.training.bf16) if quantized else None)
+    load_aligned(joined, aligned / ALIGNED_FILE)
+    connector = _unique(*joined.connector())
+    words = _unique(joined.decoder(), joined.get_output_embeddings())
+    if sft.lora:
+        connector = _without(connector, words)  # what lies within the decoder learns by its adapters
+        adapters = Adapters(joined.decoder(), sft.lora)
+        words = adapters.parameters
+    else:
+        adapters = None
+        words = _without(words, connector)
+    history = train(
+        joined,
+        processor,
+        [
+            ParameterGroup(connector, sft.learning_rate * model.learning_rate_factor),
+            ParameterGroup(words, sft.language_model_learning_rate),
+        ],
+        sft.training,
+        seed,
+        records=records,
+        mixture=mixture,
+        max_length=model.max_length,
+        run=run,
+    )
+    with atomic_directory(output) as folder:
+        if adapters:
+            adapters.save(folder / "adapter")
+            if quantized:
+                whole, _ = assembled()
+                load_aligned(whole, aligned / ALIGNED_FILE)
+                learns = set(connector)
+                learned = {name: p for name, p in joined.named_parameters() if p in learns}
+                whole.load_state_dict(learned, strict=False)
+                joined, adapters = whole, adapters.copy_to(whole.decoder())
+            adapters.merge()
+        joined.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        write_provenance(folder, made_by)
+    return report(history, curve=curve, metrics=metrics)
+
+
+def _unique(*modules: nn.Module) -> list[nn.Parameter]:
+    """Parameters of all modules, those shared (tied heads) once."""
+    return list({id(p): p for module in modules for p in module.parameters()}.values())
+
+
+def _without(parameters: list[nn.Parameter], others: list[nn.Parameter]) -> list[nn.Parameter]:
+    excluded = set(others)
+    return [parameter for parameter in parameters if parameter not in excluded]
+
+
+__all__ = ["sft"]
