@@ -118,6 +118,8 @@ def train_language(
         raise ParrotError(f"{data}: too few documents ({len(documents)}) to train a language model on")
     with atomic_directory(output) as partial:
         tokenizer = train_tokenizer(_texts(documents), language.vocab_size, partial)
+        tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
+        tokenizer.save_pretrained(partial)
         torch.manual_seed(seed)
         model = GridReader(_config(language, tokenizer))
         model.image_token_id = tokenizer.image_token_id
@@ -136,8 +138,6 @@ def train_language(
         )
         measured = _measure(model, held_out, collate)
         model.as_language_model().save_pretrained(partial)
-        tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
-        tokenizer.save_pretrained(partial)
     history.write_csv(curve)
     write_json(metrics, measured)
     return measured
