@@ -45,11 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--write", action="store_true", help="make the embedded world anew and update data.dvc")
     data.set_defaults(run=_data)
 
-    profile = commands.add_parser("profile", help="write params.yaml from a profile of conf/, or list them")
-    profile.add_argument("name", nargs="?", metavar="NAME", help="without it: which there are")
-    profile.add_argument("--force", action="store_true", help="also over changes that are no profile's")
-    profile.set_defaults(run=_profile)
-
     for name, stage in STAGES.items():
         short = f"the pipeline's stage {name}; dvc.yaml holds its paths"
         command = commands.add_parser(name, help=short, description=f"{stage.purpose} {_STAGE_NOTE}")
@@ -105,16 +100,6 @@ def _data(args: argparse.Namespace) -> None:
     from parrot.pipeline.data_versions import provide_data, rewrite_data
 
     (rewrite_data if args.write else provide_data)(load_params().world)
-
-
-def _profile(args: argparse.Namespace) -> None:
-    from parrot.profiles import list_profiles, write_profile
-
-    if args.name:
-        write_profile(args.name, force=args.force)
-        print(f"params.yaml is {args.name}")
-    else:
-        print("\n".join(list_profiles()))
 
 
 def _chat(args: argparse.Namespace) -> None:
