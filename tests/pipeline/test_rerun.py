@@ -1,4 +1,4 @@
-"""What a change reruns, asked of the real graph with the real parameters; only data and outputs are made up."""
+"""What a change reruns, asked of the real graph and parameters; only data and outputs are made up."""
 
 import os
 import shutil
