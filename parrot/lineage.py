@@ -15,8 +15,8 @@ from parrot.errors import ParrotError
 from parrot.yaml_files import read_yaml
 
 # What a run itself writes into tracked files says nothing about the code that it ran.
-_WRITTEN_BY_RUNS = ("dvc.lock", "metrics", "plots", "reports")
-_CODE = ("parrot", "dvc.yaml")
+_WRITTEN_BY_RUNS = (":(exclude,glob)**/dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)reports")
+_CODE = ("parrot", "examples", "dvc.yaml")
 """What a result depends on, beside `params.yaml` and data."""
 
 
@@ -114,8 +114,7 @@ def _git_tags() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"git.dirty": "unknown"}
-    written = [f":(exclude){name}" for name in _WRITTEN_BY_RUNS]
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_RUNS)
     dirty = "unknown" if changed is None else str(bool(changed))
     return {"mlflow.source.git.commit": commit, "git.dirty": dirty, "code": _code()}
 

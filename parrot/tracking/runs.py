@@ -52,8 +52,6 @@ class Birth:
     parent: str | None = None
     ends_parent: bool = False
     """No process knows which stage of a bare `dvc repro` is the last: each one ends its parent."""
-    asked: bool = False
-    """The store was asked to make the run, and may have made it without an answer."""
     run: str | None = None
     """Its id in the store."""
     gathered: bool = False

@@ -113,6 +113,8 @@ class Sender:
         self._run.id = _make(client, self._experiment, self._run.folder, birth)
         self._run.experiment = self._experiment
         self._client = client
+        if self._home:
+            send_all(client, self._experiment)  # of flows that were killed
         return client
 
     def _warn(self, error: Exception) -> None:
@@ -178,14 +180,11 @@ def _send(client: "MlflowClient", experiment: str, folder: Path, start: int = 0)
 
 
 def _make(client: "MlflowClient", experiment: str, folder: Path, birth: Birth) -> str:
-    """Let the store make the run; one that is too slow to answer has made it all the same."""
-    if birth.asked:
-        process = birth.tags["parrot.process"]
-        query = f"attributes.start_time = {birth.start} AND tags.`parrot.process` = '{process}'"
-        for run in client.search_runs([experiment], query, max_results=1):
-            birth.run = run.info.run_id
-    birth.asked = True
-    birth.write(folder)
+    """Let the store make the run, if it has not done so already and was only too slow to answer."""
+    process = birth.tags["parrot.process"]
+    query = f"attributes.start_time = {birth.start} AND tags.`parrot.process` = '{process}'"
+    for run in client.search_runs([experiment], query, max_results=1):
+        birth.run = run.info.run_id
     if birth.run is None:
         tags = birth.tags | ({"mlflow.parentRunId": birth.parent} if birth.parent else {})
         made = client.create_run(experiment, birth.start, run_name=birth.name, tags=tags)
