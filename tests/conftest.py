@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parrot.tracking import PARENT_VARIABLE, ensure_store
+from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, ensure_store
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,8 @@ def tracked_folder(tmp_path: Path, empty_store: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     credentials = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
     for name in (
-        "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, *credentials
+        "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, SENDER_VARIABLE,
+        *credentials,
     ):  # fmt: skip
         monkeypatch.setenv(name, "")  # so that it is removed again if a test sets it
         monkeypatch.delenv(name)

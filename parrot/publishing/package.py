@@ -15,7 +15,7 @@ import torch
 
 from parrot.config import Backbones, Evaluate, HubModel, Package, Split
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import Question, read_questions
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_questions
 from parrot.files import atomic_directory, write_json, write_text
 from parrot.lineage import run_tags
 from parrot.loading import load_model, load_processor
@@ -99,7 +99,7 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _questions(evaluate: Evaluate, language: str, count: int) -> list[Question]:
+def _questions(evaluate: Evaluate, language: str, count: int) -> list[MultipleChoiceQuestion]:
     """The first ones of a language."""
     file = Path(evaluate.benchmark) / evaluate.files[language]
     if not (found := list(islice(read_questions(file), count))):
@@ -138,7 +138,7 @@ def _save_model(source: Path, target: Path) -> ModelFacts:
     )
 
 
-def _prove(questions: Sequence[Question], source: Path, folder: Path) -> list[str]:
+def _prove(questions: Sequence[MultipleChoiceQuestion], source: Path, folder: Path) -> list[str]:
     """The answers of the trained model, which the package has to give, too: one by one and in one batch.
 
     Raises:
