@@ -18,13 +18,12 @@ from parrot.evaluation.samples import (
     PREDICTIONS,
     PROVENANCE,
     SETTINGS,
-    Answer,
-    Key,
+    Evaluation,
     Sample,
     grouped,
     judged_row,
     read_experts,
-    read_predicted,
+    read_predictions,
     write_rows,
 )
 from parrot.evaluation.scoring.accuracy import (
@@ -37,13 +36,13 @@ from parrot.evaluation.scoring.accuracy import (
     chance,
     gain_warnings,
     image_gain,
+    judged,
     l2_accuracy,
     pair_accuracy,
     rounded,
     with_overall,
 )
 from parrot.evaluation.scoring.exchange import TABLES, write_vlmevalkit_table
-from parrot.evaluation.scoring.multiple_choice import hits
 from parrot.evaluation.scoring.score import PARROT, VLMEVALKIT, PredictedFile, score_file
 from parrot.files import atomic_directory, write_json
 
@@ -88,13 +87,12 @@ def evaluate(
     rows = {language: read_texts(file.path) for language, file in files.items()}
     benchmark = {name: parse_questions(file.path, rows[name], name) for name, file in files.items()}
     check_benchmark(files, benchmark)
-    settings, answers = read_predicted(predictions)
+    predicted = read_predictions(predictions)
     made_for = {"benchmark": identify(files, benchmark), "circular": evaluate.circular}
-    if any(settings.get(name) != value for name, value in made_for.items()):
+    if any(predicted.settings.get(name) != value for name, value in made_for.items()):
         raise ParrotError(f"{predictions}: made for other files than those of {evaluate.benchmark}, or for "
                           f"another evaluate.circular; run the stage predict again")  # fmt: skip
-    runs = list(settings["prompts"])
-    answered = _answered(predictions, benchmark, answers, runs)
+    answered = _answered(predictions, benchmark, predicted)
     written = [
         PredictedFile(
             file,
@@ -108,15 +106,14 @@ def evaluate(
         protocol: dict(zip(files, (score_file(one, protocol) for one in written), strict=True))
         for protocol in (PARROT, VLMEVALKIT)
     }
-    samples = [
-        sample
-        for language, some in answered.items()
-        for sample in _judged(some, runs, scored[PARROT][language]["extracted"], circular=evaluate.circular)
-    ]
-    estimates = {run: accuracy_estimates(samples, run) for run in runs}
+    samples = []
+    for language, some in answered.items():
+        extracted = scored[PARROT][language]["extracted"]
+        samples += judged([_read(sample, extracted) for sample in some], circular=evaluate.circular)
+    estimates = {run: accuracy_estimates(samples, run) for run in predicted.runs}
     gain = image_gain(samples)
     category = category_accuracy(samples, SEEING)
-    prompts = list(settings["prompts"].values())
+    prompts = list(predicted.settings["prompts"].values())
     values: dict[str, Any] = {
         "accuracy": rounded(accuracy(samples, SEEING)),
         "interval": {name: {"low": low, "high": high} for name, (_, low, high) in estimates[SEEING].items()},
@@ -144,7 +141,7 @@ def evaluate(
         write_page(
             folder / PAGE,
             f"Evaluation on {evaluate.benchmark}",
-            settings,
+            predicted.settings,
             accuracy=estimates,
             gain=gain,
             category=category,
@@ -158,43 +155,25 @@ def evaluate(
     return {f"{Path(evaluate.benchmark).name}/{name}": value for name, value in values.items()}
 
 
-def _answered(
-    folder: Path, benchmark: Benchmark, answers: Mapping[Key, dict[str, Answer]], runs: Sequence[str]
-) -> dict[str, list[Sample]]:
+def _answered(folder: Path, benchmark: Benchmark, predicted: Evaluation) -> dict[str, list[Sample]]:
     """Language -> its questions with their answers."""
-    asked = {language: [Sample(question) for question in rows] for language, rows in benchmark.items()}
-    for language, some in asked.items():
-        for number, sample in enumerate(some):
-            found = answers.get(sample.key, {})
-            if found.keys() != set(runs) or found[WRITTEN].text is None:
-                place = f"{folder / PREDICTIONS}: question {sample.question.index} in '{language}'"
+    answers = {sample.key: sample.answers for sample in predicted.samples}
+    for language, questions in benchmark.items():
+        for question in questions:
+            found = answers.get((language, question.index), {})
+            if found.keys() != set(predicted.runs) or found[WRITTEN].text is None:
+                place = f"{folder / PREDICTIONS}: question {question.index} in '{language}'"
                 raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
-            some[number] = replace(sample, answers=found)
-    return asked
+    return {
+        language: [Sample(question, answers[language, question.index]) for question in questions]
+        for language, questions in benchmark.items()
+    }
 
 
-def _judged(
-    samples: Sequence[Sample], runs: Sequence[str], extracted: Mapping[str, str | None], *, circular: bool
-) -> list[Sample]:
-    """The samples that count, with what is right; `extracted` is read from what was written, by index."""
-    answers = {
-        sample.question.index: {
-            **sample.answers,
-            WRITTEN: replace(sample.answers[WRITTEN], choice=extracted[str(sample.question.index)]),
-        }
-        for sample in samples
-    }
-    questions = [sample.question for sample in samples]
-    right = {
-        run: hits(
-            questions, {index: found[run].choice for index, found in answers.items()}, circular=circular
-        )
-        for run in runs
-    }
-    return [
-        Sample(question, answers[question.index], {run: right[run][place][1] for run in runs})
-        for place, (question, _) in enumerate(right[runs[0]])
-    ]
+def _read(sample: Sample, extracted: Mapping[str, str | None]) -> Sample:
+    """With the letter that was read from what was written."""
+    written = replace(sample.answers[WRITTEN], choice=extracted[str(sample.question.index)])
+    return replace(sample, answers={**sample.answers, WRITTEN: written})
 
 
 def _column(found: Mapping[str, Mapping[str, Any]], key: str) -> Accuracy:

@@ -122,7 +122,7 @@ def _answer_all(
                 key = language, _ = row["language"], row["index"]
                 answered[key] = row
                 asked[language] += 1
-                right[language] += row["answers"][runs[0].name]["choice"] == every[key].answer
+                right[language] += row[runs[0].name]["choice"] == every[key].answer
             bar.set_postfix_str(" ".join(f"{name} {right[name] / asked[name]:.0%}" for name in asked))
 
         count(journal.done)

@@ -96,43 +96,38 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class _Answered(BaseModel, strict=True):
-    choice: str | None = None
-    text: str | None = None
-
-
-class _Predicted(BaseModel, strict=True):
+class _Key(BaseModel, strict=True):
     language: str
     index: int
-    answers: dict[str, _Answered]
 
 
-class _Judged(BaseModel, strict=True):
-    choice: str | None
-    hit: bool
-    text: str | None = None
-
-
-class _Asked(BaseModel, strict=True):
-    language: str
-    index: int
+class _Question(_Key):
     category: str
     answer: str
     cluster: str
 
 
+class _Answered(BaseModel, strict=True):
+    choice: str | None = None
+    text: str | None = None
+
+
+class _Judged(_Answered):
+    choice: str | None
+    hit: bool
+
+
 def predicted_row(sample: Sample) -> dict[str, Any]:
-    """A sample before its answers are judged, as `predict` keeps it: what it chose or wrote in each run."""
-    answers = {
-        run: {"choice": answer.choice} if answer.text is None else {"text": answer.text}
-        for run, answer in sample.answers.items()
-    }
-    return {"language": sample.language, "index": sample.question.index, "answers": answers}
+    """A sample as `predict` keeps it: what the model chose or wrote in each run."""
+    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Key.model_fields}
+    for run, answer in sample.answers.items():
+        row[run] = {"choice": answer.choice} if answer.text is None else {"text": answer.text}
+    return row
 
 
 def judged_row(sample: Sample) -> dict[str, Any]:
     """A sample as `evaluate` keeps it."""
-    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Asked.model_fields}
+    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Question.model_fields}
     for run, answer in sample.answers.items():
         text = {} if answer.text is None else {"text": answer.text}
         row[run] = {"hit": sample.hits[run], "choice": answer.choice, **text}
@@ -145,20 +140,18 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def read_predicted(folder: Path) -> tuple[dict[str, Any], dict[Key, dict[str, Answer]]]:
-    """The settings in a folder of `parrot predict`, and each question's answers by run.
+def read_evaluation(folder: Path, name: str | None = None) -> Evaluation:
+    """Read a folder of `parrot evaluate`; `name` is what errors and tables call it, else its path.
 
     Raises:
         ParrotError: a file is missing or broken, or a question is there twice; names file and line.
     """
-    settings = _settings(folder, str(folder), "predict")
-    answers: dict[Key, dict[str, Answer]] = {}
-    for place, row in _rows(folder, str(folder), "predict"):
-        found = _checked(_Predicted, row, place)
-        answers[found.language, found.index] = {
-            run: Answer(one.choice, one.text) for run, one in found.answers.items()
-        }
-    return settings, answers
+    return _read_samples(folder, name or str(folder), "evaluate", _Question, _Judged)
+
+
+def read_predictions(folder: Path) -> Evaluation:
+    """Read a folder of `parrot predict`; of a question no more is known there than language and index."""
+    return _read_samples(folder, str(folder), "predict", _Key, _Answered)
 
 
 def read_experts(folder: Path) -> dict[str, list[float]]:
@@ -166,47 +159,35 @@ def read_experts(folder: Path) -> dict[str, list[float]]:
     return _parse(_read(folder, EXPERTS, str(folder), "predict"), f"{folder}: {EXPERTS}")
 
 
-def read_evaluation(folder: Path, name: str | None = None) -> Evaluation:
-    """Read a folder of `parrot evaluate`; `name` is what errors and tables call it, else its path.
-
-    Raises:
-        ParrotError: a file is missing or broken, or a question is there twice; names file and line.
-    """
-    name = name or str(folder)
-    settings = _settings(folder, name, "evaluate")
-    samples = []
-    for place, row in _rows(folder, name, "evaluate"):
-        asked = _checked(_Asked, row, place)
-        answers, hits = {}, {}
-        for run in settings["prompts"]:
-            if not isinstance(row.get(run), dict):
-                raise ParrotError(f"{place}: {_problem(run, run in row, row.get(run))}")
-            judged = _checked(_Judged, row[run], f"{place}: {run}")
-            answers[run], hits[run] = Answer(judged.choice, judged.text), judged.hit
-        samples.append(Sample(MultipleChoiceQuestion(**asked.model_dump()), answers, hits))
-    if not samples:
-        raise ParrotError(f"{name}: {PREDICTIONS}: holds no question; evaluate the model again")
-    return Evaluation(name, settings, samples)
-
-
-def _settings(folder: Path, name: str, stage: str) -> dict[str, Any]:
+def _read_samples(
+    folder: Path, name: str, stage: str, question_type: type[_Key], answer_type: type[_Answered]
+) -> Evaluation:
     settings = _parse(_read(folder, SETTINGS, name, stage), f"{name}: {SETTINGS}")
     if not isinstance(runs := settings.get("prompts"), dict) or not runs:
         raise ParrotError(f"{name}: {SETTINGS}: 'prompts' names no run; evaluate the model again")
-    return settings
-
-
-def _rows(folder: Path, name: str, stage: str) -> Iterable[tuple[str, dict[str, Any]]]:
-    """The lines with their places; a question that is there twice is refused."""
-    lines: dict[Any, int] = {}
-    for number, line in enumerate(io.StringIO(_read(folder, PREDICTIONS, name, stage)), start=1):
+    samples: dict[Key, Sample] = {}
+    lines = io.StringIO(_read(folder, PREDICTIONS, name, stage))
+    for number, line in enumerate(lines, start=1):
         place = f"{name}: {PREDICTIONS}: line {number}"
         row = _parse(line, place)
-        yield place, row
-        earlier = lines.setdefault((row["language"], row["index"]), number)
-        if earlier != number:
-            raise ParrotError(f"{place}: question {row['index']} in '{row['language']}' is already in "
+        question = MultipleChoiceQuestion(**_checked(question_type, row, place).model_dump())
+        answers, hits = {}, {}
+        for run in runs:
+            if not isinstance(row.get(run), dict):
+                raise ParrotError(f"{place}: {_problem(run, run in row, row.get(run))}")
+            found = _checked(answer_type, row[run], f"{place}: {run}")
+            answers[run] = Answer(found.choice, found.text)
+            if isinstance(found, _Judged):
+                hits[run] = found.hit
+        sample = Sample(question, answers, hits)
+        if sample.key in samples:
+            earlier = list(samples).index(sample.key) + 1
+            raise ParrotError(f"{place}: question {question.index} in '{question.language}' is already in "
                               f"line {earlier}; evaluate the model again")  # fmt: skip
+        samples[sample.key] = sample
+    if not samples:
+        raise ParrotError(f"{name}: {PREDICTIONS}: holds no question; evaluate the model again")
+    return Evaluation(name, settings, list(samples.values()))
 
 
 def _read(folder: Path, file: str, name: str, stage: str) -> str:

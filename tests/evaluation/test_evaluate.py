@@ -322,6 +322,7 @@ def test_evaluate_refuses_predictions_that_are_not_for_this_benchmark(
     lines.write_text(whole + whole.splitlines(keepends=True)[0])
     with pytest.raises(ParrotError, match=r"predictions\.jsonl: line 65: question 100 in 'en' is already in"):
         again()
+    lines.write_text(whole)
     tsv = tmp_path / "mmmb/mmmb_en.tsv"
     tsv.write_text(tsv.read_text() + "\n")
     with pytest.raises(ParrotError, match="made for other files"):

@@ -31,9 +31,9 @@ class MultipleChoiceQuestion:
     """
 
     index: int
-    answer: str
-    category: str
     language: str = ""
+    answer: str = ""
+    category: str = ""
     question: str = ""
     hint: str = ""
     options: dict[str, str] = field(default_factory=dict)

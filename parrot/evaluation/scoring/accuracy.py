@@ -1,13 +1,15 @@
 """From samples to accuracies by language, with intervals, and to what a picture adds. No model, no files."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from statistics import fmean
+from typing import Any
 
 from parrot.evaluation.benchmarks.benchmark import Benchmark
 from parrot.evaluation.benchmarks.rotations import scored_groups
 from parrot.evaluation.samples import Sample, grouped
-from parrot.evaluation.scoring.multiple_choice import paired
 from parrot.evaluation.scoring.statistics import Estimate, accuracy_interval, difference_interval
 
 OVERALL = "overall"
@@ -19,6 +21,20 @@ Accuracy = dict[str, float]
 """Language -> share of right answers in 0 … 1, and `overall`."""
 
 
+def judged(samples: Sequence[Sample], *, circular: bool) -> list[Sample]:
+    """The samples of one file that count (`scored_groups`), with what is right in each run."""
+    by_index = {sample.question.index: sample for sample in samples}
+    found = []
+    for main, rows in scored_groups([sample.question for sample in samples], circular=circular):
+        sample = by_index[main.index]
+        hits = {
+            run: all(by_index[row.index].answers[run].choice == row.answer for row in rows)
+            for run in sample.answers
+        }
+        found.append(replace(sample, hits=hits))
+    return found
+
+
 def with_overall(shares: Mapping[str, float]) -> Accuracy:
     return {**shares, OVERALL: fmean(shares.values())}
 
@@ -28,10 +44,14 @@ def rounded(shares: Mapping[str, float]) -> Accuracy:
     return {name: round(share, 4) for name, share in shares.items()}
 
 
+def shares_by(samples: Sequence[Sample], run: str, key: Callable[[Sample], str]) -> dict[str, float]:
+    """Key -> share of hits (0 to 1) of the samples that have one, in the order of the samples."""
+    return {name: fmean(hits_of(group, run)) for name, group in grouped(samples, key).items() if name}
+
+
 def accuracy(samples: Sequence[Sample], run: str) -> Accuracy:
     """Languages in the order of the samples, `overall` (the mean over them) the last."""
-    by_language = grouped(samples, lambda sample: sample.language)
-    return with_overall({name: fmean(hits_of(group, run)) for name, group in by_language.items()})
+    return with_overall(shares_by(samples, run, lambda sample: sample.language))
 
 
 def category_accuracy(samples: Sequence[Sample], run: str) -> dict[str, Accuracy]:
@@ -40,23 +60,43 @@ def category_accuracy(samples: Sequence[Sample], run: str) -> dict[str, Accuracy
     return {category: accuracy(group, run) for category, group in groups.items()}
 
 
-def l2_accuracy(samples: Sequence[Sample], run: str) -> dict[str, Accuracy]:
+def l2_accuracy(samples: Sequence[Sample], run: str) -> dict[str, dict[str, float]]:
     """Broader category -> language -> accuracy; empty where the benchmark names none."""
     groups = grouped(samples, lambda sample: sample.question.l2_category)
     return {
-        name: {language: share for language, share in accuracy(group, run).items() if language != OVERALL}
-        for name, group in groups.items()
-        if name
+        name: shares_by(group, run, lambda sample: sample.language) for name, group in groups.items() if name
     }
 
 
-def pair_accuracy(samples: Sequence[Sample], run: str) -> Accuracy:
+def pair_accuracy(samples: Sequence[Sample], run: str) -> dict[str, float]:
     """Language -> share of opposite questions of which both are right; only languages that have such."""
-    found = {
-        language: paired([(sample.question, sample.hits[run]) for sample in group])["accuracy"]
-        for language, group in grouped(samples, lambda sample: sample.language).items()
-    }
+    groups = grouped(samples, lambda sample: sample.language)
+    found = {language: paired(group, run)["accuracy"] for language, group in groups.items()}
     return {language: share for language, share in found.items() if share is not None}
+
+
+def paired(samples: Sequence[Sample], run: str) -> dict[str, Any]:
+    """How often both of a pair are right.
+
+    A pair is two questions about one picture, of one category and with the same two options (such as Yes
+    and No, in either order), whose right answers differ. `accuracy` is None where there is no pair.
+    """
+    alike: dict[tuple[Any, ...], list[tuple[str, bool]]] = {}
+    for sample in samples:
+        question = sample.question
+        texts = frozenset(question.options.values())
+        if len(question.options) == len(texts) == 2:
+            key = (question.cluster, question.category, texts)
+            alike.setdefault(key, []).append((question.options[question.answer], sample.hits[run]))
+    pairs = both = 0
+    for members in alike.values():
+        asked = Counter(text for text, _ in members)
+        right = Counter(text for text, hit in members if hit)
+        if len(asked) == 2:
+            one, other = asked
+            pairs += asked[one] * asked[other]
+            both += right[one] * right[other]
+    return {"pairs": pairs, "accuracy": both / pairs if pairs else None}
 
 
 def chance(benchmark: Benchmark, *, circular: bool) -> float:

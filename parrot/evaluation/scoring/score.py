@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from parrot.errors import ParrotError
@@ -11,11 +12,13 @@ from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, p
 from parrot.evaluation.benchmarks.rotations import check_rotations, rotation_groups, scored_groups
 from parrot.evaluation.benchmarks.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.evaluation.extraction.extract import extract_answer
+from parrot.evaluation.samples import Answer, Sample, grouped
 from parrot.evaluation.scoring import vlmevalkit
+from parrot.evaluation.scoring.accuracy import hits_of, judged, paired, shares_by
 from parrot.evaluation.scoring.exchange import find_predictions, read_predictions, require_predictions
-from parrot.evaluation.scoring.multiple_choice import accuracies, by_split, hits, paired
 from parrot.files import write_json
 
+NO_SPLIT = "none"
 PARROT, VLMEVALKIT = "parrot", "vlmevalkit"
 EXTRACTORS: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
     PARROT: extract_answer,
@@ -102,28 +105,41 @@ def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
         dropped = _dropped(answered, questions)
     require_predictions(answered.table, predictions, (question.index for question in questions))
     extract = EXTRACTORS[protocol]
-    extracted = {
-        question.index: extract(predictions[question.index], question.options) for question in questions
-    }
-    scored = hits(questions, extracted, circular=file.circular)
+    samples = [
+        Sample(question, {protocol: Answer(extract(predictions[question.index], question.options))})
+        for question in questions
+    ]
+    scored = judged(samples, circular=file.circular)
     if not scored:
         raise ParrotError(f"{file.path}: no row is left to score; replace it by the published file")
-    splits = by_split(scored)
-    unread = [question for question in questions if extracted[question.index] not in question.options]
+    by_split = grouped(scored, lambda sample: sample.question.split or NO_SPLIT)
+    splits = {name: _accuracies(by_split[name], protocol) for name in sorted(by_split)}
+    unread = [one for one in samples if one.answers[protocol].choice not in one.question.options]
     return {
         "dataset": file.dataset,
         "mode": "circular" if file.circular else "vanilla",
         "split": next(iter(splits)) if len(splits) == 1 else "all",
         "n_rows": len(questions),
         "n_scored": len(scored),
-        **accuracies(scored),
-        "hits": {str(question.index): int(hit) for question, hit in scored},
-        "extracted": {str(index): letter for index, letter in extracted.items()},
+        **_accuracies(scored, protocol),
+        "hits": {str(sample.question.index): int(sample.hits[protocol]) for sample in scored},
+        "extracted": {str(sample.question.index): sample.answers[protocol].choice for sample in samples},
         "unreadable": len(unread) / len(questions),
         **({} if file.published is None else {"published": file.published}),
         **({"dropped": dropped} if dropped else {}),
         **({"splits": splits} if len(splits) > 1 else {}),
-        **({"paired": paired(scored)} if protocol == PARROT else {}),
+        **({"paired": paired(scored, protocol)} if protocol == PARROT else {}),
+    }
+
+
+def _accuracies(scored: Sequence[Sample], protocol: str) -> dict[str, Any]:
+    """A question without a name counts in no category of that kind."""
+    categories = shares_by(scored, protocol, lambda sample: sample.question.category)
+    l2_categories = shares_by(scored, protocol, lambda sample: sample.question.l2_category)
+    return {
+        "overall": fmean(hits_of(scored, protocol)),
+        "category": dict(sorted(categories.items())),
+        "l2_category": dict(sorted(l2_categories.items())),
     }
 
 

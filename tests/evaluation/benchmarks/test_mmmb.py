@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sources import picture, question, write_tsv
+from tsv_rows import picture, question, write_tsv
 
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks import mmmb
 from parrot.evaluation.benchmarks.mmmb import read_questions
 
-SCORING = Path(__file__).parents[2] / "../shared/reference/scoring/tsv"
+SCORING = Path(__file__).parents[3] / "../shared/reference/scoring/tsv"
 
 
 def rows(**cells: Any) -> list[dict[str, Any]]:
