@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from parrot.evaluation.scoring.mentions import (
+from parrot.evaluation.extraction.mentions import (
     REACH,
     WORD_FOLLOWS,
     Mention,
@@ -15,7 +15,7 @@ from parrot.evaluation.scoring.mentions import (
     leads,
     set_off,
 )
-from parrot.evaluation.scoring.wording import Wording
+from parrot.evaluation.extraction.patterns import AnswerPatterns
 
 _SENTENCE_END = re.compile(r"[!?。؟;؛\n]|\.(?!\w)")
 _CLAUSE_BEGINS = re.compile(r"(?:\A|[^\w\s]|\n)\s*\Z")
@@ -43,7 +43,7 @@ class Judged:
     """Where what is said of it in its own clause ends."""
 
 
-def judge(text: str, low: str, mentions: Sequence[Mention], words: Wording) -> list[Judged]:
+def judge(text: str, low: str, mentions: Sequence[Mention], words: AnswerPatterns) -> list[Judged]:
     """The mentions with their verdicts.
 
     Args:
@@ -87,7 +87,7 @@ class _Link(Enum):
     LIST = "joined by a word"
 
 
-def _link(low: str, one: Mention, other: Mention, words: Wording) -> _Link:
+def _link(low: str, one: Mention, other: Mention, words: AnswerPatterns) -> _Link:
     """How two neighbouring mentions belong together."""
     labelled = one.by_letter and not one.by_text and not other.by_letter
     start = one.end + (labelled and low[one.end : one.end + 1] == ".")
@@ -103,7 +103,9 @@ def _link(low: str, one: Mention, other: Mention, words: Wording) -> _Link:
     return _Link.NONE if subject and parted else _Link.COMMA
 
 
-def _own(low: str, one: Mention, following: Mention | None, used: int, words: Wording) -> tuple[Verdict, int]:
+def _own(
+    low: str, one: Mention, following: Mention | None, used: int, words: AnswerPatterns
+) -> tuple[Verdict, int]:
     """What is said beside a mention, and where that ends."""
     after = words.rejected.match(low, one.end)
     if after and not _leads_on(words.denied, low, one, following, after):
@@ -134,7 +136,7 @@ def _leads_on(
 
 
 def _announces_next(
-    low: str, one: Mention, following: Mention | None, found: re.Match[str], words: Wording
+    low: str, one: Mention, following: Mention | None, found: re.Match[str], words: AnswerPatterns
 ) -> bool:
     """Whether what could confirm `one` announces the next: "not A: the right answer is B"."""
     if following is None:
@@ -148,7 +150,7 @@ def _announces_next(
     )
 
 
-def _corrects(low: str, one: Mention, used: int, words: Wording) -> bool:
+def _corrects(low: str, one: Mention, used: int, words: AnswerPatterns) -> bool:
     """Whether it stands in place of what was said before: "no, wait, B"."""
     if not _TERMINAL.match(low, one.end):
         return False
@@ -169,7 +171,7 @@ def _reject_list(verdicts: list[Verdict], links: Sequence[_Link], place: int) ->
 
 
 def _judge_lines(
-    text: str, low: str, mentions: Sequence[Mention], verdicts: list[Verdict], words: Wording
+    text: str, low: str, mentions: Sequence[Mention], verdicts: list[Verdict], words: AnswerPatterns
 ) -> None:
     """Where a reply goes through the options line by line, what its line says of each."""
     labels: dict[int, int] = {}  # where the line begins -> place of the mention that it is about
@@ -203,7 +205,7 @@ def _judge_clauses(
     verdicts: list[Verdict],
     spans: Sequence[int],
     ends: Sequence[int],
-    words: Wording,
+    words: AnswerPatterns,
 ) -> None:
     """What the rest of a sentence says of the letter that it begins with: "A has no tail, so it is wrong"."""
     for place, one in enumerate(mentions):
@@ -231,7 +233,7 @@ def _judge_clauses(
 
 
 def _judge_questions(
-    low: str, mentions: Sequence[Mention], verdicts: list[Verdict], ends: Sequence[int], words: Wording
+    low: str, mentions: Sequence[Mention], verdicts: list[Verdict], ends: Sequence[int], words: AnswerPatterns
 ) -> None:
     """What is asked is not said: "Is it A? No."."""
     asked: list[int] = []

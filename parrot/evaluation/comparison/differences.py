@@ -1,14 +1,14 @@
 """Two evaluations of the same questions, number against number. No files."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.evaluation.report.accuracy import OVERALL
-from parrot.evaluation.report.records import Answered, Evaluation, columns, grouped
-from parrot.evaluation.report.statistics import (
+from parrot.evaluation.samples import Evaluation, Sample, dotted, grouped
+from parrot.evaluation.scoring.accuracy import OVERALL, columns, hits_of
+from parrot.evaluation.scoring.statistics import (
     Estimate,
     accuracy_interval,
     difference_interval,
@@ -18,8 +18,6 @@ from parrot.evaluation.report.statistics import (
 
 SHOWN = 5
 """Of the questions that stand in the way of a comparison."""
-
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -52,35 +50,37 @@ def compare_evaluations(first: Evaluation, second: Evaluation, run: str) -> list
     if run not in first.runs:
         raise ParrotError(f"--run {run}: no such answers in {first.name}; it has {', '.join(first.runs)}")
     families = {
-        "overall": {OVERALL: first.answered},
-        "language": grouped(first.answered, lambda question: question.language),
-        "category": grouped(first.answered, lambda question: question.category),
+        "overall": {OVERALL: first.samples},
+        "language": grouped(first.samples, lambda sample: sample.language),
+        "category": grouped(first.samples, lambda sample: sample.question.category),
     }
-    replied = {_key(question): question.replies[run].hit for question in second.answered}
+    others = {sample.key: sample for sample in second.samples}
     compared: list[Comparison] = []
     for family, groups in families.items():
-        found = [_compare(family, name, group, replied, run) for name, group in groups.items()]
+        found = [
+            _compare(family, name, group, [others[sample.key] for sample in group], run)
+            for name, group in groups.items()
+        ]
         corrected = holm([comparison.p for comparison in found])
         compared += [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
     return compared
 
 
 def _compare(
-    family: str, name: str, group: Sequence[Answered], replied: dict[tuple[str, int], bool], run: str
+    family: str, name: str, first: Sequence[Sample], second: Sequence[Sample], run: str
 ) -> Comparison:
     """`p_holm` is left as `p`."""
-    a = [question.replies[run].hit for question in group]
-    b = [replied[_key(question)] for question in group]
+    a, b = hits_of(first, run), hits_of(second, run)
     only_a = sum(right and not other for right, other in zip(a, b, strict=True))
     only_b = sum(other and not right for right, other in zip(a, b, strict=True))
     p = mcnemar(only_a, only_b)
     return Comparison(
         family=family,
         name=name,
-        questions=len(group),
-        a=accuracy_interval(a, *columns(group)),
-        b=accuracy_interval(b, *columns(group)),
-        difference=difference_interval(a, b, *columns(group)),
+        questions=len(first),
+        a=accuracy_interval(a, *columns(first)),
+        b=accuracy_interval(b, *columns(first)),
+        difference=difference_interval(a, b, *columns(first)),
         only_a=only_a,
         only_b=only_b,
         p=p,
@@ -90,14 +90,15 @@ def _compare(
 
 def check_comparable(first: Evaluation, second: Evaluation) -> None:
     """Raise a `ParrotError` that names every setting that differs and the questions that only one has."""
-    problems = list(_differences(first.settings, second.settings, ""))
-    mine = {_key(question): question for question in first.answered}
-    other = {_key(question): question for question in second.answered}
-    changed = [
-        key
-        for key in mine.keys() & other.keys()
-        if replace(mine[key], replies={}) != replace(other[key], replies={})
+    a, b = dotted(first.settings), dotted(second.settings)
+    problems = [
+        f"{name}: {_shown(a, name)} in A, {_shown(b, name)} in B"
+        for name in a | b
+        if (name in a) != (name in b) or a[name] != b[name]
     ]
+    mine = {sample.key: sample.question for sample in first.samples}
+    other = {sample.key: sample.question for sample in second.samples}
+    changed = [key for key in mine.keys() & other.keys() if mine[key] != other[key]]
     for place, keys in (
         ("only in A", mine.keys() - other.keys()),
         ("only in B", other.keys() - mine.keys()),
@@ -114,17 +115,5 @@ def check_comparable(first: Evaluation, second: Evaluation) -> None:
         )
 
 
-def _differences(a: Any, b: Any, key: str) -> Iterator[str]:
-    """A line for every leaf of the nested settings that is not equal."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in a | b:
-            yield from _differences(
-                a.get(name, _ABSENT), b.get(name, _ABSENT), f"{key}.{name}" if key else name
-            )
-    elif a != b:
-        shown = ["absent" if side is _ABSENT else json.dumps(side, ensure_ascii=False) for side in (a, b)]
-        yield f"{key}: {shown[0]} in A, {shown[1]} in B"
-
-
-def _key(question: Answered) -> tuple[str, int]:
-    return question.language, question.index
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return json.dumps(settings[name], ensure_ascii=False) if name in settings else "absent"

@@ -1,7 +1,7 @@
 """VLMEvalKit's way of reading questions and answers, for numbers equal to its own.
 
 Rules of commit e8e78f05 in `exact_matching` mode, and of the version of 2024 that the paper's authors
-bundled; odd ones included. Texts are in `kit.yaml`.
+bundled; odd ones included. Texts are in `vlmevalkit.yaml`.
 """
 
 import csv
@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from parrot.evaluation.benchmarks.mmmb import Question, Row, is_option, parse_questions
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, is_option, parse_questions
 
 REFUSED = "Z"
-KIT_FILE = Path(__file__).with_name("kit.yaml")
+TEXTS_FILE = Path(__file__).with_name("vlmevalkit.yaml")
 
 _SEPARATORS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _STATED = re.compile(r"answer\s+is\s+\**([A-D])", re.IGNORECASE)
@@ -35,11 +35,11 @@ class _Texts:
 
 @cache
 def _texts() -> _Texts:
-    return _Texts(**yaml.safe_load(KIT_FILE.read_text(encoding="utf-8")))
+    return _Texts(**yaml.safe_load(TEXTS_FILE.read_text(encoding="utf-8")))
 
 
-def read_answer(answer: str, options: Mapping[str, str]) -> str | None:
-    """The letter that the kit reads from an answer, `REFUSED`, or None.
+def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
+    """The letter that VLMEvalKit reads from an answer, `REFUSED`, or None.
 
     | # | rule |
     |---|---|
@@ -53,8 +53,8 @@ def read_answer(answer: str, options: Mapping[str, str]) -> str | None:
     return _read(answer, options, of_2024=False)
 
 
-def read_answer_2024(answer: str, options: Mapping[str, str]) -> str | None:
-    """As `read_answer` without rule 5, and without the limits of rules 3 and 6."""
+def extract_answer_2024(answer: str, options: Mapping[str, str]) -> str | None:
+    """As `extract_answer` without rule 5, and without the limits of rules 3 and 6."""
     return _read(answer, options, of_2024=True)
 
 
@@ -79,8 +79,8 @@ def _read(answer: str, options: Mapping[str, str], *, of_2024: bool) -> str | No
     return held[0] if len(held) == 1 else None
 
 
-def read_questions(path: Path, rows: Sequence[Row]) -> list[Question]:
-    """The questions as the kit sees them.
+def read_questions(path: Path, rows: Sequence[TextRow]) -> list[MultipleChoiceQuestion]:
+    """The questions as VLMEvalKit sees them.
 
     A row without image is gone, and so is an option that pandas takes for a missing value; numbers are
     those of their column's type ("7" in a column with gaps is "7.0"); the answer keeps its spaces; some
@@ -130,6 +130,6 @@ def through_pandas(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]
 
 
 def read_predictions(predictions: Mapping[int, str]) -> dict[int, str]:
-    """Predictions as the kit sees them: one that pandas takes for a missing value is "nan"."""
+    """Predictions as VLMEvalKit sees them: one that pandas takes for a missing value is "nan"."""
     texts = through_pandas({"prediction": list(predictions.values())})["prediction"]
     return {index: text or "nan" for index, text in zip(predictions, texts, strict=True)}

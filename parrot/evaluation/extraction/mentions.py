@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from parrot.evaluation.scoring.wording import UNSPACED, Wording
+from parrot.evaluation.extraction.patterns import UNSPACED, AnswerPatterns
 
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _SENTENCE_ENDS = ".!?:;\n…。؟"
@@ -29,7 +29,7 @@ class Mention:
     by_text: bool
 
 
-def find_mentions(text: str, low: str, texts: Mapping[str, str], words: Wording) -> list[Mention]:
+def find_mentions(text: str, low: str, texts: Mapping[str, str], words: AnswerPatterns) -> list[Mention]:
     """Every place that names an option, in the order of the text; "B. blue" is one.
 
     Args:
@@ -62,7 +62,7 @@ def find_mentions(text: str, low: str, texts: Mapping[str, str], words: Wording)
     return list(_with_their_texts(sorted(found, key=lambda mention: mention.start), low, words))
 
 
-def _with_their_texts(mentions: list[Mention], low: str, words: Wording) -> Iterator[Mention]:
+def _with_their_texts(mentions: list[Mention], low: str, words: AnswerPatterns) -> Iterator[Mention]:
     """Neighbours that name one option, by letter and by text, as one: "B. blue", "blue (B)"."""
     place = 0
     while place < len(mentions):
@@ -78,7 +78,7 @@ def _with_their_texts(mentions: list[Mention], low: str, words: Wording) -> Iter
         yield one
 
 
-def option_of(letter: str, options: Mapping[str, str], words: Wording) -> str | None:
+def option_of(letter: str, options: Mapping[str, str], words: AnswerPatterns) -> str | None:
     """The available option for which a letter of any script and case stands."""
     upper = letter.upper()
     found = words.letters.get(letter) or words.letters.get(upper, upper)
@@ -110,7 +110,7 @@ def set_off(text: str, start: int, since: int = 0) -> bool:
     return not _WORD.search(text, since, start) and _PARTED.match(text, start + 1) is not None
 
 
-def _is_particle(text: str, low: str, start: int, words: Wording) -> bool:
+def _is_particle(text: str, low: str, start: int, words: AnswerPatterns) -> bool:
     """Whether the letter at `start` is a word of its own, such as the article of "A red box"."""
     letter = text[start]
     before = text[max(0, start - 20) : start].rstrip(" *\"'“«(")
@@ -124,7 +124,7 @@ def _is_particle(text: str, low: str, start: int, words: Wording) -> bool:
     return bool(follows.match(text, start + 1)) and not words.linked.match(low, start + 1)
 
 
-def _text_places(low: str, texts: Mapping[str, str], words: Wording) -> list[tuple[int, int, str]]:
+def _text_places(low: str, texts: Mapping[str, str], words: AnswerPatterns) -> list[tuple[int, int, str]]:
     """Start, end and letter where options' texts stand as whole words; the longer of two that overlap so."""
     found = []
     for letter, option in texts.items():

@@ -123,13 +123,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_first: questions that the first one alone answered rightly.
         only_second: questions that the second one alone answered rightly.
     """
+    from scipy.stats import binomtest  # type: ignore[import-untyped]  # takes a second; for comparisons only
+
     pairs = only_first + only_second
-    ways = total = 1  # to choose k of the pairs, and that summed over k; whole numbers, so exact
-    for k in range(min(only_first, only_second)):
-        ways = ways * (pairs - k) // (k + 1)
-        total += ways
-    p_value: float = 2 * total / 2**pairs
-    return min(1.0, p_value)
+    return float(binomtest(min(only_first, only_second), pairs).pvalue) if pairs else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

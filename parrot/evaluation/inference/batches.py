@@ -1,4 +1,4 @@
-"""Batched answers: how a model, known only through the transformers API, answers a share of the questions."""
+"""Batched answers: how a model, known only through the transformers API, answers a chunk of the questions."""
 
 import inspect
 import math
@@ -12,11 +12,11 @@ import torch
 
 from parrot.data.images import BACKGROUND, decode
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.evaluation.inference.chunks import Chunk
 from parrot.evaluation.inference.decoding import Prefix, log_likelihoods, read_prompts, write_answers
-from parrot.evaluation.inference.predictions import Answer
 from parrot.evaluation.inference.prompts import Protocol
-from parrot.evaluation.inference.shares import Asked, Share
-from parrot.evaluation.scoring.readers import read_answer
+from parrot.evaluation.samples import Answer, Sample
 from parrot.model.chat_text import answer_ids, prompts_of, without_images
 
 TIE = 1e-5
@@ -28,7 +28,7 @@ _LETTER = re.compile(r"\W*([A-Z])(?:[.:)][)*]*\s|[*]*\n)")
 
 
 @dataclass(frozen=True)
-class Run:
+class InferenceRun:
     """One pass over all questions: which prompt, with which picture."""
 
     name: str
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a share, each once."""
+    """The pictures of a chunk, each once."""
 
     place: dict[bytes, int]
     """Encoded picture -> its row in the tensors."""
@@ -53,25 +53,16 @@ class Pictures:
         return {name: tensor[places] for name, tensor in self.tensors.items()}
 
 
-@dataclass(frozen=True)
-class AnsweredQuestion:
-    """The answers to one question by the name of the run, and the experts' weights in the first run."""
-
-    asked: Asked
-    answers: dict[str, Answer]
-    routing: list[float] | None
-
-
-def answer_share(
+def answer_chunk(
     model: Any,
     processor: Any,
-    share: Share,
-    runs: Sequence[Run],
+    chunk: Chunk,
+    runs: Sequence[InferenceRun],
     *,
     batch_size: int,
     swapped: Mapping[bytes, bytes],
-) -> list[AnsweredQuestion]:
-    """Answer the questions of a share in every run, the longest questions first.
+) -> list[Sample]:
+    """Answer the questions of a chunk in every run, the longest questions first.
 
     Args:
         swapped: the picture that a run with swapped pictures shows in a picture's place.
@@ -79,9 +70,9 @@ def answer_share(
     Raises:
         ParrotError: a picture cannot be read, or the model's scores are not finite.
     """
-    pictures = load_pictures(model, processor, share.asked, runs, batch_size=batch_size, swapped=swapped)
-    order = sorted(share.asked, key=_length, reverse=True)
-    answered: list[AnsweredQuestion] = []
+    pictures = load_pictures(model, processor, chunk, runs, batch_size=batch_size, swapped=swapped)
+    order = sorted(chunk, key=_length, reverse=True)
+    samples: list[Sample] = []
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         answers: list[dict[str, Answer]] = [{} for _ in batch]
@@ -98,15 +89,18 @@ def answer_share(
             if runs[0] in sharing and prefix.routing is not None:
                 routing = prefix.routing.tolist()
         in_order = [{run.name: found[run.name] for run in runs} for found in answers]
-        answered += map(AnsweredQuestion, batch, in_order, routing)
-    return answered
+        samples += [
+            Sample(question, answers, routing=weights)
+            for question, answers, weights in zip(batch, in_order, routing, strict=True)
+        ]
+    return samples
 
 
-def _runs_by_prompt(batch: Sequence[Asked], runs: Sequence[Run]) -> Iterator[list[Run]]:
+def _runs_by_prompt(batch: Chunk, runs: Sequence[InferenceRun]) -> Iterator[list[InferenceRun]]:
     """Runs that put the same texts and pictures to the model, so that it reads them once."""
 
-    def prompt(run: Run) -> tuple[str, ...]:
-        texts = (run.protocol.ask(asked.question, asked.language, picture=True) for asked in batch)
+    def prompt(run: InferenceRun) -> tuple[str, ...]:
+        texts = (run.protocol.ask(question, picture=True) for question in batch)
         return (run.picture, run.protocol.system, *texts)
 
     for _, sharing in groupby(sorted(runs, key=prompt), key=prompt):
@@ -114,7 +108,12 @@ def _runs_by_prompt(batch: Sequence[Asked], runs: Sequence[Run]) -> Iterator[lis
 
 
 def _answers(
-    model: Any, processor: Any, batch: Sequence[Asked], protocol: Protocol, prefix: Prefix, last: bool
+    model: Any,
+    processor: Any,
+    batch: Chunk,
+    protocol: Protocol,
+    prefix: Prefix,
+    last: bool,
 ) -> list[Answer]:
     tokenizer = processor.tokenizer
     if protocol.read == "written":
@@ -125,22 +124,19 @@ def _answers(
             prefix,
             max_new_tokens=protocol.max_new_tokens,
             ends=_ends(model, tokenizer),
-            complete=lambda row, ids: _has_its_letter(tokenizer, ids, batch[row].question.options),
+            complete=lambda row, ids: _has_its_letter(tokenizer, ids, batch[row].options),
             last=last,
         )
         texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
-        return [
-            Answer(read_answer(text, asked.question.options), text=text)
-            for asked, text in zip(batch, texts, strict=True)
-        ]
-    options = [protocol.answers(asked.question) for asked in batch]
+        return [Answer(text=text) for text in texts]
+    options = [protocol.answers(question) for question in batch]
     texts = [without_images(text) for row in options for text in row.values()]
     encoded = iter(answer_ids(processor, texts, ended=protocol.read == "texts"))
     candidates = [[next(encoded) for _ in row] for row in options]
     scores = log_likelihoods(model, prefix, candidates, last=last)
-    for asked, row in zip(batch, scores, strict=True):
+    for question, row in zip(batch, scores, strict=True):
         if not all(math.isfinite(score) for score in row):
-            raise _diverged(asked)
+            raise _diverged(question)
     return [
         choose(dict(zip(letters, row, strict=True))) for letters, row in zip(options, scores, strict=True)
     ]
@@ -152,9 +148,9 @@ def _has_its_letter(tokenizer: Any, ids: Sequence[int], options: Mapping[str, st
     return found is not None and found[1] in options
 
 
-def _diverged(asked: Asked) -> ParrotError:
+def _diverged(question: MultipleChoiceQuestion) -> ParrotError:
     return ParrotError(
-        f"question {asked.question.index} in '{asked.language}': the model's scores are not finite; "
+        f"question {question.index} in '{question.language}': the model's scores are not finite; "
         f"its training has diverged"
     )
 
@@ -169,36 +165,36 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
 def choose(scores: dict[str, float]) -> Answer:
     """The most likely letter; the first of those that are equally likely."""
     best = max(scores.values())
-    return Answer(next(letter for letter, score in scores.items() if score >= best - TIE), scores)
+    return Answer(next(letter for letter, score in scores.items() if score >= best - TIE), scores=scores)
 
 
 def load_pictures(
     model: Any,
     processor: Any,
-    asked: Sequence[Asked],
-    runs: Sequence[Run],
+    questions: Chunk,
+    runs: Sequence[InferenceRun],
     *,
     batch_size: int,
     swapped: Mapping[bytes, bytes],
 ) -> Pictures:
-    """Decode and preprocess every picture that a share shows, and encode it if the model lets us.
+    """Decode and preprocess every picture that a chunk shows, and encode it if the model lets us.
 
     A model whose `forward` takes `image_features` (what its `get_image_features` makes of pictures) reads a
     picture once for all questions about it; another one reads it anew in every prompt.
     """
-    shown: dict[bytes, Asked] = {}
+    shown: dict[bytes, MultipleChoiceQuestion] = {}
     kinds = {run.picture for run in runs}
-    for one in asked:
+    for question in questions:
         if "own" in kinds:
-            shown.setdefault(one.question.image, one)
+            shown.setdefault(question.image, question)
         if "swapped" in kinds:
-            shown.setdefault(swapped[one.question.image], one)
+            shown.setdefault(swapped[question.image], question)
     if not shown:
         return Pictures({}, {}, [])
     images = list(shown)
     positions: list[int] = []
     parts: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, len(images), batch_size):  # a whole share of large pictures may not fit in memory
+    for start in range(0, len(images), batch_size):  # a whole chunk of large pictures may not fit in memory
         some = images[start : start + batch_size]
         background = getattr(processor, "background", BACKGROUND)  # other models' processors have none
         decoded = [_decoded(shown[image], image, background) for image in some]
@@ -212,12 +208,12 @@ def load_pictures(
     return Pictures({image: place for place, image in enumerate(images)}, tensors, positions)
 
 
-def _decoded(asked: Asked, image: bytes, background: str) -> Any:
+def _decoded(question: MultipleChoiceQuestion, image: bytes, background: str) -> Any:
     try:
         return decode(image, background)
     except ParrotError as error:
         raise ParrotError(
-            f"question {asked.question.index} in '{asked.language}', column 'image': {error}"
+            f"question {question.index} in '{question.language}', column 'image': {error}"
         ) from None
 
 
@@ -231,22 +227,26 @@ def _image_inputs(model: Any, inputs: Mapping[str, torch.Tensor]) -> dict[str, t
 
 
 def encode_prompts(
-    processor: Any, batch: Sequence[Asked], run: Run, pictures: Pictures, swapped: Mapping[bytes, bytes]
+    processor: Any,
+    batch: Chunk,
+    run: InferenceRun,
+    pictures: Pictures,
+    swapped: Mapping[bytes, bytes],
 ) -> dict[str, torch.Tensor]:
     """The model's inputs up to where the assistant's answer begins, padded on the left."""
     tokenizer = processor.tokenizer
-    seeing = run.picture != "removed"
-    images = [asked.question.image for asked in batch] if seeing else []
+    with_image = run.picture != "removed"
+    images = [question.image for question in batch] if with_image else []
     if run.picture == "swapped":
         images = [swapped[image] for image in images]
-    texts = [run.protocol.ask(asked.question, asked.language, picture=seeing) for asked in batch]
+    texts = [run.protocol.ask(question, picture=with_image) for question in batch]
     conversations = [
         [{"role": "system", "content": run.protocol.system}, {"role": "user", "content": text}]
         for text in texts
     ]
     prompts = prompts_of(processor, conversations)
     for number, prompt in enumerate(prompts):
-        if seeing:
+        if with_image:
             count = pictures.positions[pictures.place[images[number]]]
             prompts[number] = prompt.replace(processor.image_token, processor.image_token * count)
     starts = tokenizer.bos_token is not None and prompts[0].startswith(tokenizer.bos_token)
@@ -256,11 +256,10 @@ def encode_prompts(
     return {
         "input_ids": inputs["input_ids"],
         "attention_mask": inputs["attention_mask"],
-        **(pictures.rows(images) if seeing else {}),
+        **(pictures.rows(images) if with_image else {}),
     }
 
 
-def _length(asked: Asked) -> int:
+def _length(question: MultipleChoiceQuestion) -> int:
     """Characters of the longest prompt, by which batches are grouped."""
-    question = asked.question
     return len(question.hint) + len(question.question) + sum(len(text) for text in question.options.values())

@@ -1,7 +1,7 @@
-"""What a person looks at: a table on the console, heat maps, and the tables behind them."""
+"""Heat maps, and the tables behind them."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,56 +9,28 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from parrot.evaluation.report.accuracy import OVERALL, Accuracy
-
-
-def table(metrics: dict[str, Any]) -> str:
-    """Shares in per cent with 95 % intervals, one line a language.
-
-    *eyes* is seeing minus blind, *kit* the written answers as VLMEvalKit reads them.
-    """
-    written = metrics["written"]
-    columns = {
-        "letter": metrics["letter"],
-        "written": written["parrot"],
-        "kit": written["vlmevalkit"],
-        "unreadable": metrics["unreadable"],
-    }
-    heads = "".join(f"{name:>11}" for name in columns)
-    lines = [f"accuracy, % {'seeing':>8}{'95 %':>17}{'blind':>8}{'eyes':>8}{'95 %':>17}{heads}"]
-    for name, share in metrics["accuracy"].items():
-        eyes = metrics["eyes"][name]
-        cells = "".join(f"{100 * column[name]:11.1f}" for column in columns.values())
-        lines.append(
-            f"{name:<12}{100 * share:8.1f}{_interval(metrics['interval'][name]):>17}"
-            f"{100 * metrics['blind'][name]:8.1f}{100 * eyes['value']:+8.1f}{_interval(eyes):>17}{cells}"
-        )
-    return "\n".join([*lines, f"chance is {metrics['chance']:.1%}"])
-
-
-def _interval(bounds: Mapping[str, float]) -> str:
-    return f"[{100 * bounds['low']:.1f}, {100 * bounds['high']:.1f}]"
+from parrot.evaluation.scoring.accuracy import OVERALL, Accuracy
 
 
 def write_plots(
     folder: Path,
     languages: Sequence[str],
     seeing: dict[str, Accuracy],
-    blind: dict[str, Accuracy],
+    no_image: dict[str, Accuracy],
     experts: dict[str, list[float]],
 ) -> None:
     """Write `accuracy.csv` and `.png`, and `experts.csv` and `.png` if there are experts.
 
     Args:
         seeing: category -> accuracy.
-        blind: category -> accuracy without the picture.
+        no_image: category -> accuracy without the picture.
         experts: language -> mean weight of each expert.
     """
     _write_csv(
         folder / "accuracy.csv",
         ("language", "category", "accuracy", "blind"),
         (
-            (language, category, seeing[category][language], blind[category][language])
+            (language, category, seeing[category][language], no_image[category][language])
             for language in languages
             for category in seeing
         ),

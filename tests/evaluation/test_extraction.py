@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parrot.evaluation.scoring import kit
-from parrot.evaluation.scoring.readers import read_answer
-from parrot.evaluation.scoring.wording import plain
+from parrot.evaluation.extraction.extract import extract_answer
+from parrot.evaluation.extraction.patterns import plain
+from parrot.evaluation.scoring import vlmevalkit
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/scoring"
 COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "white"}
@@ -48,7 +48,7 @@ COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "white"}
     ],
 )  # fmt: skip
 def test_read_as_b(answer: str) -> None:
-    assert read_answer(answer, COLOURS) == "B"
+    assert extract_answer(answer, COLOURS) == "B"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_read_as_b(answer: str) -> None:
     ],
 )  # fmt: skip
 def test_left_unread(answer: str) -> None:
-    assert read_answer(answer, COLOURS) is None
+    assert extract_answer(answer, COLOURS) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_left_unread(answer: str) -> None:
     ],
 )
 def test_what_the_options_decide(answer: str, options: dict[str, str], letter: str | None) -> None:
-    assert read_answer(answer, options) == letter
+    assert extract_answer(answer, options) == letter
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the scoring reference is not beside this checkout")
@@ -136,7 +136,10 @@ def test_our_reader_finds_another_option_than_the_kit_only_where_the_kit_is_know
         for row in answers:
             texts = questions[row["index"]]
             options = {letter: texts[letter] for letter in "ABCD" if texts[letter]}
-            ours, kits = read_answer(row["prediction"], options), kit.read_answer(row["prediction"], options)
+            ours, kits = (
+                extract_answer(row["prediction"], options),
+                vlmevalkit.extract_answer(row["prediction"], options),
+            )
             if ours and kits and kits != "Z" and ours != kits:
                 differing.add(row["prediction"])
     # It reads D out of "definitely", and A out of the option's text.
@@ -149,9 +152,9 @@ PUNCTUATION = " .,:;!?()[]{}*#-'\"/\\\n\t。，"
 def test_an_answer_that_repeats_itself_without_end_is_read_in_no_time() -> None:
     options = {"A": "red", "B": "dark red", "C": "blue"}
     began = time.process_time()
-    assert read_answer("dark red " * 5000, options) == "B"
-    assert read_answer("B " * 5000, options) == "B"
-    assert read_answer("not " * 5000, options) is None
+    assert extract_answer("dark red " * 5000, options) == "B"
+    assert extract_answer("B " * 5000, options) == "B"
+    assert extract_answer("not " * 5000, options) is None
     assert time.process_time() - began < 5
 
 
@@ -178,10 +181,10 @@ OPTIONS = st.lists(TEXTS.filter(bool), min_size=1, max_size=6).flatmap(
 def test_every_reader_finds_an_available_option_or_none_and_always_the_same(
     answer: str, options: dict[str, str]
 ) -> None:
-    for read in (read_answer, kit.read_answer, kit.read_answer_2024):
+    for read in (extract_answer, vlmevalkit.extract_answer, vlmevalkit.extract_answer_2024):
         given_options = dict(options)
         found = read(answer, options)
-        assert found is None or found in options or (found == "Z" and read is not read_answer)
+        assert found is None or found in options or (found == "Z" and read is not extract_answer)
         assert read(answer, options) == found
         assert options == given_options
 
@@ -190,10 +193,10 @@ def test_every_reader_finds_an_available_option_or_none_and_always_the_same(
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_bare_option_letter_is_always_read(options: dict[str, str], data: st.DataObject) -> None:
     letter = data.draw(st.sampled_from(sorted(options)))
-    for read in (read_answer, kit.read_answer, kit.read_answer_2024):
+    for read in (extract_answer, vlmevalkit.extract_answer, vlmevalkit.extract_answer_2024):
         assert read(letter, options) == letter
     for wrapped in (f"({letter})", f"**{letter}**", f"{letter}。", f" {letter}.\n", f"「{letter}」"):
-        assert read_answer(wrapped, options) == letter
+        assert extract_answer(wrapped, options) == letter
 
 
 @given(options=OPTIONS, data=st.data())
@@ -202,5 +205,5 @@ def test_an_exact_option_text_is_always_read(options: dict[str, str], data: st.D
     letter = data.draw(st.sampled_from(sorted(options)))
     text = options[letter]
     if [option.strip() for option in options.values()].count(text.strip()) == 1:
-        found = read_answer(text, options)
+        found = extract_answer(text, options)
         assert found == letter or re.sub(r"\W", "", plain(text)) == found  # the text is a bare letter

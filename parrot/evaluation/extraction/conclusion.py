@@ -2,7 +2,7 @@
 
 import re
 
-from parrot.evaluation.scoring.wording import wording
+from parrot.evaluation.extraction.patterns import answer_patterns
 
 
 def conclusion(reply: str) -> str:
@@ -11,7 +11,7 @@ def conclusion(reply: str) -> str:
     Where a thought is closed and was never opened (the prompt did so), all before it is thought; where it
     is never closed, all behind it.
     """
-    words = wording()
+    words = answer_patterns()
     parts: list[str] = []
     place, thinking = 0, False
     for tag in words.thought.finditer(reply):

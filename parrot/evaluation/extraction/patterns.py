@@ -50,7 +50,7 @@ def folded(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class AnswerPatterns:
     """What `answers.yaml` says, over all its languages. Patterns read folded text, `letter` plain text."""
 
     letters: dict[str, str]
@@ -102,7 +102,7 @@ class Wording:
 
 
 @cache
-def wording() -> Wording:
+def answer_patterns() -> AnswerPatterns:
     """Read `answers.yaml`.
 
     Raises:
@@ -125,7 +125,7 @@ def wording() -> Wording:
     called = rf"(?:{between}|{option}|{after}|{article})"
     before = rf"(?:{between}|{option}|{article}|{opinion}|{answer}|{asserts})"
     bad = rf"(?:(?:{answer}|{option}){open_}{wrong}|{wrong}{open_}(?:{answer}|{option}|[:–—]))"
-    return Wording(
+    return AnswerPatterns(
         letters=letters,
         particles=frozenset(words["particles"]),
         failures=tuple(folded(plain(text)) for text in words["failure"]),

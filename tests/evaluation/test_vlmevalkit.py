@@ -8,8 +8,8 @@ import pytest
 from scoring_files import ask, write_pair
 
 from parrot.cli import main
-from parrot.evaluation.scoring import kit
-from parrot.evaluation.scoring.score import READERS, score
+from parrot.evaluation.scoring import vlmevalkit
+from parrot.evaluation.scoring.score import EXTRACTORS, score
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/scoring"
 OPTIONS = {"A": "red", "B": "blue", "C": "green", "D": "white"}
@@ -66,8 +66,8 @@ def test_every_number_is_the_kits(tmp_path: Path, protocol: str, gold: str) -> N
     ],
 )
 def test_answers_as_the_kit_reads_them(answer: str, now: str | None, in_2024: str | None) -> None:
-    assert kit.read_answer(answer, OPTIONS) == now
-    assert kit.read_answer_2024(answer, OPTIONS) == in_2024
+    assert vlmevalkit.extract_answer(answer, OPTIONS) == now
+    assert vlmevalkit.extract_answer_2024(answer, OPTIONS) == in_2024
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_answers_as_the_kit_reads_them(answer: str, now: str | None, in_2024: st
     ],
 )
 def test_columns_as_pandas_leaves_them(column: list[str], seen: list[str]) -> None:
-    assert kit.through_pandas({"A": column})["A"] == seen
+    assert vlmevalkit.through_pandas({"A": column})["A"] == seen
 
 
 def overall(folder: Path, protocol: str, **rows: Any) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def test_a_category_has_the_kits_short_name_under_its_protocol(tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("protocol", READERS)
+@pytest.mark.parametrize("protocol", EXTRACTORS)
 def test_the_command_line_takes_every_protocol(tmp_path: Path, protocol: str) -> None:
     tsvs, tables = write_pair(tmp_path, [ask(1)], ["A"])
     output = tmp_path / "report.json"

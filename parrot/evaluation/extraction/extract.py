@@ -1,17 +1,17 @@
-"""Our own reader of answers: from a model's text to the letter of the option that it means, or to nothing."""
+"""From the text of an answer to the letter of the option that it means, or to nothing; never a guess."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from parrot.evaluation.scoring.conclusion import boxed, conclusion
-from parrot.evaluation.scoring.mentions import find_mentions, last_match, option_of, set_off
-from parrot.evaluation.scoring.verdicts import Judged, Verdict, judge
-from parrot.evaluation.scoring.wording import Wording, folded, plain, wording
+from parrot.evaluation.extraction.conclusion import boxed, conclusion
+from parrot.evaluation.extraction.mentions import find_mentions, last_match, option_of, set_off
+from parrot.evaluation.extraction.patterns import AnswerPatterns, answer_patterns, folded, plain
+from parrot.evaluation.extraction.verdicts import Judged, Verdict, judge
 
 _EDGES = " \n*#`~|\"'“”‘„«»「」『』()[]{}<>.,;:!?。，、；：！？؟،…"
 
 
-def read_answer(answer: str, options: Mapping[str, str]) -> str | None:
+def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
     """The option that an answer means, or None where it is unreadable; never a guess.
 
     Markup, full-width and circled forms are no difference; a letter of another script stands for the one
@@ -53,7 +53,7 @@ def read_answer(answer: str, options: Mapping[str, str]) -> str | None:
     """
     answer = conclusion(answer)
     text = plain(answer)
-    words = wording()
+    words = answer_patterns()
     only = words.alone.fullmatch(text)
     if only and only[1] in options:
         return only[1]
@@ -70,7 +70,7 @@ def read_answer(answer: str, options: Mapping[str, str]) -> str | None:
     if any(failure in low for failure in words.failures):
         return None
     if boxes := set(boxed(answer)):
-        read = {read_answer(content, options) for content in boxes}
+        read = {extract_answer(content, options) for content in boxes}
         if len(read) == 1 and None not in read:
             return read.pop()
     return _decide(text, low, judge(text, low, find_mentions(text, low, texts, words), words), words)
@@ -81,7 +81,7 @@ def _comparable(option: str) -> str:
     return folded(plain(option)).strip(_EDGES)
 
 
-def _decide(text: str, low: str, judged: Sequence[Judged], words: Wording) -> str | None:
+def _decide(text: str, low: str, judged: Sequence[Judged], words: AnswerPatterns) -> str | None:
     kept = [one for one in _since_last_cue(low, judged, words) if one.verdict is not Verdict.REJECTED]
     clusters = _clusters(kept)
     stated = [cluster for cluster in clusters if any(one.verdict is Verdict.STATED for one in cluster)]
@@ -98,7 +98,7 @@ def _decide(text: str, low: str, judged: Sequence[Judged], words: Wording) -> st
     return letter if letter in by_text or not by_text - named else None
 
 
-def _since_last_cue(low: str, judged: Sequence[Judged], words: Wording) -> Sequence[Judged]:
+def _since_last_cue(low: str, judged: Sequence[Judged], words: AnswerPatterns) -> Sequence[Judged]:
     """From the last word on that takes back what was said, or concludes, and is followed by a statement."""
     stated = [one for one in judged if one.verdict is Verdict.STATED]
     if len({one.mention.letter for one in judged if one.verdict is not Verdict.REJECTED}) < 2 or not stated:
