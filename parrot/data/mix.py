@@ -7,7 +7,7 @@ and the entries of each file keep their order. No picture is read.
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,13 @@ def mix(
         try:
             kept = fit(item.messages, ruler, model.max_length, mix.too_long)
             item = item.first(kept.turns)
-            name = screen.admit(item)
+            index.append(screen.admit(item)._replace(positions=kept.positions))
         except Rejected as error:
             rejects.append(item.reject(error.field, error.reason))
             continue
+        images[len(item.images)] += 1
         if kept.cut:
             shortened.append(item.reject("messages", kept.cut))
-        images[len(item.images)] += 1
-        index.append(
-            Indexed(
-                item.shard, item.row, name, item.source, item.language, item.length, kept.positions,
-                item.copies, kept.turns,
-            )
-        )  # fmt: skip
     values = _metrics(index, images, rejects, len(shortened))
     write_json(metrics, values)
     problem = too_many(rejects, total, mix.max_reject_share, split, output / REJECTS)
@@ -108,17 +102,12 @@ def mix(
 class _Candidate:
     """A stored record on its way into the mixture, without its pictures."""
 
-    shard: str
-    row: int
-    id: str
-    source: str
-    language: str
+    place: Indexed
+    """What the index would say of it; its positions are not known yet."""
     messages: tuple[Message, ...]
     images: tuple[tuple[str, bytes], ...]
     """Each picture's name and digest."""
-    length: int
     digest: bytes
-    copies: int
 
     def first(self, turns: int) -> "_Candidate":
         """It with its first messages alone."""
@@ -127,10 +116,11 @@ class _Candidate:
         messages = self.messages[:turns]
         images = self.images[: count_images(messages)]
         digest = digest_of(messages, [picture for _, picture in images])
-        return replace(self, messages=messages, images=images, length=text_length(messages), digest=digest)
+        place = self.place._replace(length=text_length(messages), turns=turns)
+        return _Candidate(place, messages, images, digest)
 
     def reject(self, field: str, reason: str) -> Reject:
-        return Reject(self.source, self.language, self.id, field, reason)
+        return Reject(self.place.source, self.place.language, self.place.id, field, reason)
 
 
 class _Screen:
@@ -145,8 +135,8 @@ class _Screen:
         """Digest of a record's content -> its source."""
         self._ids: Counter[tuple[str, str]] = Counter()
 
-    def admit(self, item: _Candidate) -> str:
-        """Its unique id.
+    def admit(self, item: _Candidate) -> Indexed:
+        """Its place in the mixture, with a unique id.
 
         Raises:
             Rejected: it may not be trained on, or not once more.
@@ -154,15 +144,16 @@ class _Screen:
         for name, picture in item.images:
             if picture in self._benchmark:
                 raise Rejected("image", f"contaminated: {name} is also in {self._benchmark[picture]}")
+        source, given = item.place.source, item.place.id
         if first := self._seen.get(item.digest):
             raise Rejected("", f"duplicate: the same images and messages came before, in {first}")
-        self._seen[item.digest] = item.source
-        ids, name = self._ids, item.id
-        while ids[item.source, name]:
-            ids[item.source, item.id] += 1
-            name = f"{item.id}#{ids[item.source, item.id]}"
-        ids[item.source, name] += 1
-        return name
+        self._seen[item.digest] = source
+        ids, name = self._ids, given
+        while ids[source, name]:
+            ids[source, given] += 1
+            name = f"{given}#{ids[source, given]}"
+        ids[source, name] += 1
+        return item.place._replace(id=name)
 
 
 def _check_folders(prepared: Path, sources: Sequence[str], split: Split) -> None:
@@ -233,19 +224,14 @@ def _items(
         if found != group:
             group, rows = found, read_group(file, found, _COLUMNS)
         row = rows[offset]
+        messages = tuple(Message(**message) for message in row["messages"])
         names = [image["path"] for image in row["images"]]
-        yield _Candidate(
-            shard=f"{folder.name}/{shard}",
-            row=entry["row"],
-            id=row["id"],
-            source=folder.name,
-            language=entry["language"],
-            messages=tuple(Message(**message) for message in row["messages"]),
-            images=tuple(zip(names, row["picture_digests"], strict=True)),
-            length=row["length"],
-            digest=row["digest"],
-            copies=wanted,
-        )
+        place = Indexed(
+            f"{folder.name}/{shard}", entry["row"], row["id"], folder.name, entry["language"], row["length"],
+            positions=0, copies=wanted, turns=len(messages),
+        )  # fmt: skip
+        images = tuple(zip(names, row["picture_digests"], strict=True))
+        yield _Candidate(place, messages, images, row["digest"])
 
 
 def _drawn(

@@ -61,26 +61,20 @@ _FEATURES = {
     "digest": _BINARY,
     "picture_digests": {"feature": _BINARY, "_type": "List"},
 }
-
+_TYPES = {
+    "id": pa.string(),
+    "source": pa.string(),
+    "language": pa.string(),
+    "messages": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
+    "images": pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    # UTF-8 bytes of all messages: by these batches are grouped.
+    "length": pa.int32(),
+    # By these equal records and equal pictures are found.
+    "digest": pa.binary(),
+    "picture_digests": pa.list_(pa.binary()),
+}
 RECORD_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("language", pa.string(), nullable=False),
-        pa.field(
-            "messages",
-            pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
-            nullable=False,
-        ),
-        pa.field(
-            "images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])), nullable=False
-        ),
-        # UTF-8 bytes of all messages: by these batches are grouped.
-        pa.field("length", pa.int32(), nullable=False),
-        # By these equal records and equal pictures are found.
-        pa.field("digest", pa.binary(), nullable=False),
-        pa.field("picture_digests", pa.list_(pa.binary()), nullable=False),
-    ],
+    [pa.field(name, kind, nullable=False) for name, kind in _TYPES.items()],
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
 

@@ -21,6 +21,7 @@ GROUP_ROWS = 100
 GROUP_BYTES = 2 << 20
 """What one random access may have to read: a row group holds no more than this, or one row."""
 INDEX = "index.parquet"
+TRAINED_ON = ("messages", "images")
 
 
 class Indexed(NamedTuple):
@@ -110,7 +111,7 @@ def open_shard(path: Path) -> SealedFile:
     return file
 
 
-class Mixture:
+class _OpenMixture:
     """An index and the shards that it names, each opened."""
 
     def __init__(self, records: Path | str, mixture: Path | str) -> None:
@@ -142,11 +143,11 @@ class RecordDataset:
 
     def __init__(self, records: Path | str, mixture: Path | str) -> None:
         self._places = Path(records), Path(mixture)
-        self._opened: Mixture | None = None
+        self._opened: _OpenMixture | None = None
         index = self._mixture.index
         self._rows = np.repeat(np.arange(len(index)), index["copies"])
         """Of each sample, its record's place in the index."""
-        samples = index.take(self._rows)
+        samples = index.select(["language", "length"]).take(self._rows)
         self.languages: list[str] = samples["language"].to_pylist()
         """Of each sample."""
         self.lengths: list[int] = samples["length"].to_pylist()
@@ -162,7 +163,7 @@ class RecordDataset:
         [indexed] = self._mixture.index.slice(int(self._rows[place]), 1).to_pylist()
         file = self._mixture.shards[indexed["shard"]]
         group, offset = file.locate(indexed["row"])
-        [stored] = file.read([group], ["messages", "images"]).slice(offset, 1).to_pylist()
+        [stored] = file.read([group], TRAINED_ON).slice(offset, 1).to_pylist()
         messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
         return {
             **{name: indexed[name] for name in ("id", "source", "language")},
@@ -175,45 +176,43 @@ class RecordDataset:
         return self.__dict__ | {"_opened": None}
 
     @property
-    def _mixture(self) -> Mixture:
+    def _mixture(self) -> _OpenMixture:
         if self._opened is None:
-            self._opened = Mixture(*self._places)
+            self._opened = _OpenMixture(*self._places)
         return self._opened
 
 
-def iterate(
-    records: Path | str, mixture: Path | str, columns: Sequence[str] = ("messages", "images")
-) -> Iterator[dict[str, Any]]:
-    """The rows of a mixture's index in order, each with `columns` of its record as it is trained on.
+def iterate(records: Path | str, mixture: Path | str) -> Iterator[dict[str, Any]]:
+    """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on.
 
     Every row group is read once. Bytes of a text that are no UTF-8 become U+FFFD; images are
     `{"bytes", "path"}`.
     """
-    opened = Mixture(records, mixture)
-    # A source's records in a language are in the order of their shards.
+    opened = _OpenMixture(records, mixture)
+    # The records of a source in one language are in the order of their shards.
     in_hand: dict[tuple[str, str], tuple[str, int, list[dict[str, Any]]]] = {}
     for batch in opened.index.to_batches(max_chunksize=GROUP_ROWS):
         for indexed in batch.to_pylist():
             shard, stream = indexed["shard"], (indexed["source"], indexed["language"])
             group, offset = opened.shards[shard].locate(indexed["row"])
             if stream not in in_hand or in_hand[stream][:2] != (shard, group):
-                in_hand[stream] = shard, group, read_group(opened.shards[shard], group, columns)
+                in_hand[stream] = shard, group, read_group(opened.shards[shard], group, TRAINED_ON)
             stored = in_hand[stream][2][offset]
-            if "messages" in stored:
-                messages, images = kept(stored["messages"], stored.get("images", []), indexed["turns"])
-                stored = stored | {"messages": messages} | ({"images": images} if "images" in stored else {})
-            yield stored | indexed
+            messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
+            yield indexed | {"messages": messages, "images": images}
 
 
 def read_group(file: SealedFile, group: int, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a shard's row group; bytes of a text that are no UTF-8 become U+FFFD."""
+    """The rows of a shard's row group; bytes of a text that are no UTF-8 become U+FFFD.
+
+    Args:
+        columns: `messages` among them.
+    """
     table = file.read([group], columns)
-    rows: list[dict[str, Any]]
-    if "messages" not in columns:
-        rows = table.to_pylist()
-        return rows
     place = table.schema.get_field_index("messages")
-    rows = table.set_column(place, "messages", table["messages"].cast(_RAW_MESSAGES)).to_pylist()
+    rows: list[dict[str, Any]] = table.set_column(
+        place, "messages", table["messages"].cast(_RAW_MESSAGES)
+    ).to_pylist()
     for row in rows:
         row["messages"] = [
             {name: (raw or b"").decode(errors="replace") for name, raw in message.items()}

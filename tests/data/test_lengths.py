@@ -3,24 +3,29 @@
 import gzip
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_sources import MODEL, PER_IMAGE, picture, small_backbones
+from small_sources import MODEL, PER_IMAGE, small_backbones
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipVisionConfig
 
-from parrot.data.lengths import Ruler, Shortened, fitted
-from parrot.data.records import Image, Message, Record, Reject
+from parrot.config import FlamingoModel
+from parrot.data.lengths import Fit, Ruler, fit
+from parrot.data.records import Message
+from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
 
 QWEN = Path(__file__).parents[2] / "../shared/reference/real-data/qwen_tokenizer"
+FLAMINGO = FlamingoModel(
+    architecture="flamingo", vision_feature_layer=-1, max_length=512, resampler_n_latents=2,
+    resampler_depth=1, cross_layer_interval=1,
+)  # fmt: skip
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"]
 
 
@@ -34,37 +39,38 @@ def ruler(backbones: dict[str, Path]) -> Ruler:
     return Ruler(MODEL, **backbones)
 
 
-def record(*texts: str, system: str = "", name: str = "r1") -> Record:
+def talk(*texts: str, system: str = "") -> tuple[Message, ...]:
     lead = (Message("system", system),) if system else ()
     turns = (Message("assistant" if place % 2 else "user", text) for place, text in enumerate(texts))
-    count = sum(text.count("<image>") for text in texts)
-    images = tuple(Image(f"{number}.jpg", picture(number)) for number in range(count))
-    return Record(name, "talk", "en", (*lead, *turns), images)
+    return (*lead, *turns)
 
 
-def positions(record: Record, backbones: dict[str, Path], per_image: int = PER_IMAGE) -> int:
+def positions(turns: tuple[Message, ...], backbones: dict[str, Path], per_image: int = PER_IMAGE) -> int:
     """As training counts them."""
     processor = ParrotProcessor(
         image_processor=AutoImageProcessor.from_pretrained(backbones["vision"], backend="pil"),
         tokenizer=AutoTokenizer.from_pretrained(backbones["language"]),
         image_seq_length=per_image,
     )
-    messages = [{"role": message.role, "content": message.content} for message in record.messages]
-    pictures = [PIL.Image.new("RGB", (8, 8)) for _ in record.images]
+    messages = [{"role": message.role, "content": message.content} for message in turns]
+    count = sum(message.content.count("<image>") for message in turns)
+    pictures = [PIL.Image.new("RGB", (8, 8))] * count
     return processor.encode_conversations([messages], [pictures], 10_000)["input_ids"].shape[1]
 
 
-RECORDS = [
-    record("What is it?", "Number one."),
-    record("<image>\nWhat is it?", "É o número 1 – 是。"),
-    record("<image>", "It.", "Left: <image> Right: <image>?", "Yes.", system="Say it in one word."),
+TALKS = [
+    talk("What is it?", "Number one."),
+    talk("<image>\nWhat is it?", "É o número 1 – 是。"),
+    talk("<image>", "It.", "Left: <image> Right: <image>?", "Yes.", system="Say it in one word."),
 ]
 
 
-@pytest.mark.parametrize("item", RECORDS)
-def test_positions_are_those_of_training(item: Record, ruler: Ruler, backbones: dict[str, Path]) -> None:
+@pytest.mark.parametrize("item", TALKS)
+def test_positions_are_those_of_training(
+    item: tuple[Message, ...], ruler: Ruler, backbones: dict[str, Path]
+) -> None:
     assert ruler.measure(item) == positions(item, backbones)
-    flamingo = Ruler(MODEL.model_copy(update={"architecture": "flamingo"}), **backbones)
+    flamingo = Ruler(FLAMINGO, **backbones)
     assert flamingo.measure(item) == positions(item, backbones, per_image=1)
 
 
@@ -74,7 +80,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1
 @given(texts=st.lists(TEXTS, min_size=2, max_size=6), system=st.text("ab \n", max_size=9))
 @settings(max_examples=100, deadline=None)
 def test_the_quick_bound_is_never_too_low(ruler: Ruler, texts: list[str], system: str) -> None:
-    item = record(*texts, system=system)
+    item = talk(*texts, system=system)
     assert ruler.measure(item) <= ruler.at_most(item)
 
 
@@ -112,50 +118,39 @@ def test_the_bound_holds_for_other_tokenizers(backbones: dict[str, Path], tmp_pa
         (folder / "config.json").write_text(json.dumps(config | {"vocab_size": len(tokenizer)}))
         ruler = Ruler(MODEL, backbones["vision"], folder)
         for text in texts:
-            item = record(f"<image>\n{text}", f"{text}!", system=text)
+            item = talk(f"<image>\n{text}", f"{text}!", system=text)
             assert ruler.measure(item) <= ruler.at_most(item)
 
 
-def fit(ruler: Ruler, items: list[Record | Reject], limit: int, cut: bool = True) -> list[Record | Reject]:
-    return list(fitted(iter(items), ruler, limit, "cut" if cut else "drop"))
-
-
 def test_a_cut_leaves_as_many_whole_turns_as_fit(ruler: Ruler) -> None:
-    talk = record("<image>\nOne?", "Yes.", "Two? " * 9, "No.", "<image> or <image>?", "Both.", system="Say.")
-    whole = ruler.measure(talk)
-    for limit in range(ruler.measure(record("<image>\nOne?", "Yes.", system="Say.")), whole):
-        note, kept = fit(ruler, [talk], limit)
-        assert isinstance(note, Shortened)
-        assert isinstance(kept, Record)
-        pairs = len(kept.messages) // 2
-        assert kept.messages == talk.messages[: 1 + 2 * pairs]
-        assert kept.images == talk.images[: 1 if pairs < 3 else 3]
-        assert kept.positions == ruler.measure(kept) <= limit
-        longer = record(*(turn.content for turn in talk.messages[1 : 3 + 2 * pairs]), system="Say.")
-        assert ruler.measure(longer) > limit
-    assert fit(ruler, [talk], whole) == [replace(talk, positions=whole)]
-    [dropped] = fit(ruler, [talk], whole - 1, cut=False)
-    assert dropped == Reject(
-        "talk", "r1", "messages", f"too long: {whole} positions, more than model.max_length = {whole - 1}"
-    )
+    turns = talk("<image>\nOne?", "Yes.", "Two? " * 9, "No.", "<image> or <image>?", "Both.", system="Say.")
+    whole = ruler.measure(turns)
+    for limit in range(ruler.measure(turns[:3]), whole):
+        kept = fit(turns, ruler, limit, "cut")
+        assert kept.turns in (3, 5)
+        assert kept.positions == ruler.measure(turns[: kept.turns]) <= limit
+        assert kept.cut.startswith(
+            f"cut: {whole} positions, more than model.max_length = {limit}; left out: "
+        )
+        assert ruler.measure(turns[: kept.turns + 2]) > limit
+    assert fit(turns, ruler, whole, "cut") == fit(turns, ruler, whole, "drop") == Fit(7, whole)
+    problem = f"messages: too long: {whole} positions, more than model.max_length = {whole - 1}"
+    with pytest.raises(Rejected, match=problem):
+        fit(turns, ruler, whole - 1, "drop")
+    with pytest.raises(Rejected, match="too long: "):
+        fit(turns, ruler, ruler.measure(turns[:3]) - 1, "cut")
 
 
-def test_order_and_other_rejects_are_kept(ruler: Ruler) -> None:
-    items: list[Record | Reject] = [
-        record("a", "b", name="r0"), Reject("talk", "r1", "image", "missing image: x"),
-        record("a " * 500, "b", name="r2"), record("c", "d", name="r3"),
-    ]  # fmt: skip
-    first, second, third, fourth = fit(ruler, items, 120)
-    assert [first.id, fourth.id] == ["r0", "r3"]  # type: ignore[union-attr]
-    assert second == items[1]
-    assert isinstance(third, Reject)
-    assert third.reason.startswith("too long: ")
+def test_what_surely_fits_is_not_encoded(ruler: Ruler) -> None:
+    short = talk("a", "b")
+    assert ruler.measure(short) < (bound := ruler.at_most(short)) < 512
+    assert fit(short, ruler, 512, "cut") == Fit(2, bound)
 
 
 def test_backbones_that_are_missing_or_not_supported_are_named(
     backbones: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(ParrotError, match=r"nowhere: not found; run the stages backbones"):
+    with pytest.raises(ParrotError, match=r"nowhere: not found; run the stage backbone"):
         Ruler(MODEL, tmp_path / "nowhere", backbones["language"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ParrotError, match=r"model: .*empty"):
