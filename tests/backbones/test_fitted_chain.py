@@ -35,7 +35,6 @@ from parrot.config import (
     Evaluate,
     Images,
     Mix,
-    Mixed,
     Moe,
     ParrotModel,
     Prepare,
@@ -122,10 +121,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(vision: Path, language: Path, prepared: Path, folder: Path, **training: Any) -> Path:
     """Mix the records for the backbones and train both stages; the folder of the trained model."""
     write_benchmark(folder / "benchmark")
-    mixture = Mix(
-        too_long="drop", max_reject_share=0.0, benchmarks=str(folder / "benchmark"),
-        align={"talk": Mixed()}, sft={"talk": Mixed()},
-    )  # fmt: skip
+    settings = {"too_long": "drop", "max_reject_share": 0.0, "benchmarks": str(folder / "benchmark")}
+    mixture = Mix.model_validate(settings | {"align": {"talk": 1.0}, "sft": {"talk": 1.0}})
     shared: dict[str, Any] = {"vision": vision, "language": language, "metrics": folder / "metrics.json"}
     for split in ("align", "sft"):
         mix(
