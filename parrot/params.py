@@ -3,17 +3,18 @@
 import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from parrot.config import Params
+from parrot.config import Params, Section
 from parrot.errors import ParrotError
 from parrot.yaml_files import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
 Key = tuple[str | int, ...]
+Schema = TypeVar("Schema", bound=Section)
 
 
 def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def read_params_tree(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
     Raises:
         ParrotError: as for `load_params`.
     """
-    return _read_checked(Path(path))[0]
+    return _read_checked(Path(path), Params)[0]
 
 
 def load_params(path: Path | str = PARAMS_FILE) -> Params:
@@ -31,29 +32,39 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     Raises:
         ParrotError: the file is missing, is not YAML, or a key is unknown, missing or mistyped.
     """
-    return _read_checked(Path(path))[1]
+    return load_sections(path, Params)
 
 
-def check_params(tree: dict[str, Any], file_of: Callable[[Key], Path]) -> Params:
+def load_sections(path: Path | str, schema: type[Schema]) -> Schema:
+    """Read and check a file of parameters that has a schema of its own, as an example's has.
+
+    Raises:
+        ParrotError: as for `load_params`.
+    """
+    return _read_checked(Path(path), schema)[1]
+
+
+def check_tree(tree: dict[str, Any], schema: type[Schema], file_of: Callable[[Key], Path]) -> Schema:
     """The sections of `tree`; `file_of` says which file a key comes from.
 
     Raises:
         ParrotError: a line for each key that is unknown, missing or mistyped.
     """
     try:
-        return Params.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        raise ParrotError("\n".join(_explain(item, tree, file_of) for item in error.errors())) from None
+        lines = [_explain(item, tree, schema, file_of) for item in error.errors()]
+        raise ParrotError("\n".join(lines)) from None
 
 
-def _read_checked(path: Path) -> tuple[dict[str, Any], Params]:
+def _read_checked(path: Path, schema: type[Schema]) -> tuple[dict[str, Any], Schema]:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
-    return tree, check_params(tree, lambda key: path)
+    return tree, check_tree(tree, schema, lambda key: path)
 
 
-def _explain(item: Any, tree: dict[str, Any], file_of: Callable[[Key], Path]) -> str:
+def _explain(item: Any, tree: dict[str, Any], schema: type[Section], file_of: Callable[[Key], Path]) -> str:
     """One pydantic error as `file: key: what is wrong`."""
     key = _as_written(item["loc"], tree)
     message = item["msg"].removeprefix("Value error, ")
@@ -64,7 +75,7 @@ def _explain(item: Any, tree: dict[str, Any], file_of: Callable[[Key], Path]) ->
         message = f"Input should be {' or '.join(item['ctx'].get('expected_tags', '').split(', '))}"
     where = ": ".join(filter(None, (str(file_of(key)), ".".join(map(str, key)))))
     if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"][:-1])
+        known = _known_keys(schema, item["loc"][:-1])
         close = difflib.get_close_matches(str(key[-1]), known, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"
         return f"{where}: unknown key{hint}"
@@ -85,9 +96,9 @@ def _as_written(location: Key, tree: Any) -> Key:
     return tuple(key)
 
 
-def _known_keys(location: Key) -> list[str]:
+def _known_keys(schema: type[Section], location: Key) -> list[str]:
     """The keys that the section at pydantic's `location` has."""
-    kinds: list[Any] = [Params]
+    kinds: list[Any] = [schema]
     for part in location:
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
     return [str(key) for kind in kinds if hasattr(kind, "model_fields") for key in section_fields(kind)]

@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from parrot.config import Params
 from parrot.errors import ParrotError
 from parrot.files import atomic_file
-from parrot.params import PARAMS_FILE, Key, check_params, section_fields
+from parrot.params import PARAMS_FILE, Key, check_tree, section_fields
 from parrot.yaml_files import parse_yaml
 
 CONF = Path("conf")
@@ -117,9 +117,8 @@ def compose(name: str) -> str:
         raise ParrotError(f"no profile '{name}'; {hint}")
     composed = _Composed()
     _overlay(composed, name, ())
-    check_params(
-        parse_yaml(_dump(composed.tree), _file(name)), lambda key: composed.file_of(key) or _file(name)
-    )
+    tree = parse_yaml(_dump(composed.tree), _file(name))
+    check_tree(tree, Params, lambda key: composed.file_of(key) or _file(name))
     for section in section_fields(Params):
         composed.tree.move_to_end(section)
     body = _separated(_dump(composed.tree), composed.tree)
