@@ -189,14 +189,14 @@ class Architecture(Section):
     """What connects the backbones learns at this much of the stages' learning rates."""
 
 
-class ParrotModel(Architecture):
+class ParrotArchitecture(Architecture):
     """Image positions in the text (arXiv 2406.02539); its experts come with stage two, `sft.moe`."""
 
     architecture: Literal["parrot"]
     projector: Annotated[str, Field(pattern=r"^(linear|mlp[1-9]x_gelu)$")]
 
 
-class FlamingoModel(Architecture):
+class FlamingoArchitecture(Architecture):
     """Cross-attention (arXiv 2305.04790)."""
 
     architecture: Literal["flamingo"]
@@ -206,7 +206,7 @@ class FlamingoModel(Architecture):
     """Cross-attention stands in front of the first of each so many layers of the language model."""
 
 
-Model = Annotated[ParrotModel | FlamingoModel, Field(discriminator="architecture")]
+Model = Annotated[ParrotArchitecture | FlamingoArchitecture, Field(discriminator="architecture")]
 
 
 class Moe(Section):

@@ -44,7 +44,7 @@ def load_sections(path: Path | str, schema: type[Schema]) -> Schema:
     return _read_checked(Path(path), schema)[1]
 
 
-def check_sections(tree: dict[str, Any], schema: type[Schema], file_of: Callable[[Key], Path]) -> Schema:
+def check_tree(tree: dict[str, Any], schema: type[Schema], file_of: Callable[[Key], Path]) -> Schema:
     """The sections of `tree`; `file_of` says which file a key comes from.
 
     Raises:
@@ -61,7 +61,7 @@ def _read_checked(path: Path, schema: type[Schema]) -> tuple[dict[str, Any], Sch
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ParrotError(f"{path}: expected sections such as 'sft:', found {type(tree).__name__}")
-    return tree, check_sections(tree, schema, lambda key: path)
+    return tree, check_tree(tree, schema, lambda key: path)
 
 
 def _explain(item: Any, tree: dict[str, Any], schema: type[Section], file_of: Callable[[Key], Path]) -> str:

@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from parrot.config import Params
 from parrot.errors import ParrotError
 from parrot.files import atomic_file
-from parrot.params import PARAMS_FILE, Key, check_sections, section_fields
+from parrot.params import PARAMS_FILE, Key, check_tree, section_fields
 from parrot.yaml_files import parse_yaml
 
 CONF = Path("conf")
@@ -118,7 +118,7 @@ def compose(name: str) -> str:
     composed = _Composed()
     _overlay(composed, name, ())
     tree = parse_yaml(_dump(composed.tree), _file(name))
-    check_sections(tree, Params, lambda key: composed.file_of(key) or _file(name))
+    check_tree(tree, Params, lambda key: composed.file_of(key) or _file(name))
     for section in section_fields(Params):
         composed.tree.move_to_end(section)
     body = _separated(_dump(composed.tree), composed.tree)
