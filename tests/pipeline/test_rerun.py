@@ -184,5 +184,5 @@ def test_a_profile_of_published_models_needs_nothing_of_the_demo(project: Path) 
         deps = [
             dep.def_path for stage in repo.index.stages if stage.addressing in listed for dep in stage.deps
         ]
-    demo = ("data/captions", "data/questions", "data/conversations", "data/instructions", "data/mmmb")
+    demo = ("data/captions", "data/questions", "data/conversations", "data/instructions")
     assert not [path for path in deps if path.startswith(demo)]
