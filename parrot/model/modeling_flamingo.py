@@ -97,7 +97,7 @@ class FlamingoPreTrainedModel(VisionLanguagePreTrainedModel):
 
 
 class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
-    """The backbones and what joins them, without the language modeling head."""
+    """The backbones and what connects them, without the language modeling head."""
 
     def __init__(self, config: FlamingoConfig) -> None:
         super().__init__(config)

@@ -51,7 +51,7 @@ class ParrotPreTrainedModel(VisionLanguagePreTrainedModel):
 
 
 class ParrotModel(VisionLanguageModel, ParrotPreTrainedModel):
-    """The backbones and what joins them, without the language modeling head."""
+    """The backbones and what connects them, without the language modeling head."""
 
     def __init__(self, config: ParrotConfig) -> None:
         super().__init__(config)

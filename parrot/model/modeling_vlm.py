@@ -55,7 +55,7 @@ class VisionLanguagePreTrainedModel(PreTrainedModel):
 
 
 class VisionLanguageModel(VisionLanguagePreTrainedModel):
-    """The backbones, `vision_tower` and `language_model`, and what joins them; without a head."""
+    """The backbones, `vision_tower` and `language_model`, and what connects them; without a head."""
 
     vision_tower: Any
     language_model: Any
@@ -68,7 +68,7 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
         self.language_model.set_input_embeddings(value)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """What joins the backbones makes of `pixel_values` [N, 3, height, width], before it sees a prompt."""
+        """What the connector makes of `pixel_values` [N, 3, height, width], before it sees a prompt."""
         raise NotImplementedError
 
     def features_of(
@@ -202,7 +202,7 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
             input_ids: [B, T]; every image is L = `config.image_seq_length` successive positions of
                 `config.image_token_id`.
             pixel_values: [N, 3, height, width], one row per image, in the order of their positions.
-                N may be 0, unlike None: what joins the backbones then runs on no rows and gets zero
+                N may be 0, unlike None: what connects the backbones then runs on no rows and gets zero
                 gradients, which keeps the ranks of a distributed run in step when one has a batch of text.
             labels: [B, T], -100 where nothing is to be predicted.
             prompt_mask: [B, up to T], true for the tokens that guide the MoE; where it ends, so does the

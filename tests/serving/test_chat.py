@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,14 @@ def test_pictures_come_with_any_turn_and_the_answer_is_streamed(session: Session
     assert [text.count("<image>") for text in asked] == [2, 0, 1]
     # The last answer depends on all turns: asked alone, the prompt is another one.
     assert session.messages[-1]["role"] == "assistant"
+
+
+def test_a_chat_needs_no_library_of_training_or_pipeline() -> None:
+    libraries = ("deepspeed", "dvc", "great_expectations", "mlflow", "pandas", "pandera", "peft", "prefect",
+                 "pyarrow", "pydantic")  # fmt: skip
+    script = f"import sys, parrot.serving.terminal; print([n for n in {libraries} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_what_is_typed_is_text(session: Session, folder: Path) -> None:
