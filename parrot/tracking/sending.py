@@ -198,11 +198,11 @@ def _gather(folder: Path) -> None:
     birth = _read_birth(folder)
     if birth.gathered:
         return
+    birth.gathered = True  # or not, but there is no second try: this is asked every second
+    birth.write(folder)
     inputs = dvc_hashes(birth.stage, "deps") if birth.stage else {}
     tags = tag_texts(run_tags() | {f"input.{path}": md5 for path, md5 in inputs.items()})
     append_line(folder, Values(tags=tags).filled())
-    birth.gathered = True
-    birth.write(folder)
 
 
 def _read_birth(folder: Path) -> Birth:
