@@ -30,6 +30,7 @@ from parrot.config import Align, Evaluate, Flamingo, Model, Moe, RatedTraining, 
 from parrot.data.records import Image, Message, Record
 from parrot.data.shards import ShardWriter
 from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.predict import predict
 from parrot.model.chat_text import prompts_of
 from parrot.params import load_params
 from parrot.publishing.package import package
@@ -198,15 +199,17 @@ def write_benchmark(folder: Path) -> Evaluate:
             asked = "What is <image> in </s>?" if number == 1 else "What is this?"
             rows.writerow([number, asked, "", "red", "a </s> ball", "box", "it", "A", "c", "test", image])
     return PARAMS.evaluate.model_copy(
-        update={"benchmark": str(folder), "files": {"en": "mmmb_en.tsv"}, "batch_size": 4}
+        update={"benchmark": str(folder), "files": {"en": "mmmb_en.tsv"}}
     )
 
 
 def to_a_package(folder: Path, workplace: Path) -> Path:
     params = write_benchmark(workplace / "benchmark")
+    predictions = workplace / "predictions"
+    predict(params, ["en"], 1, PARAMS.speed, model=folder, output=predictions, work=workplace / "work")
     evaluate(
-        params, ["en"], seed=1, model_dir=folder, metrics=workplace / "metrics.json",
-        reports=workplace / "reports", plots=workplace / "plots", work=workplace / "work",
+        params, ["en"], predictions=predictions, metrics=workplace / "metrics.json",
+        reports=workplace / "reports", plots=workplace / "plots",
     )  # fmt: skip
     (workplace / "stamp.json").write_text(json.dumps({"sha256": "0"}))
     split = {"records": 4, "images": 4, "languages": {"en": 4}, "sources": {"talk": 4}}
