@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from parrot.stages import STAGES
+
 from parrot.config import Params
 from parrot.hardware import tell_deepspeed, use_threads
 from parrot.params import load_params
-from parrot.stages import STAGES
 
 TRAINED = ("backbones-vision", "backbones-language", "align", "sft")
 EVERY = 10  # steps between two looks at the clock

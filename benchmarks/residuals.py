@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from parrot.training.stages import sft
 
 from parrot.config import Params
 from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
@@ -28,7 +29,6 @@ from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.inference.workers import load_model
 from parrot.params import load_params
 from parrot.training import trainer
-from parrot.training.stages import sft
 
 ARTIFACTS = Path("artifacts")
 FORMS: dict[str, dict[str, Any]] = {

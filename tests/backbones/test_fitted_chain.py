@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 import torch
 from families import FAMILIES, publish
-from parrot.evaluation.predict import predict
-from parrot.training.align import align
-from parrot.training.sft import sft
 from PIL import Image as Picture
 from transformers import (
     AutoModelForCausalLM,
@@ -36,7 +33,7 @@ from parrot.config import (
     Images,
     Mix,
     Moe,
-    ParrotModel,
+    ParrotArchitecture,
     Prepare,
     RatedTraining,
     Sft,
@@ -47,10 +44,13 @@ from parrot.config import (
 from parrot.data.mix import mix
 from parrot.data.prepare import prepare
 from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.predict import predict
 from parrot.model.chat_text import prompts_of
 from parrot.params import load_params
 from parrot.pipeline.checkpoints import WorkFolder
 from parrot.publishing.package import package
+from parrot.training.align import align
+from parrot.training.sft import sft
 from parrot.training.trainer import TrainingRun
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,9 @@ TRAINING: dict[str, Any] = {
     "max_steps": 3, "batch_size": 4, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
     "save_steps": 3,
 }  # fmt: skip
-MODEL = ParrotModel(architecture="parrot", projector="mlp2x_gelu", vision_feature_layer=-2, max_length=480)
+MODEL = ParrotArchitecture(
+    architecture="parrot", projector="mlp2x_gelu", vision_feature_layer=-2, max_length=480
+)
 
 
 def picture(number: int, blue: int = 200) -> bytes:

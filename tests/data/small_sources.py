@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config
 
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
-from parrot.config import Images, Mix, ParrotModel, Prepare, Source, Split
+from parrot.config import Images, Mix, ParrotArchitecture, Prepare, Source, Split
 from parrot.data.mix import mix
 from parrot.data.prepare import prepare
 from parrot.data.records import Record, text_length
@@ -218,7 +218,7 @@ def write_mixture(folder: Path, records: list[Record], copies: int = 1) -> tuple
     return prepared, mixture
 
 
-MODEL = ParrotModel(architecture="parrot", projector="linear", vision_feature_layer=-1, max_length=512)
+MODEL = ParrotArchitecture(architecture="parrot", projector="linear", vision_feature_layer=-1, max_length=512)
 PER_IMAGE = 5
 """Positions that an image takes with `small_backbones`: 2 × 2 patches and CLS."""
 

@@ -13,7 +13,7 @@ from small_sources import MODEL, PER_IMAGE, small_backbones
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipVisionConfig
 
-from parrot.config import FlamingoModel
+from parrot.config import FlamingoArchitecture
 from parrot.data.lengths import Fit, Ruler, fit
 from parrot.data.records import Message
 from parrot.data.rejects import Rejected
@@ -22,7 +22,7 @@ from parrot.model.processing_parrot import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
 
 QWEN = Path(__file__).parents[2] / "../shared/reference/real-data/qwen_tokenizer"
-FLAMINGO = FlamingoModel(
+FLAMINGO = FlamingoArchitecture(
     architecture="flamingo", vision_feature_layer=-1, max_length=512, resampler_n_latents=2,
     resampler_depth=1, cross_layer_interval=1,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image as Picture
 
-from parrot.config import FlamingoModel, Lora, Moe, ParrotModel
+from parrot.config import FlamingoArchitecture, Lora, Moe, ParrotArchitecture
 
 WORDS = ("red", "green", "blue")
 TRAINING: dict[str, Any] = {
@@ -19,10 +19,10 @@ LORA = Lora(
 )
 MOE = Moe(num_experts=2, intermediate_size=8, residual="token", weight=1.0)
 MODELS = {
-    "parrot": ParrotModel(
+    "parrot": ParrotArchitecture(
         architecture="parrot", projector="mlp2x_gelu", vision_feature_layer=-1, max_length=128
     ),
-    "flamingo": FlamingoModel(
+    "flamingo": FlamingoArchitecture(
         architecture="flamingo", resampler_n_latents=4, resampler_depth=1, cross_layer_interval=1,
         learning_rate_factor=0.5, vision_feature_layer=-1, max_length=128,
     ),

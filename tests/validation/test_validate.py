@@ -11,12 +11,14 @@ import pytest
 from talks import IMAGES, LANGUAGES, LIMITS, MAX_LENGTH, TWO, change, good, say
 from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
 
-from parrot.config import ParrotModel, Validate
+from parrot.config import ParrotArchitecture, Validate
 from parrot.data.shards import write_index
 from parrot.errors import ParrotError
 from parrot.validation.validate import validate
 
-MODEL = ParrotModel(architecture="parrot", projector="linear", vision_feature_layer=-1, max_length=MAX_LENGTH)
+MODEL = ParrotArchitecture(
+    architecture="parrot", projector="linear", vision_feature_layer=-1, max_length=MAX_LENGTH
+)
 
 
 def run(folder: Path, records: list[MixedRecord] | None = None, limits: Validate = LIMITS) -> dict[str, Any]:
