@@ -40,7 +40,7 @@ from parrot.pipeline.data_versions import work_without_git
 from parrot.pipeline.graph import GraphStage, display_name, read_graph, ready, remaining_minutes
 from parrot.pipeline.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
-from parrot.tracking.runs import Run
+from parrot.tracking.runs import TrackedRun
 
 LOCK_FILE = Path(".dvc/tmp/parrot.lock")
 _REPORT_SECONDS = 30.0
@@ -86,7 +86,7 @@ def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge
                 _print_end(runner.console, tables, tracked)
 
 
-def _tracking(stages: Mapping[str, GraphStage]) -> AbstractContextManager[Run | None]:
+def _tracking(stages: Mapping[str, GraphStage]) -> AbstractContextManager[TrackedRun | None]:
     """Where all is up to date there is nothing to tell MLflow."""
     return track_pipeline() if any(stage.minutes for stage in stages.values()) else nullcontext()
 
@@ -121,9 +121,10 @@ def _run_all(stages: Mapping[str, GraphStage], runner: Runner, parallel: int) ->
         done[name] = running.pop(name)
         progress.end(name)
         result = finished.result(raise_on_failure=False)
-        if isinstance(result, Exception):
-            known = isinstance(result, StageFailed)
-            failures.append(result if known else StageFailed(display_name(name), repr(result)))
+        if isinstance(result, StageFailed):
+            failures.append(result)
+        elif isinstance(result, Exception):
+            failures.append(StageFailed(display_name(name), repr(result)))
     if failures:
         raise failures[0]
 
@@ -186,7 +187,7 @@ def _duration(minutes: float) -> str:
     return f"about {minutes:.0f} min left"
 
 
-def _print_end(console: Console, tables: list[list[list[str]]], tracked: Run | None) -> None:
+def _print_end(console: Console, tables: list[list[list[str]]], tracked: TrackedRun | None) -> None:
     for rows in filter(None, tables):
         console.line("")
         console.line(as_text(rows))

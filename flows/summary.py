@@ -8,7 +8,7 @@ from typing import Any
 from flows.tasks import Outcome
 from parrot.pipeline.graph import display_name
 from parrot.tracking import where_to_look as mlflow_pages
-from parrot.tracking.runs import Run
+from parrot.tracking.runs import TrackedRun
 
 EVALUATION = Path("metrics/evaluate.json")
 
@@ -70,7 +70,7 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def where_to_look(tracked: Run | None = None) -> list[str]:
+def where_to_look(tracked: TrackedRun | None = None) -> list[str]:
     """A line for each thing that is there to be looked at.
 
     Args:
