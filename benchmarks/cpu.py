@@ -115,11 +115,10 @@ def make_inputs(folder: Path, threads: int) -> None:
 
 def train(stage: str, params: Params, own: PictureWorld, folder: Path) -> list[float]:
     """Run the stage, all its paths in one folder, and return the times of its logged steps."""
-    from parrot.training.align import align
-    from parrot.training.sft import sft
-
     from examples.picture_world.backbones.train_language import train_language
     from examples.picture_world.backbones.train_vision import train_vision
+    from parrot.training.align import align
+    from parrot.training.sft import sft
     from parrot.training.trainer import TrainingRun
 
     times: list[float] = []

@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from parrot.config import Params
 from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
 from parrot.evaluation.inference.batches import InferenceRun
 from parrot.evaluation.inference.chunks import cut
-from parrot.training.sft import sft
-
-from parrot.config import Params
 from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.inference.workers import answer_chunks
 from parrot.params import load_params
+from parrot.training.sft import sft
 from parrot.training.trainer import TrainingRun
 
 ARTIFACTS = Path("artifacts")
