@@ -12,8 +12,9 @@ from parrot.config import Align, Model
 from parrot.errors import ParrotError
 from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.provenance import provenance, write_provenance
+from parrot.training.arguments import training_arguments
 from parrot.training.assembly import assemble, placed_by_first_rank, report, train
-from parrot.training.trainer import ParameterGroup, TrainingRun, training_arguments
+from parrot.training.trainer import ParameterGroup, TrainingRun
 
 ALIGNED_FILE = "projector.safetensors"
 

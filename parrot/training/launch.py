@@ -30,6 +30,7 @@ ERRORS_VARIABLE = "PARROT_RANK_ERRORS"
 """A folder for what ranks fail with, `rank-0.json` and so on; set by the process that starts them."""
 SHUTDOWN_SECONDS = 20
 """Between the death of a rank, which the others are told by SIGTERM, and their being killed."""
+_AS_ASKED = (-signal.SIGTERM, 128 + signal.SIGTERM)
 SAME_MOMENT_SECONDS = 5
 """When a rank is killed, others fail within this time at their connection to it, and are not the cause."""
 
@@ -174,16 +175,13 @@ def _cause(exits: dict[int, tuple[int, int]], folder: Path) -> dict[str, Any]:
         exits: by rank, its exit code and when that was seen; -1 for what started the ranks.
     """
     records = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("rank-*.json")]
-    recorded: dict[str, Any] | None = min(records, key=lambda record: record["time"], default=None)
+    told: dict[str, Any] | None = min(records, key=lambda record: record["time"], default=None)
     known = {record["rank"] for record in records}
-    silent = [(when, rank, code) for rank, (code, when) in exits.items() if code and rank not in known]
-    killed = [one for one in silent if one[2] != -signal.SIGTERM] or silent
-    if recorded and not (
-        killed and killed[0][1] >= 0 and min(killed)[0] < recorded["time"] + SAME_MOMENT_SECONDS
-        and min(killed)[2] != -signal.SIGTERM
-    ):  # fmt: skip
-        return recorded
-    _, rank, code = min(killed)
+    silent = [(when, rank, code) for rank, (code, when) in exits.items() if rank not in known]
+    died = [one for one in silent if one[2] not in _AS_ASKED] or silent
+    seen, rank, code = min(died, default=(0, -1, 1))
+    if told and (rank < 0 or code in _AS_ASKED or seen >= told["time"] + SAME_MOMENT_SECONDS):
+        return told
     if rank < 0:
         return {"rank": 0, "sentence": f"what started the ranks ended with exit code {code}"}
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -14,9 +14,10 @@ from parrot.config import Model, Sft
 from parrot.errors import ParrotError
 from parrot.provenance import provenance, read_provenance, write_provenance
 from parrot.training.align import ALIGNED_FILE, load_aligned
+from parrot.training.arguments import training_arguments
 from parrot.training.assembly import assemble, placed_by_first_rank, report, train
 from parrot.training.lora import Adapters, four_bits
-from parrot.training.trainer import ParameterGroup, TrainingRun, training_arguments
+from parrot.training.trainer import ParameterGroup, TrainingRun
 
 
 def sft(

@@ -7,6 +7,7 @@ place where progress, the log history and MLflow get their numbers.
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from parrot.config import Training
 from parrot.errors import ParrotError
 from parrot.files import atomic_file, naming_full_disk
-from parrot.training.distributed import from_first, join_deepspeed, rank
+from parrot.training.arguments import effective_batch, training_arguments
+from parrot.training.distributed import from_first, rank
 from parrot.training.optimizer import muon_with_adamw
 from parrot.training.resume import last_complete, mark_complete, read_since_log
 from parrot.training.sampler import LengthGroupedSampler
@@ -115,6 +117,8 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     checkpoint = from_first(lambda: last_complete(run.checkpoints))
     trainer.add_callback(_Progress(run, trainer, checkpoint))
+    if rank() == 0:
+        print(f"{run.name}: {effective_batch(trainer.args, lengths)}", file=sys.stderr, flush=True)
     if run.workers:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork
     with naming_full_disk(run.checkpoints), _one_sentence():
@@ -130,55 +134,6 @@ def _one_sentence() -> Iterator[None]:
     except ParrotError as error:
         name = f"{ParrotError.__module__}.{ParrotError.__qualname__}: "
         raise ParrotError(str(error).rpartition(name)[2]) from None
-
-
-def training_arguments(training: Training, run: TrainingRun, seed: int) -> TrainingArguments:
-    """What `Trainer` is told. With ZeRO-3, a model that is loaded while they exist is sharded as it is read.
-
-    Raises:
-        ParrotError: the device lacks the wanted precision.
-    """
-    if (
-        training.bf16
-        and torch.cuda.is_available()
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        raise ParrotError(
-            f"{run.name}: training.bf16: {torch.cuda.get_device_name()} has no bfloat16; set it to false"
-        )
-    arguments = TrainingArguments(
-        output_dir=str(run.checkpoints),
-        max_steps=training.max_steps,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
-        activation_checkpointing=training.gradient_checkpointing,
-        lr_scheduler_type="cosine",
-        warmup_steps=training.warmup_steps,
-        weight_decay=training.weight_decay,
-        max_grad_norm=1.0,
-        optim="adamw_torch" if training.deepspeed else "adamw_torch_fused",
-        bf16=training.bf16,
-        deepspeed=training.deepspeed,
-        use_cpu=not torch.cuda.is_available(),
-        # The trainer writes this into the model's config, which is saved: without a cache every token that
-        # is generated reads all before it again. While they learn the models keep none, whatever it says.
-        use_cache=True,
-        logging_steps=training.logging_steps,
-        logging_nan_inf_filter=False,
-        save_steps=training.save_steps,
-        save_total_limit=2,
-        seed=seed,
-        data_seed=seed,
-        remove_unused_columns=False,
-        dataloader_num_workers=run.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=True,
-        label_names=["labels"],
-    )
-    if training.deepspeed:
-        join_deepspeed()
-    return arguments
 
 
 class _GroupsTrainer(Trainer):

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from PIL import Image as Picture
@@ -134,3 +133,54 @@ def test_zero2_gives_the_losses_and_the_answers_of_one_process(workshop: Worksho
 @pytest.mark.slow
 def test_zero3_of_flamingo_too(workshop: Workshop) -> None:
     _compared(workshop, "zero3", STAGES[4:])
+
+
+MIXES: dict[str, list[int]] = {
+    "one-rank-text-only": [0, 0, 1, 1] * 3,  # per batch of two samples a rank, whatever the shuffling gives
+    "no-images": [0] * 8,
+    "five-in-one-sample": [5, 0, 0, 1] * 2,
+    "odd-last-batch": [0, 1, 2, 1, 0, 3, 1],
+}
+
+
+def _mixes(workshop: Workshop, zero: str, architecture: str, choices: dict[str, Any]) -> None:
+    prefix = f"{zero}-{architecture}-{'-'.join(choices)}"
+    training = {**TWO_RANKS, "batch_size": 1}  # so that a rank has text only as often as there is a text
+    cases = [
+        workshop.case(
+            f"{prefix}-{name}",
+            "sft",
+            architecture,
+            images=images,
+            deepspeed=zero,
+            training=training,
+            **choices,
+        )
+        for name, images in MIXES.items()
+    ]
+    done = workshop.on_ranks(cases)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in MIXES:
+        assert len(workshop.losses(f"{prefix}-{name}")) == 3
+
+
+def test_zero3_does_not_hang_whatever_the_ranks_have_in_their_batches(workshop: Workshop) -> None:
+    _mixes(workshop, "zero3", "parrot", {"moe": True})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "choices"),
+    [
+        ("parrot", {}),
+        ("parrot", {"lora": True, "moe": True}),
+        ("flamingo", {}),
+        ("flamingo", {"lora": True}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_zero_does_not_hang(
+    workshop: Workshop, zero: str, architecture: str, choices: dict[str, Any]
+) -> None:
+    _mixes(workshop, zero, architecture, choices)
