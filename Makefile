@@ -36,7 +36,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 			&& $(UV) install --quiet --compile-bytecode $(FIND_LINKS) $(TORCH_VERSION); }
 	$(UV) install --quiet --compile-bytecode $(FIND_LINKS) --requirement requirements.lock
 	$(UV) install --quiet --no-deps --editable .
-	$(BIN)/python -m compileall -q parrot flows
+	$(BIN)/python -m compileall -q parrot flows examples
 	$(BIN)/python -m parrot.tracking
 	touch $@
 

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from parrot.stages import STAGES
+
 from parrot.config import Params
 from parrot.hardware import tell_deepspeed, use_threads
 from parrot.params import load_params
-from parrot.stages import STAGES
 
 TRAINED = ("backbones-vision", "backbones-language", "align", "sft")
 EVERY = 10  # steps between two looks at the clock
@@ -84,7 +85,7 @@ def make_inputs(folder: Path, threads: int) -> None:
     """A small world, prepared, and what each stage leaves when it takes no step."""
     use_threads(threads)
     tell_deepspeed()
-    from examples.picture_world.world.write import write_world
+    from examples.picture_world.world.write_world import write_world
 
     params = with_steps(load_params(), 0)
     small = {"backbone_pictures": 1000, "reading_documents": 1500, "align_captions": 600,

@@ -18,27 +18,28 @@ import scoring
 import torch
 
 from parrot.data.images import decode
-from parrot.evaluation.inference.benchmark import read_benchmark
-from parrot.evaluation.inference.inference import Run, answer_share
+from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.evaluation.inference.batches import InferenceRun, answer_chunk
+from parrot.evaluation.inference.chunks import cut
 from parrot.evaluation.inference.prompts import protocols
-from parrot.evaluation.inference.shares import Asked, cut
 from parrot.evaluation.inference.workers import load_model
-from parrot.evaluation.scoring import kit
+from parrot.evaluation.scoring import vlmevalkit
 from parrot.params import load_params
 
-RUN = Run("written", protocols()["letter_generation"], "own")
+RUN = InferenceRun("written", protocols()["letter_generation"], "own")
 
 
 @torch.inference_mode()
-def ask_as_the_kit_does(model: Any, processor: Any, asked: Sequence[Asked]) -> list[str]:
+def one_at_a_time(model: Any, processor: Any, questions: Sequence[MultipleChoiceQuestion]) -> list[str]:
     texts = []
-    for one in asked:
+    for question in questions:
         conversation = [
             {"role": "system", "content": RUN.protocol.system},
-            {"role": "user", "content": RUN.protocol.ask(one.question, one.language, picture=True)},
+            {"role": "user", "content": RUN.protocol.ask(question, picture=True)},
         ]
         prompt = processor.apply_chat_template(conversation, add_generation_prompt=True)
-        inputs = processor(text=[prompt], images=[decode(one.question.image)], return_tensors="pt")
+        inputs = processor(text=[prompt], images=[decode(question.image)], return_tensors="pt")
         generated = model.generate(**inputs, max_new_tokens=RUN.protocol.max_new_tokens, do_sample=False)
         new = generated[0, inputs["input_ids"].shape[1] :]
         texts.append(processor.tokenizer.decode(new, skip_special_tokens=True).strip())
@@ -53,34 +54,34 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     params = load_params()
-    shares = cut(read_benchmark(params.evaluate, params.languages), params.evaluate.batch_size)
-    every = [one for share in shares for one in share.asked]
+    benchmark = read_benchmark(benchmark_files(params.evaluate, params.languages))
+    batch_size = params.speed.inference_batch_size
+    chunks = cut([question for some in benchmark.values() for question in some], batch_size)
+    every = [question for chunk in chunks for question in chunk]
     model, processor = load_model(args.model)
 
     began = time.perf_counter()
     answered = [
         one
-        for share in shares
-        for one in answer_share(
-            model, processor, share, [RUN], batch_size=params.evaluate.batch_size, swapped={}
-        )
+        for chunk in chunks
+        for one in answer_chunk(model, processor, chunk, [RUN], batch_size=batch_size, swapped={})
     ]
     here = len(every) / (time.perf_counter() - began)
-    texts = {id(one.asked.question): one.answers["written"].text or "" for one in answered}
+    texts = {one.key: one.answers["written"].text or "" for one in answered}
 
     few = every[:: max(1, len(every) // args.questions)]
     began = time.perf_counter()
-    theirs = ask_as_the_kit_does(model, processor, few)
+    theirs = one_at_a_time(model, processor, few)
     loop = len(few) / (time.perf_counter() - began)
 
     letters = [
         (
-            kit.read_answer(texts[id(one.question)], one.question.options),
-            kit.read_answer(text, one.question.options),
+            vlmevalkit.extract_answer(texts[one.language, one.index], one.options),
+            vlmevalkit.extract_answer(text, one.options),
         )
         for one, text in zip(few, theirs, strict=True)
     ]
-    same = sum(ours == kits for ours, kits in letters) / len(letters)
+    same = sum(ours == theirs for ours, theirs in letters) / len(letters)
     print("| | questions per second | times |\n|---|---:|---:|")
     print(f"| one at a time, {len(few)} questions | {loop:.1f} | 1.0 |")
     print(f"| here, {len(every)} questions | {here:.1f} | {here / loop:.1f} |")

@@ -19,16 +19,16 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from parrot.training.stages import sft
 
 from parrot.config import Params
-from parrot.evaluation.inference.benchmark import read_benchmark
-from parrot.evaluation.inference.inference import Run, answer_share
+from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
+from parrot.evaluation.inference.batches import InferenceRun, answer_chunk
+from parrot.evaluation.inference.chunks import cut
 from parrot.evaluation.inference.prompts import protocols
-from parrot.evaluation.inference.shares import cut
 from parrot.evaluation.inference.workers import load_model
 from parrot.params import load_params
 from parrot.training import trainer
-from parrot.training.stages import sft
 
 ARTIFACTS = Path("artifacts")
 FORMS: dict[str, dict[str, Any]] = {
@@ -74,12 +74,13 @@ def run(params: Params, form: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def accuracy(params: Params, model_dir: Path) -> dict[str, float]:
     model, processor = load_model(model_dir)
-    seeing = Run("seeing", protocols()["option_likelihood"], "own")
+    seeing = InferenceRun("seeing", protocols()["option_likelihood"], "own")
     hits: dict[str, list[bool]] = {language: [] for language in params.languages}
-    batch_size = params.evaluate.batch_size
-    for share in cut(read_benchmark(params.evaluate, params.languages), batch_size):
-        for one in answer_share(model, processor, share, [seeing], batch_size=batch_size, swapped={}):
-            hits[one.asked.language].append(one.answers["seeing"].choice == one.asked.question.answer)
+    batch_size = params.speed.inference_batch_size
+    benchmark = read_benchmark(benchmark_files(params.evaluate, params.languages))
+    for chunk in cut([question for some in benchmark.values() for question in some], batch_size):
+        for one in answer_chunk(model, processor, chunk, [seeing], batch_size=batch_size, swapped={}):
+            hits[one.language].append(one.answers["seeing"].choice == one.question.answer)
     return {language: mean(found) for language, found in hits.items()}
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parrot.evaluation.benchmarks.suites import find_files, load_suites
-from parrot.evaluation.scoring.score import READERS, read_answered, score, score_file
+from parrot.evaluation.scoring.score import EXTRACTORS, read_answered, score, score_file
 
 WORDS = ["red", "blue", "dark blue", "a sailing boat", "两只狗", "бумага", "شجرة", "köpek", "três", "7"]
 LONG = (
@@ -71,19 +71,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=120_000)
     parser.add_argument("--picture-kilobytes", type=int, default=2)
-    parser.add_argument("--protocol", choices=READERS, default="parrot")
+    parser.add_argument("--protocol", choices=EXTRACTORS, default="parrot")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder, args.rows, args.picture_kilobytes * 1024)
         megabytes = sum(file.stat().st_size for file in folder.rglob("*.tsv")) / 2**20
         print(f"{args.rows} rows, {megabytes:.0f} MiB")
-        seconds = dict.fromkeys(("read", *READERS), 0.0)
+        seconds = dict.fromkeys(("read", *EXTRACTORS), 0.0)
         for file in find_files(folder / "tsv", load_suites()):
             began = time.process_time()
             answered = read_answered(file, folder / "pred")
             seconds["read"] += time.process_time() - began
-            for protocol in READERS:
+            for protocol in EXTRACTORS:
                 began = time.process_time()
                 score_file(answered, protocol)
                 seconds[protocol] += time.process_time() - began

@@ -37,10 +37,10 @@ from flows.tasks import Outcome, Runner, StageFailed, run_stage
 from parrot.credentials import hide_in_tracebacks, split_address
 from parrot.errors import ParrotError
 from parrot.pipeline.data_versions import work_without_git
-from parrot.pipeline.graph import Stage, read_graph, ready, remaining_minutes
+from parrot.pipeline.graph import GraphStage, display_name, read_graph, ready, remaining_minutes
 from parrot.pipeline.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
-from parrot.tracking.runs import Run
+from parrot.tracking.runs import TrackedRun
 
 LOCK_FILE = Path(".dvc/tmp/parrot.lock")
 _REPORT_SECONDS = 30.0
@@ -52,7 +52,8 @@ def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge
     """Bring `targets` (by default everything) up to date.
 
     Args:
-        targets: Names of the stages to bring up to date, each with all that it needs; none: all stages.
+        targets: Names of the stages to bring up to date, such as sft, prepare@captions or prepare, each
+            with all that it needs; none: all that the project needs.
         parallel: How many stages may run at a time. One, where each uses all cores; two, where there is
             a GPU for each backbone.
 
@@ -85,7 +86,7 @@ def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge
                 _print_end(runner.console, tables, tracked)
 
 
-def _tracking(stages: Mapping[str, Stage]) -> AbstractContextManager[Run | None]:
+def _tracking(stages: Mapping[str, GraphStage]) -> AbstractContextManager[TrackedRun | None]:
     """Where all is up to date there is nothing to tell MLflow."""
     return track_pipeline() if any(stage.minutes for stage in stages.values()) else nullcontext()
 
@@ -96,7 +97,7 @@ def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     return read_evaluation() if up_to_date else {}
 
 
-def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None:
+def _run_all(stages: Mapping[str, GraphStage], runner: Runner, parallel: int) -> None:
     """Run every stage once those that it needs are done; after a failure, start no more."""
     progress = Progress(stages, runner, parallel)
     waiting, done = list(stages), dict[str, PrefectFuture[Any]]()
@@ -107,7 +108,8 @@ def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None
         for name in startable[: parallel - len(running)]:
             waiting.remove(name)
             progress.start(name)
-            named = run_stage.with_options(name=name, task_run_name=name)
+            shown = display_name(name)
+            named = run_stage.with_options(name=shown, task_run_name=shown)
             needs = [done[need] for need in stages[name].needs]
             running[name] = named.submit(runner=runner, stage=name, return_state=False, wait_for=needs)
         try:
@@ -120,7 +122,8 @@ def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None
         progress.end(name)
         result = finished.result(raise_on_failure=False)
         if isinstance(result, Exception):
-            failures.append(result if isinstance(result, StageFailed) else StageFailed(name, repr(result)))
+            known = isinstance(result, StageFailed)
+            failures.append(result if known else StageFailed(display_name(name), repr(result)))
     if failures:
         raise failures[0]
 
@@ -128,25 +131,28 @@ def _run_all(stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None
 class Progress:
     """Says how far the pipeline is and, by the pace so far, about how long it still takes."""
 
-    def __init__(self, stages: Mapping[str, Stage], runner: Runner, parallel: int) -> None:
+    def __init__(self, stages: Mapping[str, GraphStage], runner: Runner, parallel: int) -> None:
         self._stages = stages
         self._parallel = parallel
         self._console = runner.console
         self._outcomes = runner.outcomes
         self._began: dict[str, float] = {}
+        """Those now running, and when each was started."""
         self._done: set[str] = set()
 
     def start(self, name: str) -> None:
         self._began[name] = time.monotonic()
-        self._console.stages.add(name)
-        self._say(f"{name} ({len(self._began)} of {len(self._stages)})")
+        self._console.stages.add(display_name(name))
+        started = len(self._done) + len(self._began)
+        self._say(f"{display_name(name)} ({started} of {len(self._stages)})")
 
     def end(self, name: str) -> None:
-        self._console.stages.discard(name)
+        del self._began[name]
+        self._console.stages.discard(display_name(name))
         self._done.add(name)
         outcome = self._outcomes[name]
         took = "" if outcome.state == "cached" else f" after {outcome.seconds:.0f} s"
-        self._say(f"{name}: {outcome.state}{took}")
+        self._say(f"{display_name(name)}: {outcome.state}{took}")
 
     def report(self) -> None:
         self._say(", ".join(sorted(self._console.stages)) + " running")
@@ -155,7 +161,7 @@ class Progress:
         total = sum(stage.minutes for stage in self._stages.values())
         pace = self._pace()
         now = time.monotonic()
-        running = {name: (now - self._began[name]) / 60 for name in self._console.stages}
+        running = {name: (now - began) / 60 for name, began in self._began.items()}
         left = remaining_minutes(self._stages, self._done, running, parallel=self._parallel, pace=pace)
         behind = sum(self._stages[name].minutes for name in self._done) + sum(
             min(minutes / pace, self._stages[name].minutes) for name, minutes in running.items()
@@ -180,7 +186,7 @@ def _duration(minutes: float) -> str:
     return f"about {minutes:.0f} min left"
 
 
-def _print_end(console: Console, tables: list[list[list[str]]], tracked: Run | None) -> None:
+def _print_end(console: Console, tables: list[list[list[str]]], tracked: TrackedRun | None) -> None:
     for rows in filter(None, tables):
         console.line("")
         console.line(as_text(rows))

@@ -63,7 +63,7 @@ class StageProgress:
     """A stage's progress bar as an artifact of its task run, which the server shows and keeps."""
 
     def __init__(self, stage: str) -> None:
-        self._stage = stage
+        self._key = re.sub("[^a-z0-9]+", "-", f"{stage}-progress".lower())  # no other letters are taken
         self._artifact: UUID | None = None
         self._told = (-1.0, -UPDATE_SECONDS)
 
@@ -82,7 +82,7 @@ class StageProgress:
         # A server that is busy for a moment must not end a stage.
         with contextlib.suppress(Exception):
             if self._artifact is None:
-                made = create_progress_artifact(percent, f"{self._stage}-progress", text)
+                made = create_progress_artifact(percent, self._key, text)
                 self._artifact = cast(UUID, made)
             else:
                 update_progress_artifact(self._artifact, percent, text)

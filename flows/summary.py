@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.tasks import Outcome
+from parrot.pipeline.graph import display_name
 from parrot.tracking import where_to_look as mlflow_pages
-from parrot.tracking.runs import Run
+from parrot.tracking.runs import TrackedRun
 
 EVALUATION = Path("metrics/evaluate.json")
 
 _WHERE_TO_LOOK = (
-    (Path("reports/validation/data_docs/index.html"), "checks of the data", "{path}"),
+    (Path("reports/validation"), "checks of the data", "{path}/"),
     (Path("artifacts/evaluation/report.html"), "accuracies and answers", "{path}"),
     (Path("plots"), "plots", "{path}/"),
     (Path("artifacts/package"), "talk to the model", "parrot chat --model artifacts/package --image FILE"),
@@ -30,7 +31,7 @@ def read_evaluation() -> dict[str, Any]:
 
 def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
     return [["stage", "state", "seconds"]] + [
-        [name, outcome.state, f"{outcome.seconds:.1f}"] for name, outcome in outcomes.items()
+        [display_name(name), outcome.state, f"{outcome.seconds:.1f}"] for name, outcome in outcomes.items()
     ]
 
 
@@ -69,7 +70,7 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def where_to_look(tracked: Run | None = None) -> list[str]:
+def where_to_look(tracked: TrackedRun | None = None) -> list[str]:
     """A line for each thing that is there to be looked at.
 
     Args:

@@ -20,12 +20,15 @@ from prefect.states import Completed
 from flows.console import Console, Tell
 from flows.server import StageProgress
 from parrot.errors import ParrotError
+from parrot.pipeline.graph import display_name
 from parrot.pipeline.locks import is_locked, wait_for_lock
 from parrot.pipeline.processes import end_group
 
 _TAIL_LINES = 20
 _RESTORED = re.compile(r"^Stage '.*' is cached - skipping run")
 _UNCHANGED = re.compile(r"^(Stage )?'.*' didn't change, skipping")
+_SAYS = re.compile(r"^(parrot|python -m [\w.]+)( \w+)?: ")
+"""What a command puts in front of its sentence."""
 _EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
 
 
@@ -60,6 +63,7 @@ class Runner:
         """`dvc repro --single-item`, once other DVC processes leave the stage's files alone.
 
         Args:
+            stage: its address.
             log: is told every line of the stage.
             log_bar: is told every state of its progress bars.
 
@@ -70,7 +74,7 @@ class Runner:
 
         @cache
         def say_once(text: str) -> None:
-            self.console.line(text, stage)
+            self.console.line(text, display_name(stage))
             log(text)
 
         while True:
@@ -80,13 +84,13 @@ class Runner:
             if code == 0:
                 return self.outcomes[stage]
             if self.stopping or _EXITED.search(words) or not is_locked(words):
-                failure = _failure(stage, code, tail)
+                failure = _failure(display_name(stage), code, tail)
                 failure.passing &= not self.stopping
                 raise failure
             try:
                 wait_for_lock(words, say_once, lambda: not self.stopping)
             except ParrotError as error:
-                raise StageFailed(stage, str(error)) from None
+                raise StageFailed(display_name(stage), str(error)) from None
 
     def _repro(self, stage: str, log: Tell, log_bar: Tell) -> tuple[int, str, list[str]]:
         """Run DVC in a process group of its own: its exit code, what it did, its last lines."""
@@ -103,7 +107,7 @@ class Runner:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         state = "done"
         try:
-            for line in self.console.follow(process.stdout.fileno(), stage, log, log_bar):
+            for line in self.console.follow(process.stdout.fileno(), display_name(stage), log, log_bar):
                 tail.append(line)
                 state = "cached" if _UNCHANGED.match(line) else "restored" if _RESTORED.match(line) else state
             return process.wait(), state, list(tail)
@@ -135,8 +139,7 @@ def _failure(stage: str, code: int, tail: list[str]) -> StageFailed:
     words = [line for line in tail if line.strip() and not line.startswith(">")]
     said = [line for line in words if not line.startswith("ERROR: failed to reproduce")]
     last = (said or words or ["failed without a word"])[-1].strip()
-    reason = re.sub(rf"^parrot( {re.escape(stage)})?: ", "", last)
-    return StageFailed(stage, reason)
+    return StageFailed(stage, _SAYS.sub("", last))
 
 
 def _may_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -147,7 +150,7 @@ def _may_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
 @task(retries=1, retry_delay_seconds=1, retry_condition_fn=_may_retry, cache_policy=NO_CACHE)
 def run_stage(runner: Runner, stage: str) -> State[Any]:
     """Bring one stage up to date."""
-    progress = StageProgress(stage)
+    progress = StageProgress(display_name(stage))
     outcome = runner.run(stage, get_run_logger().info, progress.bar)
     progress.end()
     return Completed(name=outcome.state.capitalize(), message=f"{outcome.state}, {outcome.seconds:.0f} s")

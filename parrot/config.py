@@ -1,5 +1,6 @@
 """The schema of `params.yaml`: frozen, typed sections, one per stage. `parrot.params` reads the file."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -31,8 +32,7 @@ class Speed(Section):
     workers: Annotated[int, Field(ge=0)]
     """Processes beside each training that read and decode its batches ahead."""
     inference_batch_size: Count
-    inference_processes: Count
-    """They share the questions, each with an accelerator of its own if there are."""
+    inference_processes: Count  # share the questions, each with an accelerator of its own if there are
 
 
 Split = Literal["align", "sft"]
@@ -46,9 +46,8 @@ class Source(Section):
     split: Split
     format: Literal["llava", "alpaca"]
     path: str
-    """The file, or the folder that holds `files`."""
+    """A file; or the folder of `files`, of which each language has one, with `{language}` in its name."""
     files: str | None = None
-    """A name in the folder, with `{language}` in it: a file for each of `languages`."""
     images: str
     """A folder, .zip or .tar (also .tar.gz) that holds the pictures, or a folder within an archive, as in
     `train2017.zip/train2017`; of a source without pictures its `path` again."""
@@ -73,13 +72,11 @@ class Source(Section):
 
 
 class Images(Section):
-    """What a picture must be to be trained on."""
+    """What a picture must be to be trained on: `min_pixels` the shorter side, `max_pixels` the longer."""
 
     max_megapixels: Rate
     min_pixels: Count
-    """Of the shorter side."""
     max_pixels: Count
-    """Of the longer side."""
 
 
 class Prepare(Section):
@@ -98,7 +95,9 @@ class Mixed(Section):
 
 
 def _weight(value: Any) -> Any:
-    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int | float | dict):
+        raise ValueError("a weight such as 1.0 is expected, or a section with `weight` and `samples`")
+    return value if isinstance(value, dict) else {"weight": value}
 
 
 Mixture = dict[str, Annotated[Mixed, BeforeValidator(_weight)]]
@@ -158,14 +157,13 @@ class Launch(Section):
 
 
 class Training(Section):
-    """What every `Trainer` run of the project needs to know; names as in `TrainingArguments`."""
+    """What every `Trainer` run needs to know; names as in `TrainingArguments`, `warmup_steps` a share."""
 
     max_steps: Annotated[int, Field(ge=0)]
     """0 leaves the stage out: its output holds the weights it started from."""
     batch_size: Count
     """Of each rank at a time; a step sees as many samples times `gradient_accumulation_steps` times ranks."""
     warmup_steps: Share
-    """As a share of all steps."""
     weight_decay: Annotated[float, Field(ge=0)]
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`muon`: for the matrices of hidden layers; AdamW for the rest. Faster from scratch."""
@@ -193,11 +191,21 @@ class RatedTraining(Training):
     learning_rate: Rate
 
 
+class Align(Section):
+    training: RatedTraining
+
+
+def _commit(revision: Any) -> Any:
+    if not (isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision)):
+        raise ValueError("fill in the commit of the Hub's repository, 40 digits of 0-9 and a-f")
+    return revision
+
+
 class HubModel(Section):
     """A repository of the Hub, at a commit: else no run could be repeated."""
 
     repo: str
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    revision: Annotated[str, BeforeValidator(_commit)]
 
 
 class Backbones(Section):
@@ -218,19 +226,18 @@ class Architecture(Section):
     max_length: Count
     image_background: Annotated[str, AfterValidator(_colour)] = "white"
     """A colour's name or `#rrggbb`: what shows through pictures that are transparent."""
-
     learning_rate_factor: Rate = 1.0
     """What connects the backbones learns at this much of the stages' learning rates."""
 
 
-class ParrotModel(Architecture):
+class ParrotArchitecture(Architecture):
     """Image positions in the text (arXiv 2406.02539); its experts come with stage two, `sft.moe`."""
 
     architecture: Literal["parrot"]
     projector: Annotated[str, Field(pattern=r"^(linear|mlp[1-9]x_gelu)$")]
 
 
-class FlamingoModel(Architecture):
+class FlamingoArchitecture(Architecture):
     """Cross-attention (arXiv 2305.04790)."""
 
     architecture: Literal["flamingo"]
@@ -240,7 +247,7 @@ class FlamingoModel(Architecture):
     """Cross-attention stands in front of the first of each so many layers of the language model."""
 
 
-Model = Annotated[ParrotModel | FlamingoModel, Field(discriminator="architecture")]
+Model = Annotated[ParrotArchitecture | FlamingoArchitecture, Field(discriminator="architecture")]
 
 
 class Moe(Section):
@@ -251,10 +258,6 @@ class Moe(Section):
     weight: float
     top_k: Count | None = None
     """Mix only the experts with the largest weights; all of them, as the released code, if not given."""
-
-
-class Align(Section):
-    training: RatedTraining
 
 
 class Lora(Section):
@@ -271,8 +274,7 @@ class Sft(Section):
     language_model_learning_rate: Rate
     lora: Lora | None
     """Adapters learn (at `language_model_learning_rate`) and the language model's own weights do not."""
-    moe: Moe | None
-    """Parrot's experts; none: stage two trains without them."""
+    moe: Moe | None  # Parrot's experts
     training: Training
 
 
@@ -286,14 +288,14 @@ class Evaluate(Section):
 
 
 class Package(Section):
+    """The card says `limits` beside what is known from the data; `license_file` holds the license's text."""
+
     name: str
     repo_id: str | None
     """On the Hub; the card's examples load the model from there, or from the package's folder."""
     license: str
     license_file: str
-    """Its text."""
     limits: str
-    """What the card says of what the model cannot do, beside what is known from the data."""
 
 
 class Params(Section):
@@ -319,24 +321,20 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if missing := set(self.languages) - set(self.evaluate.files):
-            raise ValueError(f"evaluate.files: no benchmark file for {', '.join(sorted(missing))}")
+        if missing := sorted(set(self.languages) - set(self.evaluate.files)):
+            raise ValueError(f"evaluate.files: no benchmark file for {', '.join(missing)}")
         for name, source in self.sources.items():
             if source.language not in (EACH, *self.languages):
                 raise ValueError(f"sources.{name}.language: '{source.language}' is not one of `languages`")
         for split in get_args(Split):
-            mixed, there = (
-                set(self.mix.split(split)),
-                {n for n, s in self.sources.items() if s.split == split},
-            )
-            for name in sorted(mixed ^ there):
+            there = {name for name, source in self.sources.items() if source.split == split}
+            for name in sorted(there ^ set(self.mix.split(split))):
                 what = "has no weight in" if name in there else "is no source of its split, but in"
                 raise ValueError(f"sources.{name}: {what} mix.{split}; correct one of the two")
         used = {self.backbones.vision, self.backbones.language}
-        for folder in sorted(
-            {f"{HUB}/{name}" for name in self.hub} ^ {f for f in used if f.startswith(f"{HUB}/")}
-        ):
-            what = "is downloaded and no backbone" if folder not in used else "is a backbone and not in `hub`"
+        downloaded = {f"{HUB}/{name}" for name in self.hub}
+        for folder in sorted(downloaded ^ {folder for folder in used if folder.startswith(f"{HUB}/")}):
+            what = "is a backbone and not in `hub`" if folder in used else "is downloaded and no backbone"
             raise ValueError(f"hub: {folder} {what}; correct `hub` or `backbones`")
         if self.sft.moe and self.model.architecture != "parrot":
             raise ValueError(f"sft.moe: experts are Parrot's; leave it empty for {self.model.architecture}")

@@ -49,35 +49,23 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def _umask() -> int:
-    """Of this process; it can only be read by setting it."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
-
-
 def _share(path: Path) -> None:
     """The permissions that `path` and what is in it would have, had it been made in the ordinary way."""
-    umask = _umask()
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
     for item in (path, *path.rglob("*")):
         if not item.is_symlink():
             item.chmod((0o777 if item.is_dir() else 0o666) & ~umask)
 
 
-def _partial(path: Path, *, directory: bool) -> Path:
+def _prefix(path: Path) -> str:
+    """How partial names begin, in a folder that is there and holds none: stages hold DVC's lock, so what a
+    killed predecessor left is not in use."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.partial-"
-    if directory:
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def _remove_partials(path: Path) -> None:
-    """Clear what a killed predecessor left; stages hold DVC's lock, so none is in use."""
-    for leftover in path.parent.glob(f".{path.name}.partial-*"):
+    for leftover in path.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return prefix
 
 
 @contextmanager
@@ -88,8 +76,9 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         ParrotError: the disk is full.
     """
     path = Path(path)
-    _remove_partials(path)
-    partial = _partial(path, directory=False)
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
     try:
         with naming_full_disk(path):
             yield partial
@@ -109,8 +98,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         ParrotError: the disk is full.
     """
     path = Path(path)
-    _remove_partials(path)
-    partial = _partial(path, directory=True)
+    partial = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
         with naming_full_disk(path):
             yield partial

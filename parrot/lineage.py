@@ -15,8 +15,8 @@ from parrot.errors import ParrotError
 from parrot.yaml_files import read_yaml
 
 # What a run itself writes into tracked files says nothing about the code that it ran.
-_WRITTEN_BY_RUNS = ("dvc.lock", "metrics", "plots", "reports")
-_CODE = ("parrot", "dvc.yaml")
+_WRITTEN_BY_RUNS = (":(exclude,glob)**/dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)reports")
+_CODE = ("parrot", "examples", "dvc.yaml")
 """What a result depends on, beside `params.yaml` and data."""
 
 
@@ -68,41 +68,24 @@ def run_tags() -> dict[str, str]:
     return tags
 
 
-def input_hashes(stage: str) -> dict[str, str]:
-    """DVC's hash of all that the stage reads as it is now, by the path in `dvc.yaml`.
-
-    These are the hashes that `dvc.lock` will hold once the stage has ended; until then it holds those
-    of an earlier run. DVC knows files again by their times and sizes, so hardly anything is read.
-    """
-    return _dvc_hashes(stage, "deps")
-
-
-def locked_inputs(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The same of an earlier run, from its entry in `dvc.lock`."""
-    return {item["path"]: item["md5"] for item in entry.get("deps", []) if "md5" in item}
-
-
-def locked_params(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of an earlier run of a stage, from its entry in `dvc.lock`."""
-    return {key: value for file in entry.get("params", {}).values() for key, value in (file or {}).items()}
-
-
-def locked_stages() -> dict[str, dict[str, Any]]:
-    """The entries of `dvc.lock`: what each stage had read and made when it last ended well."""
-    stages: dict[str, dict[str, Any]] = _read(Path("dvc.lock")).get("stages", {})
-    return stages
-
-
 def _data_hash() -> str | None:
     """Of `data/` as it is: `data.dvc` names what was added, which may have been changed since."""
     if not Path("data.dvc").is_file():
         return None
     named = {item["path"]: item.get("md5") for item in _read(Path("data.dvc")).get("outs", [])}
-    return _dvc_hashes("data.dvc", "outs").get("data") or named.get("data")
+    return dvc_hashes("data.dvc", "outs").get("data") or named.get("data")
 
 
-def _dvc_hashes(target: str, kind: str) -> dict[str, str]:
-    """The hashes of a stage's "deps" or "outs", or nothing where DVC cannot tell."""
+def dvc_hashes(target: str, kind: str) -> dict[str, str]:
+    """DVC's hashes of what a stage reads ("deps") or writes ("outs") as it is now, by the path in `dvc.yaml`.
+
+    Of what a running stage reads these are the hashes that `dvc.lock` will hold once it has ended; until then
+    it holds those of an earlier run. DVC knows files again by their times and sizes, so hardly anything is
+    read. Nothing is told where DVC cannot tell.
+
+    Args:
+        target: a stage's address, or a `.dvc` file.
+    """
     if not Path("dvc.yaml").is_file() and not Path(target).is_file():
         return {}
     from dvc.dependency import ParamsDependency
@@ -131,8 +114,7 @@ def _git_tags() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"git.dirty": "unknown"}
-    written = [f":(exclude){name}" for name in _WRITTEN_BY_RUNS]
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_RUNS)
     dirty = "unknown" if changed is None else str(bool(changed))
     return {"mlflow.source.git.commit": commit, "git.dirty": dirty, "code": _code()}
 

@@ -59,15 +59,26 @@ def read_yaml(path: Path | str) -> Any:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        return yaml.load(text, _Loader)
+        return parse_yaml(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise ParrotError(f"{path}: not found; run from the project's top folder") from None
     except OSError as error:
         raise ParrotError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ParrotError(f"{path}: not readable as YAML: {error}") from None
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """What `text` holds, the content of `path`.
+
+    Raises:
+        ParrotError: as for `read_yaml`.
+    """
+    try:
+        return yaml.load(text, _Loader)
     except RecursionError:
         raise ParrotError(f"{path}: not readable as YAML: {_deep_line(text)} is nested too deep") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).replace('"<unicode string>", ', "").split())
         raise ParrotError(f"{path}: not readable as YAML: {reason}") from None
 

@@ -1,112 +1,98 @@
 """The command line: sentences instead of tracebacks, and every stage of the graph."""
 
 import errno
-import shutil
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-import parrot.cli
-from parrot.cli import main
+from parrot.cli import COMMANDS, main
 from parrot.errors import ParrotError
-from parrot.stages import STAGES, Stage
+from parrot.stage import STAGES
 
 ROOT = Path(__file__).parents[1]
 
 
-def raising(error: Exception):
-    def run(args: object) -> None:
-        raise error
+@pytest.fixture
+def chat_raises(monkeypatch: pytest.MonkeyPatch):
+    """`chat_raises(error)`: from now on the command chat does."""
 
-    return run
+    def change(error: Exception) -> None:
+        def run(args: object) -> None:
+            raise error
+
+        monkeypatch.setitem(COMMANDS, "chat", COMMANDS["chat"]._replace(run=run))
+
+    return change
 
 
-def test_a_user_error_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parrot.cli, "_chat", raising(ParrotError("data/a.json: broken")))
+def test_a_user_error_is_a_sentence(chat_raises) -> None:
+    chat_raises(ParrotError("data/a.json: broken"))
     with pytest.raises(SystemExit) as stop:
         main(["chat"])
     assert stop.value.code == "parrot chat: data/a.json: broken"
 
 
-def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_sentence(chat_raises) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "artifacts/sft/model.safetensors")
-    monkeypatch.setattr(parrot.cli, "_chat", raising(full))
+    chat_raises(full)
     with pytest.raises(SystemExit) as stop:
         main(["chat"])
     assert "no space left while writing artifacts/sft/model.safetensors" in str(stop.value.code)
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parrot.cli, "_chat", raising(OSError(errno.EIO, "Input/output error")))
+def test_a_defect_keeps_its_traceback(chat_raises) -> None:
+    chat_raises(OSError(errno.EIO, "Input/output error"))
     with pytest.raises(OSError, match="Input/output"):
         main(["chat"])
 
 
-def test_every_stage_of_the_graph_is_a_command_and_takes_its_options() -> None:
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert list(graph) == list(STAGES)
-    for name, stage in graph.items():
+@pytest.mark.parametrize("graph", ["dvc.yaml", "examples/picture_world/dvc.yaml"])
+def test_every_stage_of_the_graph_is_a_command_and_takes_its_flags(graph: str) -> None:
+    """What a command reads and writes is also what DVC knows of."""
+    for name, stage in yaml.safe_load((ROOT / graph).read_text(encoding="utf-8"))["stages"].items():
+        stage = stage.get("do", stage)
         words = stage["cmd"].split()
-        assert words[:2] == ["parrot", name]
-        options = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
-        assert options == set(STAGES[name].paths)
-        written = [next(iter(out)) if isinstance(out, dict) else out for kind in ("outs", "metrics", "plots")
-                   for out in stage.get(kind, [])]  # fmt: skip
-        read = [dep for dep in stage["deps"] if not dep.startswith("parrot/")]
-        for path in words[3::2]:
-            known = any(path == other or other.startswith(f"{path}/") for other in (*written, *read))
-            assert known, f"{name}: DVC does not know of {path}"
+        if words[:2] == ["parrot", "backbone"]:
+            continue
+        assert (words[1] if words[0] == "parrot" else words[3]) == name
+        known = STAGES if words[0] == "parrot" else importlib.import_module(f"{words[2]}.__main__").STAGES
+        module, function = known[name].split(":")
+        taken = inspect.signature(getattr(importlib.import_module(module), function)).parameters.values()
+        flags = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+        assert flags == {p.name for p in taken if p.kind is p.KEYWORD_ONLY} - {"run", "work"}, name
+        listed = [next(iter(item)) if isinstance(item, dict) else item for kind in ("deps", "outs", "metrics",
+                  "plots") for item in stage.get(kind, [])]  # fmt: skip
+        for path in (word for word in words if "/" in word):
+            assert any(path == item or item.startswith(f"{path}/") for item in listed), f"{name}: {path}"
 
 
-@pytest.fixture
-def training_stage(tracked_folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """`training_stage(function)`: `align` runs it in a folder with the project's graph and parameters."""
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(ROOT / name, tracked_folder)
-
-    def run(function: Callable[..., dict[str, Any]]) -> None:
-        monkeypatch.setattr(Stage, "load", lambda self: function)
-        monkeypatch.setattr("parrot.evaluation.ahead.check_ahead", lambda *args, **kwargs: None)
-        paths = [part for path in STAGES["align"].paths for part in (f"--{path}", str(tracked_folder / path))]
-        main(["align", *paths])
-
-    return run
+def test_the_overview_has_a_line_for_each_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from parrot.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(*sorted({'dvc', 'mlflow', 'numpy', 'pydantic', 'torch'} & set(sys.modules)),\n"
+        "    file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+    for name in (*STAGES, *COMMANDS):
+        assert re.search(rf"^ +{name} +\w", done.stdout, re.MULTILINE), name
 
 
-def test_checkpoints_go_when_the_outputs_are_in_place_and_not_before(training_stage) -> None:
-    work: list[Path] = []
-
-    def killed(run: Any, **kwargs: Any) -> dict[str, Any]:
-        work.append(run.checkpoints)
-        (run.checkpoints / "checkpoint-5").mkdir()
-        raise KeyboardInterrupt
-
-    def saves(run: Any, output: Path, **kwargs: Any) -> dict[str, Any]:
-        assert run.checkpoints == work[0]
-        assert (run.checkpoints / "checkpoint-5").is_dir()
-        output.mkdir()
-        return {}
-
-    with pytest.raises(KeyboardInterrupt):
-        training_stage(killed)
-    assert (work[0] / "checkpoint-5").is_dir()
-    training_stage(saves)
-    assert not work[0].exists()
-
-
-def test_a_full_disk_of_checkpoints_is_named(training_stage) -> None:
-    def full(**kwargs: Any) -> dict[str, Any]:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(SystemExit, match=r"no space left while writing \.parrot/checkpoints/align-"):
-        training_stage(full)
+def test_an_unknown_command_is_told_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["trian"], []):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+    assert "invalid choice: 'trian'" in capsys.readouterr().err
 
 
 def test_saving_a_model_without_a_gpu_says_nothing_of_deepspeed() -> None:
@@ -136,13 +122,3 @@ def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str])
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"parrot {metadata.version('parrot-vlm')}\n"
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_help_of_a_stage_says_what_each_path_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([name, "--help"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert STAGES[name].purpose in said
-    for path, what in STAGES[name].paths.items():
-        assert f"--{path.replace('_', '-')} PATH {what}" in said

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from parrot.config import Mixed
 from parrot.errors import ParrotError
 from parrot.params import load_params, read_params_tree
 
@@ -33,22 +34,40 @@ def change(tree: dict[str, Any], key: str, value: Any) -> None:
     ("key", "value", "sentence"),
     [
         ("sft.learnin_rate", 1.0, "sft.learnin_rate: unknown key; did you mean 'learning_rate'?"),
-        ("prepare.sft.0.formt", "x", "prepare.sft.0.formt: unknown key; did you mean 'format'?"),
+        ("sources.captions.formt", "x", "sources.captions.formt: unknown key; did you mean 'format'?"),
+        ("sources.captions.format", "x", "sources.captions.format: Input should be 'llava' or 'alpaca'"),
+        ("mix.sft.instructions", {"weigt": 1.0}, "mix.sft.instructions.weigt: unknown key; did you"),
+        ("mix.sft.instructions", {"weight": 0}, "mix.sft.instructions.weight: Input should be"),
+        ("mix.sft.instructions", "all", "mix.sft.instructions: a weight such as 1.0 is expected"),
         ("zzz", 1, "zzz: unknown key; known here: seed, threads"),
         ("sft.learning_rate", "fast", "sft.learning_rate: Input should be a valid number (found 'fast')"),
         ("sft.learning_rate", -1.0, "sft.learning_rate: Input should be greater than 0 (found -1.0)"),
         ("sft.moe.num_experts", 2.5, "sft.moe.num_experts: Input should be a valid integer"),
         ("sft.moe.residual", "sum", "sft.moe.residual: Input should be 'token', 'released' or 'none'"),
+        ("sft.lora", {"rnk": 1}, "sft.lora.rnk: unknown key; did you mean 'rank'?"),
         ("model.architecture", "llava", "model.architecture: Input should be 'parrot' or 'flamingo'"),
+        ("model.architecture", None, "model.architecture: missing"),
+        ("model.architecture", "flamingo", "model.projector: unknown key; known here: vision_feature_layer"),
+        ("model.architecture", "flamingo", "model.resampler_depth: missing"),
+        ("model.resampler_depth", 6, "model.resampler_depth: unknown key"),
+        ("model.projctor", "linear", "model.projctor: unknown key; did you mean 'projector'?"),
+        ("model.projector", "mlp", "model.projector: String should match pattern"),
         ("seed", "one", "seed: Input should be a valid integer (found 'one')"),
         ("align", None, "align: missing"),
         ("align.training.max_steps", None, "align.training.max_steps: missing"),
+        ("languages", ["en", 3], "languages.1: Input should be a valid string (found 3)"),
         ("languages", ["en", "xx"], "evaluate.files: no benchmark file for xx"),
-        ("prepare.sft.0.language", "de", "source conversations_en has language 'de'"),
-        ("prepare.sft.0.name", "captions_en", "source names must be unique, these are not: captions_en"),
-        ("backbones.vision.pretrained", "openai/clip", "revision: pin 'openai/clip' to a commit"),
+        ("sources.instructions.language", "de", "sources.instructions.language: 'de' is not one of"),
+        ("sources.instructions.language", None, "sources.instructions: language: missing"),
+        ("sources.captions.files", "all.json", "sources.captions: files: is for a file a language"),
+        ("mix.align.captions", None, "sources.captions: has no weight in mix.align"),
+        ("mix.align.mine", 1.0, "sources.mine: is no source of its split, but in mix.align"),
+        ("backbones.vision", "artifacts/hub/vision", "hub: artifacts/hub/vision is a backbone and"),
+        ("hub", {"vision": {"repo": "a/b", "revision": "0" * 40}}, "hub: artifacts/hub/vision is downloaded"),
+        ("hub", {"vision": {"repo": "a/b", "revision": "main"}}, "hub.vision.revision: fill in the commit"),
+        ("hub", {"vision": {"repo": "a/b"}}, "hub.vision.revision: missing"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: Any, sentence: str) -> None:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     change(tree, key, value)
@@ -97,13 +116,38 @@ def test_an_experiment_changes_nothing_but_its_values(tmp_path: Path) -> None:
     assert changed.startswith("  learning_rate: 0.002")
 
 
-def test_a_source_stands_for_each_language() -> None:
-    params = load_params(ROOT / "params.yaml")
-    sources = params.prepare.in_languages(["en", "tr"]).align[:2]
-    assert [(source.name, source.language, source.path) for source in sources] == [
-        ("captions_en", "en", "data/align/captions_en.json"),
-        ("captions_tr", "tr", "data/align/captions_tr.json"),
-    ]
+def test_a_source_has_a_file_for_each_language() -> None:
+    sources = load_params(ROOT / "params.yaml").sources
+    captions = sources["captions"].by_language(["en", "tr"])
+    assert captions == {"en": Path("data/captions/en.json"), "tr": Path("data/captions/tr.json")}
+    assert sources["instructions"].by_language(["tr"]) == {"en": Path("data/instructions/en.json")}
+
+
+def test_a_number_is_a_weight() -> None:
+    mix = load_params(ROOT / "params.yaml").mix
+    assert mix.split("sft")["conversations"] == Mixed(weight=1.0)
+
+
+@pytest.mark.parametrize("key", ["sft.moe", "sft.lora", "package.repo_id"])
+def test_what_need_not_be_there_is_left_empty(tmp_path: Path, key: str) -> None:
+    section, name = key.split(".")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree[section][name] = None
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    assert getattr(getattr(load_params(file), section), name) is None
+
+
+def test_experts_are_parrots(tmp_path: Path) -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    del tree["model"]["projector"]
+    tree["model"] |= {
+        "architecture": "flamingo", "resampler_n_latents": 4, "resampler_depth": 1, "cross_layer_interval": 1,
+    }  # fmt: skip
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ParrotError, match=r"sft\.moe: experts are Parrot's; leave it empty for flamingo"):
+        load_params(file)
 
 
 @pytest.mark.parametrize("colour", ["whiteish", "#fff0", "rgba(1, 2, 3, 4)"])
@@ -120,16 +164,20 @@ def test_a_background_is_a_colour_that_covers(tmp_path: Path, colour: str) -> No
 @pytest.mark.parametrize(
     ("found", "put", "sentence"),
     [
-        ("seed: 1 ", "seed: " + "9" * 5000, "a number of too many digits in line 6, column 7: seed: 9999"),
-        ("seed: 1 ", "seed: 2020-13-45", "month must be in 1..12 in line 6, column 7: seed: 2020-13-45"),
-        ("seed: 1 ", "seed: 1\nseed: 2", "'seed' stands there already in line 6"),
-        ("seed: 1 ", "seed: 2\nextra: " + "[" * 5000 + "]" * 5000, "line 7, 'extra: [[[[[[["),
-        ("seed: 1 ", "seed: 2\nextra: " + "{a: " * 5000, "line 7, 'extra: {a: "),
+        ("seed: 1 ", "seed: " + "9" * 5000, "a number of too many digits in line 5, column 7: seed: 9999"),
+        ("seed: 1 ", "seed: 2020-13-45", "month must be in 1..12 in line 5, column 7: seed: 2020-13-45"),
+        ("seed: 1 ", "seed: 1\nseed: 2", "'seed' stands there already in line 5"),
+        ("seed: 1 ", "seed: 2\nextra: " + "[" * 5000 + "]" * 5000, "line 6, 'extra: [[[[[[["),
+        ("seed: 1 ", "seed: 2\nextra: " + "{a: " * 5000, "line 6, 'extra: {a: "),
         ("seed: 1 ", "seed: 99999999999999999999", "seed: Input should be less than 4294967296"),
         ("seed: 1 ", "seed: -1", "seed: Input should be greater than or equal to 0 (found -1)"),
         ("weight: 1.0", "weight: .inf", "sft.moe.weight: Input should be a finite number (found inf)"),
-        ("rope_theta: 1.0e+6", "rope_theta: .nan", "language.rope_theta: Input should be a finite number"),
-        ("seed: 1 ", "? [1]\n: 2\nseed: 1", "a key must be a word in line 6"),
+        (
+            "max_reject_share: 0.01",
+            "max_reject_share: .nan",
+            "prepare.max_reject_share: Input should be a finite",
+        ),
+        ("seed: 1 ", "? [1]\n: 2\nseed: 1", "a key must be a word in line 5"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, found: str, put: str, sentence: str) -> None:

@@ -1,15 +1,34 @@
-"""What a person does with a clone before and after the pipeline: share, look, clean up."""
+"""What a person does with a clone before and after the pipeline, and the plan of the house itself."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parents[1]
+
+FLOORS = (
+    {"examples"},
+    {"flows", "parrot.cli", "parrot.stage"},
+    {"parrot.serving", "parrot.publishing", "parrot.evaluation", "parrot.validation", "parrot.training",
+     "parrot.backbones", "parrot.conversion"},
+    {"parrot.data"},
+    {"parrot.model"},
+    {"parrot.tracking"},
+    {"parrot.pipeline"},
+)  # fmt: skip
+"""From the roof down: a room imports from floors below its own and, without a circle, from rooms beside it.
+Modules right in `parrot/` that are not named here join rooms or are what all rooms build on."""
+APART = ("parrot.evaluation", "parrot.training", "parrot.validation")
+"""These import nothing from one another."""
 
 
 @pytest.fixture
@@ -82,3 +101,111 @@ def test_lock_leaves_the_libraries_of_cuda_to_the_build_of_torch() -> None:
     assert not [name for name in names if name.startswith(("nvidia-", "cuda-", "triton"))]
     (deepspeed,) = [line for line in lines if line.startswith("deepspeed")]
     assert deepspeed.endswith("; sys_platform == 'linux'")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of the project's packages."""
+    files = [
+        file for top in ("parrot", "flows", "examples") for file in sorted((PROJECT / top).rglob("*.py"))
+    ]
+    names = [file.relative_to(PROJECT).with_suffix("").parts for file in files]
+    return {
+        ".".join(n for n in name if n != "__init__"): file for name, file in zip(names, files, strict=True)
+    }
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The project's modules that a module imports, anywhere in it; as they are written, or the package."""
+    file = modules()[module]
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *filter(None, [node.module])])
+            found |= {
+                name if (name := f"{source}.{alias.name}") in modules() else source for alias in node.names
+            }
+    return frozenset(found & set(modules()))
+
+
+def room(module: str) -> str:
+    return (
+        module if module.startswith("parrot.") and module.count(".") == 1 else ".".join(module.split(".")[:2])
+    )
+
+
+def floor(name: str) -> int | None:
+    parts = name.split(".")
+    here = {".".join(parts[:end]) for end in (1, 2)}
+    return next((number for number, rooms in enumerate(FLOORS) if rooms & here), None)
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """Who imports whom, from one room into another."""
+    for module in modules():
+        yield from ((module, other) for other in imports(module) if room(module) != room(other))
+
+
+def length(file: Path) -> int:
+    return len(file.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = Counter(file.stem for file in modules().values() if not file.stem.startswith("__"))
+    assert not {name: count for name, count in names.items() if count > 1}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in modules().values())
+    names = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert not {name: count for name, count in names.items() if count > 1}
+
+
+def test_no_file_is_long() -> None:
+    assert not {name: lines for name, file in modules().items() if (lines := length(file)) > 300}
+
+
+def test_no_room_is_over_a_quarter_of_the_product() -> None:
+    lines: Counter[str] = Counter()
+    for name, file in modules().items():
+        if not name.startswith("examples"):
+            lines[".".join(name.split(".")[: 1 if name.startswith("flows") else 2])] += length(file)
+    assert not {name: count for name, count in lines.items() if count > lines.total() / 4}
+
+
+def test_the_product_imports_no_example() -> None:
+    product = {module for module in modules() if not module.startswith("examples")}
+    assert not [module for module in product if imports(module) - product]
+
+
+def test_no_arrow_goes_up() -> None:
+    up = set()
+    for module, other in arrows():
+        here, there = floor(module), floor(other)
+        if here is not None and there is not None and there < here:
+            up.add(f"{module} -> {other}")
+        if room(module) in APART and room(other) in APART:
+            up.add(f"{module} -> {other}")
+    assert not sorted(up)
+
+
+def test_the_model_imports_nothing_of_the_project() -> None:
+    own = {name for name in modules() if room(name) == "parrot.model"}
+    assert not [name for name in own if imports(name) - own]
+
+
+def test_rooms_import_one_another_in_no_circle() -> None:
+    reached: dict[str, set[str]] = {}
+    for module, other in arrows():
+        if room(module).split(".")[0] == room(other).split(".")[0] == "parrot":
+            reached.setdefault(room(module), set()).add(room(other))
+    for middle in list(reached):
+        for through in reached.values():
+            if middle in through:
+                through |= reached[middle]
+    assert not sorted(name for name, through in reached.items() if name in through)

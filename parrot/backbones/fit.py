@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from parrot.backbones.hub import fetch, kind_of
+from parrot.backbones.hub import fetch
+from parrot.backbones.pretrained import kind_of
 from parrot.errors import ParrotError
 
 

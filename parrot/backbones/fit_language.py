@@ -8,7 +8,8 @@ import torch
 from tokenizers import AddedToken, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
-from parrot.backbones.hub import config_of, load, sentence
+from parrot.backbones.hub import sentence
+from parrot.backbones.pretrained import config_of, load
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory
 from parrot.model.chat_format import CHAT_TEMPLATE, chat_format, rendered, special_tokens

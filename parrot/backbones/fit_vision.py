@@ -5,7 +5,8 @@ from pathlib import Path
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
-from parrot.backbones.hub import config_of, load, sentence
+from parrot.backbones.hub import sentence
+from parrot.backbones.pretrained import config_of, load
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory
 

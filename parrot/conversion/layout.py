@@ -1,6 +1,6 @@
 """How the authors' checkpoints name and cut what Parrot holds.
 
-A `Tensor` says from which tensors of one layout a tensor of the other is made. Both directions are
+A `TensorPlan` says from which tensors of one layout a tensor of the other is made. Both directions are
 lists of them, checked against shapes before anything is read.
 """
 
@@ -37,7 +37,7 @@ _PREFIXES = (  # ours, the authors'
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorPlan:
     """A tensor to be written: `sources` side by side along `dim`, of which `part` (start, length) is taken.
 
     Attributes:
@@ -157,23 +157,23 @@ def our_shapes(config: ParrotConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def to_ours(config: ParrotConfig, vocab_size: int) -> list[Tensor]:
+def to_ours(config: ParrotConfig, vocab_size: int) -> list[TensorPlan]:
     """Our tensors from the authors' ones; embeddings of `vocab_size` rows may be fewer than ours."""
     return [_ours(name, shape, config, vocab_size) for name, shape in our_shapes(config).items()]
 
 
-def _ours(name: str, shape: tuple[int, ...], config: ParrotConfig, vocab_size: int) -> Tensor:
+def _ours(name: str, shape: tuple[int, ...], config: ParrotConfig, vocab_size: int) -> TensorPlan:
     if dim := _concatenation(name):
         part, axis = dim
         one = list(shape)
         one[axis] //= config.num_experts
         sources = tuple(f"{EXPERTS}{expert}.{part}.weight" for expert in range(config.num_experts))
-        return Tensor(name, shape, sources, (tuple(one),) * len(sources), axis)
+        return TensorPlan(name, shape, sources, (tuple(one),) * len(sources), axis)
     rows = (vocab_size, *shape[1:]) if _is_vocabulary(name) else shape
-    return Tensor(name, shape, (original_name(name, config),), (rows,))
+    return TensorPlan(name, shape, (original_name(name, config),), (rows,))
 
 
-def to_originals(config: ParrotConfig, vocab_size: int) -> list[Tensor]:
+def to_originals(config: ParrotConfig, vocab_size: int) -> list[TensorPlan]:
     """The authors' tensors from ours, embeddings cut to `vocab_size` rows."""
     return [
         tensor
@@ -182,19 +182,21 @@ def to_originals(config: ParrotConfig, vocab_size: int) -> list[Tensor]:
     ]
 
 
-def _originals(name: str, shape: tuple[int, ...], config: ParrotConfig, vocab_size: int) -> Iterator[Tensor]:
+def _originals(
+    name: str, shape: tuple[int, ...], config: ParrotConfig, vocab_size: int
+) -> Iterator[TensorPlan]:
     if dim := _concatenation(name):
         part, axis = dim
         one = list(shape)
         one[axis] //= config.num_experts
         for expert in range(config.num_experts):
             cut = (expert * one[axis], one[axis])
-            yield Tensor(f"{EXPERTS}{expert}.{part}.weight", tuple(one), (name,), (shape,), axis, cut)
+            yield TensorPlan(f"{EXPERTS}{expert}.{part}.weight", tuple(one), (name,), (shape,), axis, cut)
     elif _is_vocabulary(name):
         rows = (vocab_size, *shape[1:])
-        yield Tensor(original_name(name, config), rows, (name,), (shape,), 0, (0, vocab_size))
+        yield TensorPlan(original_name(name, config), rows, (name,), (shape,), 0, (0, vocab_size))
     else:
-        yield Tensor(original_name(name, config), shape, (name,), (shape,))
+        yield TensorPlan(original_name(name, config), shape, (name,), (shape,))
 
 
 def original_name(name: str, config: ParrotConfig) -> str:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from parrot.conversion.layout import Tensor
+from parrot.conversion.layout import TensorPlan
 from parrot.errors import ParrotError
 from parrot.files import write_json
 
@@ -94,7 +94,9 @@ def _files(folder: Path) -> list[Path]:
     raise ParrotError(f"{folder}: no checkpoint there (one of {', '.join((*_INDEXES, *_WHOLE))})")
 
 
-def check(tensors: Sequence[Tensor], source: Checkpoint, where: Path, ignored: Callable[[str], bool]) -> None:
+def check(
+    tensors: Sequence[TensorPlan], source: Checkpoint, where: Path, ignored: Callable[[str], bool]
+) -> None:
     """Compare names and shapes with what the tensors are made of, before anything is read.
 
     Raises:
@@ -129,7 +131,7 @@ def _listed(title: str, names: list[str], limit: int = 12) -> str:
 
 
 def write(
-    tensors: Sequence[Tensor], source: Checkpoint, folder: Path, shard_bytes: int = SHARD_BYTES
+    tensors: Sequence[TensorPlan], source: Checkpoint, folder: Path, shard_bytes: int = SHARD_BYTES
 ) -> None:
     """Write the tensors as safetensors, a shard in memory at a time."""
     shards = _shards(tensors, shard_bytes)
@@ -151,8 +153,8 @@ def write(
         write_json(folder / "model.safetensors.index.json", index)
 
 
-def _shards(tensors: Iterable[Tensor], limit: int) -> list[list[Tensor]]:
-    shards: list[list[Tensor]] = [[]]
+def _shards(tensors: Iterable[TensorPlan], limit: int) -> list[list[TensorPlan]]:
+    shards: list[list[TensorPlan]] = [[]]
     size = 0
     for tensor in tensors:
         # Four bytes an element, as the widest dtype in use takes: an upper bound, without reading any.
@@ -165,7 +167,7 @@ def _shards(tensors: Iterable[Tensor], limit: int) -> list[list[Tensor]]:
     return shards
 
 
-def _made(tensor: Tensor, source: Checkpoint) -> torch.Tensor:
+def _made(tensor: TensorPlan, source: Checkpoint) -> torch.Tensor:
     parts = [source[name] for name in tensor.sources]
     made = parts[0] if len(parts) == 1 else torch.cat(parts, dim=tensor.dim)
     if tensor.part:

@@ -11,8 +11,10 @@ Numbers are little-endian, of four bytes. Nothing is parsed before it is checked
 
 import struct
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,7 +32,8 @@ class _Chunk:
     """The pages of one column in one row group: `size` bytes from `start` on."""
 
     group: int
-    column: str
+    path: str
+    """Of a nested column, such as `images.list.element.path`."""
     start: int
     size: int
 
@@ -73,6 +76,7 @@ class SealedFile:
         self._unchecked: list[list[tuple[_Chunk, int]]] = [[] for _ in self.group_sizes]
         for chunk, expected in zip(chunks, sums, strict=True):
             self._unchecked[chunk.group].append((chunk, expected))
+        self._starts = [0, *accumulate(self.group_sizes)]
 
     @property
     def schema(self) -> pa.Schema:
@@ -84,8 +88,16 @@ class SealedFile:
         metadata = self._file.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
-    def read(self, groups: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of some row groups, whole or only `columns` of them."""
+    def locate(self, row: int) -> tuple[int, int]:
+        """The row group in which a row of the file is, and its place there."""
+        if not 0 <= row < self._starts[-1]:
+            raise self._problem(f"has {self._starts[-1]} rows, none has number {row}")
+        group = bisect_right(self._starts, row) - 1
+        return group, row - self._starts[group]
+
+    def read(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of some row groups, whole or only `columns` of them; a nested column by its path."""
+        groups = range(len(self.group_sizes)) if groups is None else groups
         try:
             for group in groups:
                 self._check(group, columns)
@@ -97,17 +109,18 @@ class SealedFile:
     def _check(self, group: int, columns: Sequence[str] | None) -> None:
         unread = []
         for chunk, expected in self._unchecked[group]:
-            if columns is not None and chunk.column not in columns:
+            if columns is not None and not any(f"{chunk.path}.".startswith(f"{name}.") for name in columns):
                 unread.append((chunk, expected))
             elif zlib.crc32(self._content.read_at(chunk.size, chunk.start)) != expected:
-                raise self._problem(f"damaged: '{chunk.column}' of row group {group} has another checksum")
+                column = chunk.path.partition(".")[0]
+                raise self._problem(f"damaged: '{column}' of row group {group} has another checksum")
         self._unchecked[group] = unread
 
     def _checked_block(self) -> tuple[int, ...]:
         """The checksums of the column chunks, once block and footer are as they were written."""
         content = self._content
         size = content.size()
-        damaged = self._problem("damaged, or not a shard: its end has no checksums that fit")
+        damaged = self._problem("damaged, or another file: its end has no checksums that fit")
         if size < 2 * _WORD + _TAIL:
             raise damaged
         footer = size - _TAIL - _word(content, size - _TAIL)
@@ -123,7 +136,7 @@ class SealedFile:
         return struct.unpack(f"<{count}I", block[:-_WORD])
 
     def _problem(self, what: str) -> ParrotError:
-        return ParrotError(f"{self._path}: {what}; run the stage prepare again")
+        return ParrotError(f"{self._path}: {what}; run the stage that wrote it again")
 
 
 def _chunks(metadata: pq.FileMetaData) -> Iterator[_Chunk]:
@@ -131,9 +144,8 @@ def _chunks(metadata: pq.FileMetaData) -> Iterator[_Chunk]:
     for group in range(metadata.num_row_groups):
         for place in range(metadata.num_columns):
             found = metadata.row_group(group).column(place)
-            column = found.path_in_schema.partition(".")[0]
             start = found.dictionary_page_offset if found.has_dictionary_page else found.data_page_offset
-            yield _Chunk(group, column, start, found.total_compressed_size)
+            yield _Chunk(group, found.path_in_schema, start, found.total_compressed_size)
 
 
 def _word(content: pa.MemoryMappedFile, position: int) -> int:

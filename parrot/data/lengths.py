@@ -5,33 +5,29 @@ tower makes of each image.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from parrot.config import Model
-from parrot.data.records import IMAGE_TOKEN, Message, Record, Reject
+from parrot.data.records import IMAGE_TOKEN, Message, count_images
+from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
+from parrot.model.chat_format import template_of
+from parrot.model.chat_text import encode_texts, guard
 from parrot.model.configuration_flamingo import FlamingoConfig
 from parrot.model.configuration_parrot import ParrotConfig
-from parrot.model.processing_parrot import ParrotProcessor, encode_texts
 
 _CONFIGS = {"parrot": ParrotConfig, "flamingo": FlamingoConfig}
 _SEAM = 8
 """Tokens that a turn may have more than its parts, because they are cut otherwise where they meet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortened(Reject):
-    """Turns of an entry that were left out; the rest of it is a record."""
-
-
 class Ruler:
-    """Measures records in positions of the language model, images included.
+    """Measures conversations in positions of the language model, images included.
 
     Args:
         model: names the architecture.
@@ -44,7 +40,7 @@ class Ruler:
     def __init__(self, model: Model, vision: Path, language: Path) -> None:
         for folder in (vision, language):
             if not folder.is_dir():
-                raise ParrotError(f"{folder}: not found; run the stages backbones-vision and -language first")
+                raise ParrotError(f"{folder}: not found; run the stage backbone first")
         try:
             config = _CONFIGS[model.architecture](
                 vision_config=AutoConfig.from_pretrained(vision, trust_remote_code=False),
@@ -52,41 +48,33 @@ class Ruler:
                 vision_feature_layer=model.vision_feature_layer,
             )
             self._per_image: int = config.image_seq_length
-            processor = ParrotProcessor(
-                image_processor=AutoImageProcessor.from_pretrained(
-                    vision, backend="pil", trust_remote_code=False
-                ),
-                tokenizer=AutoTokenizer.from_pretrained(language, trust_remote_code=False),
-                image_seq_length=self._per_image,
-            )
+            # ParrotProcessor would do the same at twice the time that its imports take.
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(language, trust_remote_code=False)
+            guard(self._tokenizer)
         except (OSError, ValueError) as error:
             raise ParrotError(f"model: {error}") from None
-        self._tokenizer: Any = processor.tokenizer
-        self._template: str = processor.chat_template
+        self._template = template_of(self._tokenizer)
         self._frames: dict[tuple[str, ...], int] = {}
 
-    def at_most(self, record: Record) -> int:
-        """No fewer positions than `record` takes, found without its tokens: none is shorter than a byte."""
-        roles = tuple(message.role for message in record.messages)
+    def at_most(self, messages: Sequence[Message]) -> int:
+        """No fewer positions than they take, found without their tokens: none is shorter than a byte."""
+        roles = tuple(message.role for message in messages)
         if roles not in self._frames:
-            frame = [Message(message.role, "a") for message in record.messages]
+            frame = [Message(message.role, "a") for message in messages]
             self._frames[roles] = self._tokens(frame) + _SEAM * len(roles)
-        texts = (message.content.replace(IMAGE_TOKEN, "") for message in record.messages)
+        texts = (message.content.replace(IMAGE_TOKEN, "") for message in messages)
         if normalizer := self._tokenizer.backend_tokenizer.normalizer:
             texts = (normalizer.normalize_str(text) for text in texts)
-        return (
-            self._frames[roles]
-            + sum(len(text.encode()) for text in texts)
-            + self._per_image * len(record.images)
-        )
+        words = sum(len(text.encode()) for text in texts)
+        return self._frames[roles] + words + self._per_image * count_images(messages)
 
-    def measure(self, record: Record) -> int:
-        """The positions that `record` takes.
+    def measure(self, messages: Sequence[Message]) -> int:
+        """The positions that they take.
 
         Raises:
-            ValueError, jinja2.TemplateError: the chat template does not take it.
+            ValueError: the chat template does not take them.
         """
-        return self._tokens(record.messages) + (self._per_image - 1) * len(record.images)
+        return self._tokens(messages) + (self._per_image - 1) * count_images(messages)
 
     def _tokens(self, turns: Sequence[Message]) -> int:
         """Of a conversation, an image being one."""
@@ -95,53 +83,43 @@ class Ruler:
         return len(ids)
 
 
-def fitted(
-    items: Iterator[Record | Reject], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
-) -> Iterator[Record | Reject]:
-    """The records that fit into `max_length` positions, in order, and a reject for each that does not.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How much of a conversation is kept."""
 
-    With `cut` a record that is too long loses questions with their answers, and the images in them, from
-    its end until it fits, never a part of a text; a `Shortened` says so. One whose first answer does
-    not fit is rejected.
+    turns: int
+    """So many messages from its beginning."""
+    positions: int
+    """At most so many they take."""
+    cut: str = ""
+    """What is left out and why, in words; nothing of one that is whole."""
+
+
+def fit(messages: Sequence[Message], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]) -> Fit:
+    """What of a conversation fits into `max_length` positions.
+
+    With `cut` one that is too long loses questions with their answers, and the images in them, from
+    its end until it fits, never a part of a text.
+
+    Raises:
+        Rejected: it is too long and not to be cut, or its first answer does not fit; or the chat template
+            does not take it.
     """
-    for item in items:
-        if isinstance(item, Reject):
-            yield item
-        elif (bound := ruler.at_most(item)) <= max_length:
-            yield replace(item, positions=bound)
-        else:
-            yield from _fit(item, ruler, max_length, cut=too_long == "cut")
-
-
-def _fit(record: Record, ruler: Ruler, max_length: int, *, cut: bool) -> Iterator[Record | Reject]:
     try:
-        positions = ruler.measure(record)
-        if positions <= max_length:
-            yield replace(record, positions=positions)
-            return
-        why = f"{positions} positions, more than model.max_length = {max_length}"
-        pairs = len(record.messages) // 2
+        if (bound := ruler.at_most(messages)) <= max_length:
+            return Fit(len(messages), bound)
+        if (positions := ruler.measure(messages)) <= max_length:
+            return Fit(len(messages), positions)
+        pairs, lead = divmod(len(messages), 2)  # a system message leads
 
         def taken(count: int) -> int:
-            return ruler.measure(_first(record, count)) if count else 0
+            return ruler.measure(messages[: lead + 2 * count]) if count else 0
 
-        fitting = bisect_right(range(pairs), max_length, key=taken) - 1 if cut else 0
+        fitting = bisect_right(range(pairs), max_length, key=taken) - 1 if too_long == "cut" else 0
+        why = f"{positions} positions, more than model.max_length = {max_length}"
         if not fitting:
-            yield Reject(record.source, record.id, "messages", f"too long: {why}")
-            return
-        shorter = _first(record, fitting)
-        yield Shortened(
-            record.source, record.id, "messages",
-            f"cut: {why}; left out: the last {pairs - fitting} of {pairs} questions and answers",
-        )  # fmt: skip
-        yield replace(shorter, positions=taken(fitting))
-    except (ValueError, TemplateError) as error:
-        yield Reject(record.source, record.id, "messages", f"not in the chat template: {error}")
-
-
-def _first(record: Record, pairs: int) -> Record:
-    """The record with its first `pairs` of question and answer alone."""
-    count = 2 * pairs + len(record.messages) % 2  # a system message leads
-    messages = record.messages[:count]
-    images = sum(message.content.count(IMAGE_TOKEN) for message in messages)
-    return replace(record, messages=messages, images=record.images[:images])
+            raise Rejected("messages", f"too long: {why}")
+        left_out = f"left out: the last {pairs - fitting} of {pairs} questions and answers"
+        return Fit(lead + 2 * fitting, taken(fitting), f"cut: {why}; {left_out}")
+    except ValueError as error:
+        raise Rejected("messages", f"not in the chat template: {error}") from None

@@ -1,209 +1,216 @@
-"""Upstream files -> Parquet shards of records, a table of what was rejected, and counts."""
+"""One source's upstream files -> Parquet shards of records, a table of what was rejected, and counts."""
 
+import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from parrot.config import Model, Prepare
-from parrot.data.digests import content_digest, digest
-from parrot.data.images import check_image
-from parrot.data.lengths import Ruler, Shortened, fitted
-from parrot.data.mix import joined, mixed, open_sources
-from parrot.data.records import Record, Reject
-from parrot.data.rejects import Rejected, kind, write_rejects
-from parrot.data.shards import ShardWriter
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from parrot.config import Images, Prepare, Source
+from parrot.data.checksums import SealedFile, seal
+from parrot.data.images import ImageStore, check_image
+from parrot.data.records import Record
+from parrot.data.rejects import REJECTS, Reject, Rejected, kinds, read_rejects, too_many, write_rejects
+from parrot.data.shards import open_shard, write_shard
+from parrot.data.sources import FORMATS, read_items
+from parrot.data.sources.text import entry_id
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import read_questions
 from parrot.files import atomic_directory, write_json
 
-SPLITS = ("align", "sft")
-REJECTS = "rejects.parquet"
+_ENTRIES = "entries.parquet"
+"""Every entry of the source, in the order of its files."""
 
-
-@dataclass
-class Counts:
-    """What the metrics say about a split.
-
-    `samples` are the records as often as their sources' weights ask for them; `languages` and
-    `sources` are of these, because they are what training sees.
-    """
-
-    records: int = 0
-    samples: int = 0
-    images: int = 0
-    text_only: int = 0
-    languages: Counter[str] = field(default_factory=Counter)
-    sources: Counter[str] = field(default_factory=Counter)
-    rejects: list[Reject] = field(default_factory=list)
-    shortened: list[Shortened] = field(default_factory=list)
-
-    def add(self, item: Record | Reject) -> None:
-        if isinstance(item, Shortened):
-            self.shortened.append(item)
-            return
-        if isinstance(item, Reject):
-            self.rejects.append(item)
-            return
-        self.records += 1
-        self.samples += item.copies
-        self.images += len(item.images)
-        self.text_only += not item.images
-        self.languages[item.language] += item.copies
-        self.sources[item.source] += item.copies
-
-    def metrics(self) -> dict[str, Any]:
-        kinds = Counter(kind(reject.reason) for reject in self.rejects)
-        return {
-            "records": self.records,
-            "samples": self.samples,
-            "images": self.images,
-            "text_only": self.text_only,
-            "languages": dict(sorted(self.languages.items())),
-            "sources": dict(sorted(self.sources.items())),
-            "rejects": {"total": len(self.rejects), **dict(sorted(kinds.items()))},
-            "duplicates": kinds["duplicate"],
-            "contaminated": kinds["contaminated"],
-            "too_long": kinds["too long"],
-            "cut": len(self.shortened),
-        }
+_ENTRIES_SCHEMA = pa.schema(
+    [
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        # In the shard; null of an entry that was rejected: rejects.parquet lists these in the same order.
+        pa.field("row", pa.int32()),
+    ]
+)
+_RECORDS = "records.parquet"
 
 
 def prepare(
-    params: Prepare,
-    model_params: Model,
+    languages: Sequence[str],
+    images: Images,
+    prepare: Prepare,
+    sources: Mapping[str, Source],
     *,
-    image_sides: tuple[int, int],
-    seed: int,
-    vision: Path,
-    language: Path,
+    source: str,
     output: Path,
     metrics: Path,
+    work: Path,
 ) -> dict[str, Any]:
-    """Write `output/align/*.parquet`, `output/sft/*.parquet`, `output/rejects.parquet` and `metrics`.
+    """Write `output/part-*.parquet`, `output/entries.parquet`, `output/rejects.parquet` and `metrics`.
 
-    The same inputs and seed give the same bytes. The backbones in the folders `vision` and `language`
-    say how long a record is; their weights are not read. `image_sides` are the fewest and the most pixels
-    that a side of a picture may have.
+    The same inputs give the same bytes, also if a run is killed and begun again with the same `work`: there
+    each partition is put as soon as it is done.
+
+    Args:
+        languages: whose files are read, in this order, of a source that has one for each.
+        source: which of `sources`.
 
     Returns:
-        The metrics: counts for each split, and the number of all rejects.
+        The metrics: how many entries were read, kept and rejected, why, and how many images the kept have.
 
     Raises:
-        ParrotError: an input is missing or broken, or a split has more rejects than
-            `max_reject_share`; then `output` holds the rejects alone.
+        ParrotError: an input is missing or broken, or more entries are rejected than `max_reject_share`
+            allows; then `output` holds the rejects alone.
     """
-    splits = {"align": joined(params.align), "sft": joined(params.sft)}
-    stores = open_sources([*params.align, *params.sft])
-    benchmark = benchmark_pictures(params.benchmarks)
-    ruler = Ruler(model_params, vision, language)
-    counts = {split: Counts() for split in SPLITS}
-    with atomic_directory(output) as partial:
-        for split, sources in splits.items():
-            writer = ShardWriter(partial / split, params.shard_megabytes << 20)
-            items = mixed(sources, stores, f"{seed}/{split}")
-            items = fitted(items, ruler, model_params.max_length, params.too_long)
-            for item in screened(items, benchmark, params.max_image_megapixels, image_sides):
-                counts[split].add(item)
-                if isinstance(item, Record):
-                    writer.write(item)
-            writer.close()
-        rejects = [reject for count in counts.values() for reject in count.rejects]
-        shortened = [cut for count in counts.values() for cut in count.shortened]
-        write_rejects(partial / REJECTS, [*rejects, *shortened])
-        problem = _too_many_rejects(counts, params.max_reject_share, output / REJECTS)
-        if problem:
-            for split in splits:
-                shutil.rmtree(partial / split)
-    values = {split: count.metrics() for split, count in counts.items()} | {"rejects": len(rejects)}
+    reader, files = _open_source(source, sources, languages, images)
+    done: list[Path] = []
+    with tqdm(desc=f"prepare {source}", unit=" entries") as progress:
+        for language, file in files.items():
+            entries = enumerate(read_items(file))
+            while partition := list(islice(entries, prepare.partition_records)):
+                done.append(work / f"part-{len(done):05d}")
+                if not done[-1].exists():
+                    with atomic_directory(done[-1]) as partial:
+                        _write_partition(partial, f"{done[-1].name}.parquet", reader, language, partition)
+                progress.update(len(partition))
+    if not done:
+        raise ParrotError(f"{', '.join(map(str, files.values()))}: no entries; correct sources.{source}")
+    table = pa.concat_tables(map(read_entries, done))
+    rejects = [reject for folder in done for reject in read_rejects(folder / REJECTS)]
+    values = {
+        "read": len(table),
+        "kept": len(table) - len(rejects),
+        "rejected": {"total": len(rejects), **dict(sorted(kinds(rejects).items()))},
+        "images": sum(_count_images(folder / _RECORDS) for folder in done),
+    }
     write_json(metrics, values)
+    problem = too_many(rejects, len(table), prepare.max_reject_share, source, output / REJECTS)
+    with atomic_directory(output) as partial:
+        write_rejects(partial / REJECTS, rejects)
+        if not problem:
+            _write_entries(partial, table)
+            for folder in done:
+                _place(folder / _RECORDS, partial / f"{folder.name}.parquet")
     if problem:
-        raise ParrotError(problem)
+        raise problem
     return values
 
 
-def benchmark_pictures(benchmarks: Sequence[str]) -> dict[bytes, str]:
-    """Digest -> file, of every picture in the TSVs of `benchmarks` (folders or files).
+def read_entries(folder: Path) -> pa.Table:
+    """Where each entry of a prepared source went: `language`, `shard`, and `row`, null if it was rejected.
 
     Raises:
-        ParrotError: one is missing or holds no TSV.
+        ParrotError: `prepare` did not write the folder, or the file is damaged.
     """
-    pictures: dict[bytes, str] = {}
-    for name in benchmarks:
-        path = Path(name)
-        if not path.exists():
-            raise ParrotError(f"{path}: not found (prepare.benchmarks); `parrot data` provides the demo data")
-        files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
-        if not files:
-            raise ParrotError(f"{path}: holds no .tsv (prepare.benchmarks)")
-        for file in files:
-            pictures |= {digest(question.image): str(file) for question in read_questions(file)}
-    return pictures
+    file = SealedFile(folder / _ENTRIES)
+    if not file.schema.equals(_ENTRIES_SCHEMA):
+        raise ParrotError(f"{folder / _ENTRIES}: other columns than expected; run the stage prepare again")
+    return file.read()
 
 
-def screened(
-    items: Iterator[Record | Reject],
-    benchmark: dict[bytes, str],
-    max_megapixels: float,
-    sides: tuple[int, int],
-) -> Iterator[Record | Reject]:
-    """Reject broken, small and large pictures, those of the benchmark, and records that were there before.
+@dataclass(frozen=True)
+class _Reader:
+    """Makes records of a source's entries."""
 
-    An upstream id that comes again within its source gets a suffix: LLaVA's mixture repeats them.
-    """
-    whole: set[bytes] = set()  # digests, so that a picture with many records is decoded once
-    seen: set[bytes] = set()
-    ids: Counter[tuple[str, str]] = Counter()
-    for item in items:
-        if isinstance(item, Reject):
-            yield item
-            continue
-        try:
-            digests = []
-            for image in item.images:
-                digests.append(picture := digest(image.bytes))
-                if picture in benchmark:
-                    raise Rejected("image", f"contaminated: {image.path} is also in {benchmark[picture]}")
-                if picture not in whole:
-                    width, height, _ = check_image(image.bytes, max_megapixels)
-                    _check_sides(image.path, width, height, sides)
-                    whole.add(picture)
-            content = content_digest(((turn.role, turn.content) for turn in item.messages), digests)
-            if content in seen:
-                raise Rejected("", "duplicate: the same images and messages came before")
-        except Rejected as error:
-            yield Reject(item.source, item.id, error.field, error.reason)
-            continue
-        seen.add(content)
-        name = item.id
-        while ids[item.source, name]:
-            ids[item.source, item.id] += 1
-            name = f"{item.id}#{ids[item.source, item.id]}"
-        ids[item.source, name] += 1
-        yield item if name == item.id else replace(item, id=name)
+    name: str
+    source: Source
+    store: ImageStore | None
+    limits: Images
+    whole: set[str] = field(default_factory=set)
+    """Names of pictures that were decoded: one that many records have is decoded once."""
+
+    def record(self, entry: Any, number: int, language: str) -> Record:
+        """Of entry `number` in the file of a language.
+
+        Raises:
+            Rejected: it cannot become one.
+        """
+        if isinstance(entry, dict):
+            entry = {key: value for key, value in entry.items() if key not in self.source.ignore}
+        record = FORMATS[self.source.format](entry, number, language, self.name, self.store)
+        for image in record.images:
+            if image.path not in self.whole:
+                width, height, _ = check_image(image.bytes, self.limits.max_megapixels)
+                self._check_sides(image.path, width, height)
+                self.whole.add(image.path)
+        return record
+
+    def _check_sides(self, name: str, width: int, height: int) -> None:
+        least, most = self.limits.min_pixels, self.limits.max_pixels
+        found = f"{name} has {width} × {height} pixels"
+        if min(width, height) < least:
+            raise Rejected("image", f"image too small: {found}, fewer than {least}")
+        if max(width, height) > most:
+            raise Rejected("image", f"image too large: {found}, more than {most}")
 
 
-def _check_sides(name: str, width: int, height: int, sides: tuple[int, int]) -> None:
-    """What the contract of `validate` demands of every picture, so that one of them does not stop it."""
-    least, most = sides
-    if min(width, height) < least:
-        raise Rejected("image", f"image too small: {name} has {width} × {height} pixels, fewer than {least}")
-    if max(width, height) > most:
-        raise Rejected("image", f"image too large: {name} has {width} × {height} pixels, more than {most}")
-
-
-def _too_many_rejects(counts: dict[str, Counts], limit: float, table: Path) -> str | None:
-    for split, count in counts.items():
-        rejected = len(count.rejects)
-        total = count.records + rejected
-        if total == 0:
-            return f"prepare.{split}: its sources hold no entries; correct them in params.yaml"
-        if rejected > limit * total or not count.records:
-            common = Counter(kind(reject.reason) for reject in count.rejects).most_common(3)
-            return (
-                f"{split}: {rejected} of {total} entries rejected, max_reject_share allows {limit:g}; mostly "
-                f"{', '.join(f'{reason} ({number})' for reason, number in common)}; all are listed in {table}"
+def _open_source(
+    name: str, sources: Mapping[str, Source], languages: Sequence[str], images: Images
+) -> tuple[_Reader, dict[str, Path]]:
+    """The reader and each language's file; that all is there is known before the work begins."""
+    if name not in sources:
+        raise ParrotError(f"params.yaml: sources: has no {name}, but {', '.join(sources)}")
+    source = sources[name]
+    for other, its in sources.items():
+        if its == source and other != name:
+            raise ParrotError(
+                f"params.yaml: sources.{name}: reads what {other} reads, every record would be a duplicate; "
+                f"remove one of them, and weigh the other in mix.{source.split}"
             )
-    return None
+    files = source.by_language(languages)
+    for file in files.values():
+        if file.is_dir():
+            raise ParrotError(f"{file}: is a folder; source {name} is read from files")
+        if not file.is_file():
+            raise ParrotError(
+                f"{file}: not found (source {name}); `parrot data` fetches or makes the demo "
+                f"data, other data belongs there as its publisher ships it"
+            )
+    has_pictures = source.images != source.path or source.files is not None
+    return _Reader(name, source, ImageStore(source.images) if has_pictures else None, images), files
+
+
+def _write_partition(
+    folder: Path, shard: str, reader: _Reader, language: str, entries: list[tuple[int, Any]]
+) -> None:
+    """The records of some entries of a file, where each of them went, and what was rejected."""
+    rows: list[int | None] = []
+    rejects: list[Reject] = []
+
+    def records() -> Iterator[Record]:
+        for number, entry in entries:
+            try:
+                record = reader.record(entry, number, language)
+            except Rejected as error:
+                name = entry_id(entry, number)
+                rejects.append(Reject(reader.name, language, name, error.field, error.reason))
+                rows.append(None)
+            else:
+                rows.append(len(rows) - len(rejects))
+                yield record
+
+    write_shard(folder / _RECORDS, records())
+    write_rejects(folder / REJECTS, rejects)
+    places = [{"language": language, "shard": shard, "row": row} for row in rows]
+    _write_entries(folder, pa.Table.from_pylist(places, _ENTRIES_SCHEMA))
+
+
+def _write_entries(folder: Path, entries: pa.Table) -> None:
+    path = folder / _ENTRIES
+    pq.write_table(entries, path, compression="none", use_dictionary=["language", "shard"])
+    seal(path)
+
+
+def _count_images(shard: Path) -> int:
+    digests = open_shard(shard).read(columns=["picture_digests"])["picture_digests"]
+    return pc.sum(pc.list_value_length(digests)).as_py() or 0
+
+
+def _place(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # on another disk, or on one without links
+        shutil.copyfile(file, target)

@@ -5,11 +5,13 @@ types that the Hugging Face `datasets` viewer shows as pictures and chats.
 """
 
 import json
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
+
+from parrot.data.digests import content_digest, digest
 
 IMAGE_TOKEN = "<image>"
 Role = Literal["system", "user", "assistant"]
@@ -35,8 +37,8 @@ class Image:
 class Record:
     """One training conversation.
 
-    `id` is unique within `source` (the name of the source in `params.yaml`); the number of
-    `<image>` placeholders over all messages equals `len(images)`.
+    `id` is the publisher's, `source` the name of the source in `params.yaml`; the number of `<image>`
+    placeholders over all messages equals `len(images)`.
     """
 
     id: str
@@ -44,69 +46,57 @@ class Record:
     language: str
     messages: tuple[Message, ...]
     images: tuple[Image, ...] = ()
-    positions: int = 0
-    """That it takes in the model which is trained: tokens, and those of each image; 0: not measured."""
-    copies: int = 1
-    """How often an epoch of training sees it: the weight of its source."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A source entry that could not become a record, and why: nothing is dropped in silence."""
-
-    source: str
-    record: str
-    field: str
-    reason: str
 
 
 # The `huggingface` metadata is what makes the Hub's viewer (and `datasets`) decode the images.
+_STRING = {"dtype": "string", "_type": "Value"}
+_BINARY = {"dtype": "binary", "_type": "Value"}
 _FEATURES = {
-    "id": {"dtype": "string", "_type": "Value"},
-    "source": {"dtype": "string", "_type": "Value"},
-    "language": {"dtype": "string", "_type": "Value"},
-    "messages": {
-        "feature": {
-            "role": {"dtype": "string", "_type": "Value"},
-            "content": {"dtype": "string", "_type": "Value"},
-        },
-        "_type": "List",
-    },
+    "id": _STRING,
+    "source": _STRING,
+    "language": _STRING,
+    "messages": {"feature": {"role": _STRING, "content": _STRING}, "_type": "List"},
     "images": {"feature": {"_type": "Image"}, "_type": "List"},
     "length": {"dtype": "int32", "_type": "Value"},
-    "positions": {"dtype": "int32", "_type": "Value"},
-    "copies": {"dtype": "int32", "_type": "Value"},
+    "digest": _BINARY,
+    "picture_digests": {"feature": _BINARY, "_type": "List"},
 }
-
+_TYPES = {
+    "id": pa.string(),
+    "source": pa.string(),
+    "language": pa.string(),
+    "messages": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
+    "images": pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    # UTF-8 bytes of all messages: by these batches are grouped.
+    "length": pa.int32(),
+    # By these equal records and equal pictures are found.
+    "digest": pa.binary(),
+    "picture_digests": pa.list_(pa.binary()),
+}
 RECORD_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("language", pa.string(), nullable=False),
-        pa.field(
-            "messages",
-            pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
-            nullable=False,
-        ),
-        pa.field(
-            "images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])), nullable=False
-        ),
-        # UTF-8 bytes of all messages: by these batches are grouped.
-        pa.field("length", pa.int32(), nullable=False),
-        pa.field("positions", pa.int32(), nullable=False),
-        pa.field("copies", pa.int32(), nullable=False),
-    ],
+    [pa.field(name, kind, nullable=False) for name, kind in _TYPES.items()],
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
 
 
-def text_length(messages: tuple[Message, ...]) -> int:
+def text_length(messages: Sequence[Message]) -> int:
     """UTF-8 bytes of all message contents, images' placeholders left out."""
-    return sum(len(re.sub(IMAGE_TOKEN, "", message.content).encode()) for message in messages)
+    return sum(len(message.content.replace(IMAGE_TOKEN, "").encode()) for message in messages)
 
 
-def to_row(record: Record) -> dict[str, object]:
+def count_images(messages: Sequence[Message]) -> int:
+    """How many images stand in the texts."""
+    return sum(message.content.count(IMAGE_TOKEN) for message in messages)
+
+
+def digest_of(messages: Sequence[Message], picture_digests: Sequence[bytes]) -> bytes:
+    """Of a record's content."""
+    return content_digest(((message.role, message.content) for message in messages), picture_digests)
+
+
+def to_row(record: Record) -> dict[str, Any]:
     """The record as a row of `RECORD_SCHEMA`."""
+    pictures = [digest(image.bytes) for image in record.images]
     return {
         "id": record.id,
         "source": record.source,
@@ -114,6 +104,6 @@ def to_row(record: Record) -> dict[str, object]:
         "messages": [{"role": message.role, "content": message.content} for message in record.messages],
         "images": [{"bytes": image.bytes, "path": image.path} for image in record.images],
         "length": text_length(record.messages),
-        "positions": record.positions,
-        "copies": record.copies,
+        "digest": digest_of(record.messages, pictures),
+        "picture_digests": pictures,
     }

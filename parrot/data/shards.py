@@ -1,118 +1,153 @@
-"""Folders of Parquet shards: written with small row groups, read at random or from end to end.
+"""Shards of records, and a mixture's index into them: written once, read in the order of training.
 
 Nothing is compressed: the pictures are already, and a codec's output could depend on the machine. All
 is checksummed, and checked when it is read.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parrot.data.checksums import SealedFile, seal
-from parrot.data.records import RECORD_SCHEMA, Record, to_row
+from parrot.data.records import IMAGE_TOKEN, RECORD_SCHEMA, Record, to_row
 from parrot.errors import ParrotError
 
 GROUP_ROWS = 100
 GROUP_BYTES = 2 << 20
 """What one random access may have to read: a row group holds no more than this, or one row."""
+INDEX = "index.parquet"
+TRAINED_ON = ("messages", "images")
 
 
-class ShardWriter:
-    """Writes records to `folder/<folder's name>-00000-of-00002.parquet`, …; `close` gives the final names."""
+class Indexed(NamedTuple):
+    """A record in a mixture."""
 
-    def __init__(self, folder: Path, shard_bytes: int) -> None:
-        folder.mkdir(parents=True)
-        self._folder = folder
-        self._shard_bytes = shard_bytes
-        self._shards: list[Path] = []
-        self._writer: pq.ParquetWriter | None = None
-        self._rows: list[dict[str, object]] = []
-        self._group_size = 0
-        self._shard_size = 0
+    shard: str
+    """Relative to the folder of the split's prepared sources."""
+    row: int
+    id: str
+    """Unique within the source."""
+    source: str
+    language: str
+    length: int
+    """UTF-8 bytes of the messages that are kept."""
+    positions: int
+    """They take at most so many in the model that is trained, images included."""
+    copies: int
+    """How often an epoch sees it."""
+    turns: int
+    """How many messages are kept; in its shard one that was cut is whole."""
 
-    def write(self, record: Record) -> None:
+
+_TYPES = {str: pa.string(), int: pa.int32()}
+INDEX_SCHEMA = pa.schema(
+    [pa.field(name, _TYPES[kind], nullable=False) for name, kind in get_type_hints(Indexed).items()]
+)
+
+# Text as bytes, since it may be no UTF-8 where somebody else wrote the shard.
+_RAW_MESSAGES = pa.list_(pa.struct([("role", pa.binary()), ("content", pa.binary())]))
+
+
+def write_shard(path: Path, records: Iterable[Record]) -> int:
+    """Write records to one Parquet file of small row groups; returns how many there were."""
+    count = 0
+    with pq.ParquetWriter(
+        path,
+        RECORD_SCHEMA,
+        compression="none",
+        write_page_checksum=True,  # for readers that do not know ours
+        # Of a picture neither a dictionary nor a smallest value is of use.
+        use_dictionary=["source", "language", "messages.list.element.role"],
+        write_statistics=["id", "source", "language", "length"],
+    ) as writer:
+        for rows in _groups(records):
+            writer.write_table(pa.Table.from_pylist(rows, RECORD_SCHEMA))
+            count += len(rows)
+    seal(path)
+    return count
+
+
+def _groups(records: Iterable[Record]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    filled = 0
+    for record in records:
         row = to_row(record)
         size = len(record.id) + len(record.source) + sum(len(image.bytes) for image in record.images)
         size += sum(len(message.content.encode()) for message in record.messages)
-        if self._rows and (len(self._rows) == GROUP_ROWS or self._group_size + size > GROUP_BYTES):
-            self._end_group()
-        if self._shard_size and self._shard_size + size > self._shard_bytes:
-            self._end_shard()
-        self._rows.append(row)
-        self._group_size += size
-        self._shard_size += size
+        if rows and (len(rows) == GROUP_ROWS or filled + size > GROUP_BYTES):
+            yield rows
+            rows, filled = [], 0
+        rows.append(row)
+        filled += size
+    if rows:
+        yield rows
 
-    def close(self) -> None:
-        self._end_shard()
-        count = len(self._shards)
-        for number, shard in enumerate(self._shards):
-            shard.rename(shard.with_name(f"{self._folder.name}-{number:05d}-of-{count:05d}.parquet"))
 
-    def _end_group(self) -> None:
-        if not self._rows:
-            return
-        if self._writer is None:
-            self._shards.append(self._folder / f"{len(self._shards):05d}.parquet")
-            self._writer = pq.ParquetWriter(
-                self._shards[-1],
-                RECORD_SCHEMA,
-                compression="none",
-                write_page_checksum=True,  # for readers that do not know ours
-                # Of a picture neither a dictionary nor a smallest value is of use.
-                use_dictionary=["source", "language", "messages.list.element.role"],
-                write_statistics=["id", "source", "language", "length"],
-            )
-        self._writer.write_table(pa.Table.from_pylist(self._rows, RECORD_SCHEMA))
-        self._rows = []
-        self._group_size = 0
+def write_index(folder: Path, index: Iterable[Indexed]) -> None:
+    """Write a mixture's index, in the order of training."""
+    path, rows = folder / INDEX, iter(index)
+    with pq.ParquetWriter(
+        path, INDEX_SCHEMA, compression="none", use_dictionary=["shard", "source", "language"]
+    ) as writer:
+        while some := [row._asdict() for row in islice(rows, 10_000)]:
+            writer.write_table(pa.Table.from_pylist(some, INDEX_SCHEMA))
+    seal(path)
 
-    def _end_shard(self) -> None:
-        self._end_group()
-        if self._writer is not None:
-            self._writer.close()
-            seal(self._shards[-1])
-        self._writer = None
-        self._shard_size = 0
+
+def open_shard(path: Path) -> SealedFile:
+    """A shard of records.
+
+    Raises:
+        ParrotError: it is missing, damaged, or another file.
+    """
+    file = SealedFile(path)
+    if not file.schema.equals(RECORD_SCHEMA):
+        raise ParrotError(f"{path}: not a shard of records (other columns); run the stage prepare again")
+    return file
+
+
+class _OpenMixture:
+    """An index and the shards that it names, each opened."""
+
+    def __init__(self, records: Path | str, mixture: Path | str) -> None:
+        path = Path(mixture, INDEX)
+        file = SealedFile(path)
+        if not file.schema.equals(INDEX_SCHEMA):
+            raise ParrotError(f"{path}: not the index of a mixture (other columns); run the stage mix again")
+        self.index: pa.Table = file.read().combine_chunks()
+        self.shards = {
+            name: open_shard(Path(records, name)) for name in self.index["shard"].unique().to_pylist()
+        }
 
 
 class RecordDataset:
-    """The records of a folder of shards, by number; a map-style data set for training.
+    """The records of a mixture, by number; a map-style data set for training.
 
-    `dataset[i]` is a row of `RECORD_SCHEMA` as a dictionary, but for its images, which are
-    `[bytes, …]`, encoded. A record is there as often as its `copies` say.
-    Only languages and lengths are held in memory. A record is read with its row group (at most
-    2 MiB) from the memory-mapped shard, which costs less than decoding its picture.
+    `dataset[i]` is a dictionary: `id`, `source`, `language`, `messages` as `{"role", "content"}`, `images`
+    as `[bytes, …]`, encoded. A record is there as often as its `copies` say.
+    The index alone is held in memory. A record is read with its row group (at most 2 MiB) from the
+    memory-mapped shard, which costs less than decoding its picture.
+
+    Args:
+        records: folder of the split's prepared sources.
+        mixture: folder that `mix` wrote for the split.
 
     Raises:
-        ParrotError: the folder holds no shards, files that are not shards of records, or (then when
-            it is read) a damaged one.
+        ParrotError: a file is missing, no shard of records or no index; or, then when it is read, damaged.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        self._shards = find_shards(self.folder)
-        self._groups: list[tuple[int, int]] = []
-        """(shard, row group in it)"""
-        self._files: dict[int, SealedFile] = {}
-        sizes: list[int] = []
-        light = []
-        for shard in range(len(self._shards)):
-            file = self._file(shard)
-            groups = range(len(file.group_sizes))
-            light.append(file.read(groups, ["language", "length", "copies"]))
-            self._groups += [(shard, group) for group in groups]
-            sizes += file.group_sizes
-        self._starts = [0, *accumulate(sizes)]
-        columns = pa.concat_tables(light)
-        self._rows = np.repeat(np.arange(len(columns)), columns["copies"])
-        """Of each sample, its record's place in the shards."""
-        samples = columns.take(self._rows)
+    def __init__(self, records: Path | str, mixture: Path | str) -> None:
+        self._places = Path(records), Path(mixture)
+        self._opened: _OpenMixture | None = None
+        index = self._mixture.index
+        self._rows = np.repeat(np.arange(len(index)), index["copies"])
+        """Of each sample, its record's place in the index."""
+        samples = index.select(["language", "length"]).take(self._rows)
         self.languages: list[str] = samples["language"].to_pylist()
         """Of each sample."""
         self.lengths: list[int] = samples["length"].to_pylist()
@@ -121,58 +156,74 @@ class RecordDataset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self.folder} has {len(self)} records, none has number {index}")
-        place = int(self._rows[index])
-        number = bisect_right(self._starts, place) - 1
-        shard, group = self._groups[number]
-        table = self._file(shard).read([group])
-        row: dict[str, Any] = table.slice(place - self._starts[number], 1).to_pylist()[0]
-        row["images"] = [image["bytes"] for image in row["images"]]
-        return row
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        place = number + len(self) if number < 0 else number
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self._places[1]} has {len(self)} samples, none has number {number}")
+        [indexed] = self._mixture.index.slice(int(self._rows[place]), 1).to_pylist()
+        file = self._mixture.shards[indexed["shard"]]
+        group, offset = file.locate(indexed["row"])
+        [stored] = file.read([group], TRAINED_ON).slice(offset, 1).to_pylist()
+        messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
+        return {
+            **{name: indexed[name] for name in ("id", "source", "language")},
+            "messages": messages,
+            "images": [image["bytes"] for image in images],
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay behind when a DataLoader sends the data set to a worker."""
-        return self.__dict__ | {"_files": {}}
+        return self.__dict__ | {"_opened": None}
 
-    def _file(self, shard: int) -> SealedFile:
-        if shard not in self._files:
-            self._files[shard] = _open(self._shards[shard])
-        return self._files[shard]
-
-
-def iterate(
-    folder: Path | str, columns: Sequence[str] | None = None
-) -> Iterator[tuple[Path, pa.RecordBatch]]:
-    """Each shard's path with its row groups, each a batch of at most 100 rows, in order."""
-    for shard in find_shards(Path(folder)):
-        file = _open(shard)
-        for group in range(len(file.group_sizes)):
-            for batch in file.read([group], columns).combine_chunks().to_batches():
-                yield shard, batch
+    @property
+    def _mixture(self) -> _OpenMixture:
+        if self._opened is None:
+            self._opened = _OpenMixture(*self._places)
+        return self._opened
 
 
-def find_shards(folder: Path) -> list[Path]:
-    """The shards of a folder in order.
+def iterate(records: Path | str, mixture: Path | str) -> Iterator[dict[str, Any]]:
+    """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on.
 
-    Raises:
-        ParrotError: there are none, or not as many as their names say.
+    Every row group is read once. Bytes of a text that are no UTF-8 become U+FFFD; images are
+    `{"bytes", "path"}`.
     """
-    shards = sorted(folder.glob("*-of-*.parquet"))
-    if not shards:
-        raise ParrotError(f"{folder}: holds no shards (*-of-*.parquet); run the stage prepare")
-    if not shards[-1].stem.endswith(f"-of-{len(shards):05d}"):
-        raise ParrotError(
-            f"{folder}: a shard is missing, there are {len(shards)}; run the stage prepare again"
-        )
-    return shards
+    opened = _OpenMixture(records, mixture)
+    # The records of a source in one language are in the order of their shards.
+    in_hand: dict[tuple[str, str], tuple[str, int, list[dict[str, Any]]]] = {}
+    for batch in opened.index.to_batches(max_chunksize=GROUP_ROWS):
+        for indexed in batch.to_pylist():
+            shard, stream = indexed["shard"], (indexed["source"], indexed["language"])
+            group, offset = opened.shards[shard].locate(indexed["row"])
+            if stream not in in_hand or in_hand[stream][:2] != (shard, group):
+                in_hand[stream] = shard, group, read_group(opened.shards[shard], group, TRAINED_ON)
+            stored = in_hand[stream][2][offset]
+            messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
+            yield indexed | {"messages": messages, "images": images}
 
 
-def _open(shard: Path) -> SealedFile:
-    file = SealedFile(shard)
-    if not file.schema.equals(RECORD_SCHEMA):
-        raise ParrotError(f"{shard}: not a shard of records (other columns); run the stage prepare again")
-    return file
+def read_group(file: SealedFile, group: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a shard's row group; bytes of a text that are no UTF-8 become U+FFFD.
+
+    Args:
+        columns: `messages` among them.
+    """
+    table = file.read([group], columns)
+    place = table.schema.get_field_index("messages")
+    rows: list[dict[str, Any]] = table.set_column(
+        place, "messages", table["messages"].cast(_RAW_MESSAGES)
+    ).to_pylist()
+    for row in rows:
+        row["messages"] = [
+            {name: (raw or b"").decode(errors="replace") for name, raw in message.items()}
+            for message in row["messages"]
+        ]
+    return rows
+
+
+def kept(messages: list[Any], images: list[Any], turns: int) -> tuple[list[Any], list[Any]]:
+    """The messages and images of a stored record that a mixture keeps."""
+    if turns >= len(messages):
+        return messages, images
+    messages = messages[:turns]
+    return messages, images[: sum(message["content"].count(IMAGE_TOKEN) for message in messages)]

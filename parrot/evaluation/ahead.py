@@ -5,39 +5,37 @@ from collections.abc import Sequence
 from parrot.config import Evaluate
 from parrot.data.images import decode
 from parrot.errors import ParrotError
-from parrot.evaluation.inference.benchmark import read_benchmark
+from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.evaluation.inference.chunks import swap
 from parrot.evaluation.inference.prompts import protocols
-from parrot.evaluation.inference.shares import swap
-from parrot.evaluation.report.written import kit_files
 
 
 def check_ahead(params: Evaluate, languages: Sequence[str], *, seed: int) -> None:
-    """Read the benchmark as `evaluate` will, put its questions and decode its pictures.
+    """Read the benchmark as `predict` will, put its questions and decode its pictures.
 
     Raises:
         ParrotError: a file is missing or wrong, a language has no closing line in a prompt, a picture
             cannot be decoded.
     """
     try:
-        benchmark = read_benchmark(params, languages)
-        kit_files(params, languages)
+        benchmark = read_benchmark(benchmark_files(params, languages))
+        every = [question for questions in benchmark.values() for question in questions]
         for protocol in protocols().values():
-            for language, questions in benchmark.items():
-                protocol.ask(questions[0], language, picture=True)
+            for questions in benchmark.values():
+                protocol.ask(questions[0], picture=True)
         if params.blind == "swapped":
-            swap([question.image for questions in benchmark.values() for question in questions], seed)
-        seen: set[bytes] = set()
-        for language, questions in benchmark.items():
-            for question in questions:
-                if question.image not in seen:
-                    seen.add(question.image)
-                    _decode(language, question.index, question.image)
+            swap([question.image for question in every], seed)
+        for question in {question.image: question for question in reversed(every)}.values():
+            _decode(question)
     except ParrotError as error:
         raise ParrotError(f"{error} (found ahead: `evaluate` would stop there after all training)") from None
 
 
-def _decode(language: str, index: int, image: bytes) -> None:
+def _decode(question: MultipleChoiceQuestion) -> None:
     try:
-        decode(image)
+        decode(question.image)
     except ParrotError as error:
-        raise ParrotError(f"question {index} in '{language}', column 'image': {error}") from None
+        raise ParrotError(
+            f"question {question.index} in '{question.language}', column 'image': {error}"
+        ) from None

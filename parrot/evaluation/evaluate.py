@@ -1,68 +1,71 @@
-"""The stage `evaluate`: ask a model every question of a benchmark, seeing and blind."""
+"""The stage `evaluate`: what predictions are worth: metrics, tables, plots and a page. It needs no model."""
 
-import hashlib
-import json
-import platform
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm.auto import tqdm
-
-import parrot.model.registered
 from parrot.config import Evaluate
-from parrot.evaluation.benchmarks.mmmb import Question
-from parrot.evaluation.inference.benchmark import identify, read_benchmark
-from parrot.evaluation.inference.inference import AnsweredQuestion, Run
-from parrot.evaluation.inference.journal import Journal
-from parrot.evaluation.inference.predictions import (
-    Answer,
-    Prediction,
-    join_rotations,
-    judge,
-    write_predictions,
+from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, check_benchmark, identify
+from parrot.evaluation.benchmarks.mmmb import parse_questions, read_pictures, read_texts
+from parrot.evaluation.benchmarks.suites import BenchmarkFile
+from parrot.evaluation.report.page import choose_wrong, worst_categories, write_page
+from parrot.evaluation.report.plots import write_plots
+from parrot.evaluation.report.table import metrics_table
+from parrot.evaluation.samples import (
+    PREDICTIONS,
+    PROVENANCE,
+    SETTINGS,
+    Evaluation,
+    Sample,
+    grouped,
+    judged_row,
+    read_experts,
+    read_predictions,
+    write_rows,
 )
-from parrot.evaluation.inference.prompts import protocols
-from parrot.evaluation.inference.shares import Share, cut
-from parrot.evaluation.inference.workers import Task, answer_shares
-from parrot.evaluation.report import accuracy, report
-from parrot.evaluation.report.page import Example, make_example, write_page
-from parrot.evaluation.report.records import PREDICTIONS, Evaluation, read_evaluation
-from parrot.evaluation.report.summary import Table, choose_wrong, eye_warnings, summarise, worst_categories
-from parrot.evaluation.report.written import kit_files, score_written
-from parrot.evaluation.scoring.exchange import SETTINGS, TABLES
+from parrot.evaluation.scoring.accuracy import (
+    NO_IMAGE,
+    SEEING,
+    Accuracy,
+    accuracy,
+    accuracy_estimates,
+    category_accuracy,
+    chance,
+    gain_warnings,
+    image_gain,
+    judged,
+    l2_accuracy,
+    pair_accuracy,
+    rounded,
+    with_overall,
+)
+from parrot.evaluation.scoring.exchange import TABLES, write_vlmevalkit_table
+from parrot.evaluation.scoring.score import PARROT, VLMEVALKIT, PredictedFile, score_file
 from parrot.files import atomic_directory, write_json
-from parrot.lineage import run_tags
-from parrot.loading import load_processor
 
-PROVENANCE = "provenance.json"
 PAGE = "report.html"
 WORST, EXAMPLES = 3, 6
 """Categories of which the page shows wrong answers, and how many of each."""
+WRITTEN = "written"
+"""The run whose answers are read from what the model wrote."""
 
 
 def evaluate(
-    params: Evaluate,
-    languages: list[str],
+    evaluate: Evaluate,
+    languages: Sequence[str],
     *,
-    seed: int,
-    model_dir: Path,
-    metrics: Path,
+    predictions: Path,
     reports: Path,
     plots: Path,
-    work: Path,
+    metrics: Path,
 ) -> dict[str, Any]:
-    """Score the model in `model_dir` on `params.benchmark`, write what was found and print a table.
-
-    Four runs: by the likelihood of the option texts with the picture ("seeing"), the same with the
-    picture removed or swapped ("blind"), by the likelihood of the letters with the picture
-    ("letter"), and by the letter read from what the model writes ("written").
+    """Score what `predict` wrote, print a table, and write what was found.
 
     Args:
-        seed: decides which picture is swapped for which.
+        predictions: the folder that `predict` wrote.
         metrics: JSON with `accuracy`, `blind` and `letter` (each language -> share of right answers,
             and `overall`, the mean over the languages), `written` (scoring protocol -> such),
             `unreadable` (share of written answers), `interval` (95 %, of `accuracy`), `eyes` (seeing minus
@@ -72,169 +75,124 @@ def evaluate(
         reports: an evaluation folder, which `parrot compare` takes: settings, predictions, where they
             come from, a page to look at, and what was written as tables for VLMEvalKit.
         plots: folder for heat maps and the tables behind them.
-        work: folder for the answers so far; the next call with the same one goes on there.
 
     Returns:
         What `metrics` holds, each name behind that of the benchmark's folder ("dev/accuracy"): accuracies of
         several benchmarks are not taken for one another.
 
     Raises:
-        ParrotError: a language, file, category or picture is missing, or the model does not load.
+        ParrotError: a file is missing or wrong, or the predictions are for another benchmark.
     """
-    benchmark = read_benchmark(params, languages)
-    files = kit_files(params, languages)
-    known = protocols()
-    runs = (
-        Run("seeing", known["option_likelihood"], "own"),
-        Run("blind", known["option_likelihood"], params.blind),
-        Run("letter", known["letter_likelihood"], "own"),
-        Run("written", known["letter_generation"], "own"),
-    )
-    settings = _settings(params, benchmark, runs, load_processor(model_dir))
-    state = json.dumps([settings, params.batch_size, seed, _code()])
-    journal = work / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
-    every = answer_all(Task(params, languages, seed, runs, model_dir), benchmark, journal)
-    predictions = join_rotations(every) if params.circular else every
-    with atomic_directory(reports) as folder:
-        write_json(folder / SETTINGS, settings)
-        write_json(folder / PROVENANCE, {**run_tags(), **_provenance(model_dir), "seed": seed})
-        write_predictions(folder / PREDICTIONS, predictions)
-        written = score_written(files, every, "written", folder / TABLES)
-        evaluation = read_evaluation(folder, str(reports))
-        found = summarise(evaluation.answered, evaluation.runs)
-        examples = _examples(evaluation, found, benchmark)
-        write_page(folder / PAGE, f"Evaluation of {model_dir}", settings, found, examples)
-    by_category = accuracy.category_accuracy(predictions, languages, "seeing")
-    values: dict[str, Any] = {
-        "accuracy": accuracy.accuracy(predictions, languages, "seeing"),
-        "interval": {
-            name: {"low": low, "high": high} for name, (_, low, high) in found.accuracy["seeing"].items()
-        },
-        "blind": accuracy.accuracy(predictions, languages, "blind"),
-        "eyes": {name: estimate._asdict() for name, estimate in found.eyes.items()},
-        "letter": accuracy.accuracy(predictions, languages, "letter"),
-        **written,
-        "chance": accuracy.chance(predictions, languages),
-        "protocol": runs[0].protocol.name,
-        "prompts": {run.protocol.name: run.protocol.version for run in runs},
-        "questions": len(predictions),
-        "category": by_category,
-        "l2_category": accuracy.l2_accuracy(predictions, "seeing"),
-        "paired": accuracy.pair_accuracy(predictions, "seeing"),
-    }
-    with atomic_directory(plots) as folder:
-        report.write_plots(
-            folder,
-            languages,
-            seeing=by_category,
-            blind=accuracy.category_accuracy(predictions, languages, "blind"),
-            experts=accuracy.expert_weights(predictions, languages),
+    files = benchmark_files(evaluate, languages)
+    rows = {language: read_texts(file.path) for language, file in files.items()}
+    benchmark = {name: parse_questions(file.path, rows[name], name) for name, file in files.items()}
+    check_benchmark(files, benchmark)
+    predicted = read_predictions(predictions)
+    made_for = {"benchmark": identify(files, benchmark), "circular": evaluate.circular}
+    if any(predicted.settings.get(name) != value for name, value in made_for.items()):
+        raise ParrotError(f"{predictions}: made for other files than those of {evaluate.benchmark}, or for "
+                          f"another evaluate.circular; run the stage predict again")  # fmt: skip
+    answered = _answered(predictions, benchmark, predicted)
+    written = [
+        PredictedFile(
+            file,
+            rows[language],
+            predictions / PREDICTIONS,
+            {sample.question.index: sample.answers[WRITTEN].text or "" for sample in answered[language]},
         )
+        for language, file in files.items()
+    ]
+    scored = {
+        protocol: dict(zip(files, (score_file(one, protocol) for one in written), strict=True))
+        for protocol in (PARROT, VLMEVALKIT)
+    }
+    samples = []
+    for language, some in answered.items():
+        extracted = scored[PARROT][language]["extracted"]
+        samples += judged([_read(sample, extracted) for sample in some], circular=evaluate.circular)
+    estimates = {run: accuracy_estimates(samples, run) for run in predicted.runs}
+    gain = image_gain(samples)
+    category = category_accuracy(samples, SEEING)
+    prompts = list(predicted.settings["prompts"].values())
+    values: dict[str, Any] = {
+        "accuracy": rounded(accuracy(samples, SEEING)),
+        "interval": {name: {"low": low, "high": high} for name, (_, low, high) in estimates[SEEING].items()},
+        "blind": rounded(accuracy(samples, NO_IMAGE)),
+        "eyes": {name: estimate._asdict() for name, estimate in gain.items()},
+        "letter": rounded(accuracy(samples, "letter")),
+        "written": {protocol: _column(found, "overall") for protocol, found in scored.items()},
+        "unreadable": _column(scored[PARROT], "unreadable"),
+        "chance": round(chance(benchmark, circular=evaluate.circular), 4),
+        "protocol": prompts[0]["protocol"],
+        "prompts": {prompt["protocol"]: prompt["version"] for prompt in prompts},
+        "questions": len(samples),
+        "category": {name: rounded(shares) for name, shares in category.items()},
+        "l2_category": {name: rounded(shares) for name, shares in l2_accuracy(samples, SEEING).items()},
+        "paired": rounded(pair_accuracy(samples, SEEING)),
+    }
+    with atomic_directory(reports) as folder:
+        for name in (SETTINGS, PROVENANCE):
+            shutil.copyfile(predictions / name, folder / name)
+        write_rows(folder / PREDICTIONS, map(judged_row, samples))
+        (folder / TABLES).mkdir()
+        for one in written:
+            table = folder / TABLES / f"{one.file.vlmevalkit_name}.tsv"
+            write_vlmevalkit_table(table, [row.cells for row in one.rows], one.predictions)
+        write_page(
+            folder / PAGE,
+            f"Evaluation on {evaluate.benchmark}",
+            predicted.settings,
+            accuracy=estimates,
+            gain=gain,
+            category=category,
+            examples=_examples(samples, category, files),
+        )
+    with atomic_directory(plots) as folder:
+        no_image = {name: rounded(shares) for name, shares in category_accuracy(samples, NO_IMAGE).items()}
+        write_plots(folder, languages, values["category"], no_image, read_experts(predictions))
     write_json(metrics, values)
-    print(report.table(values), *eye_warnings(found.eyes), sep="\n", flush=True)
-    shutil.rmtree(work, ignore_errors=True)
-    return {f"{Path(params.benchmark).name}/{name}": value for name, value in values.items()}
+    print(metrics_table(values), *gain_warnings(gain), sep="\n", flush=True)
+    return {f"{Path(evaluate.benchmark).name}/{name}": value for name, value in values.items()}
 
 
-def _settings(
-    params: Evaluate, benchmark: Mapping[str, Sequence[Question]], runs: Sequence[Run], processor: Any
-) -> dict[str, Any]:
-    """What must be equal for two evaluations to be compared."""
+def _answered(folder: Path, benchmark: Benchmark, predicted: Evaluation) -> dict[str, list[Sample]]:
+    """Language -> its questions with their answers."""
+    answers = {sample.key: sample.answers for sample in predicted.samples}
+    for language, questions in benchmark.items():
+        for question in questions:
+            found = answers.get((language, question.index), {})
+            if found.keys() != set(predicted.runs) or found[WRITTEN].text is None:
+                place = f"{folder / PREDICTIONS}: question {question.index} in '{language}'"
+                raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
     return {
-        "benchmark": identify(params, benchmark),
-        "circular": params.circular,
-        "pad_to_square": bool(getattr(processor, "pad_to_square", False)),
-        "prompts": {
-            run.name: {"protocol": run.protocol.name, "version": run.protocol.version, "picture": run.picture}
-            for run in runs
-        },
+        language: [Sample(question, answers[language, question.index]) for question in questions]
+        for language, questions in benchmark.items()
     }
 
 
-def _code() -> list[str]:
-    """Hashes of what makes answers: those of earlier code are not gone on with."""
-    folders = (Path(__file__).parent, Path(parrot.model.__file__).parent)
-    files = [file for folder in folders for file in sorted(folder.rglob("*.*"))]
-    return [_sha256(file) for file in files if file.suffix in (".py", ".yaml")]
+def _read(sample: Sample, extracted: Mapping[str, str | None]) -> Sample:
+    """With the letter that was read from what was written."""
+    written = replace(sample.answers[WRITTEN], choice=extracted[str(sample.question.index)])
+    return replace(sample, answers={**sample.answers, WRITTEN: written})
+
+
+def _column(found: Mapping[str, Mapping[str, Any]], key: str) -> Accuracy:
+    return rounded(with_overall({language: float(result[key]) for language, result in found.items()}))
 
 
 def _examples(
-    evaluation: Evaluation, table: Table, benchmark: Mapping[str, Sequence[Question]]
-) -> list[Example]:
-    """Wrong answers of the worst categories."""
-    questions = {(language, q.index): q for language, rows in benchmark.items() for q in rows}
-    return [
-        make_example(wrong, questions[wrong.language, wrong.index])
-        for category in worst_categories(table.category, WORST)
-        for wrong in choose_wrong(evaluation.answered, category, EXAMPLES)
+    samples: Sequence[Sample], category: Mapping[str, Accuracy], files: Mapping[str, BenchmarkFile]
+) -> list[Sample]:
+    """Wrong answers of the worst categories, with their pictures."""
+    chosen = [
+        wrong for name in worst_categories(category, WORST) for wrong in choose_wrong(samples, name, EXAMPLES)
     ]
-
-
-def answer_all(task: Task, benchmark: Mapping[str, Sequence[Question]], file: Path) -> list[Prediction]:
-    """Every prediction, by language and then in the order of its file; progress on stderr.
-
-    Args:
-        file: of the answers so far; what stands there is not asked again.
-    """
-    shares = cut(benchmark, task.params.batch_size)
-    journal = Journal(file)
-    asked, right = Counter[str](), Counter[str]()
-    total, before = sum(map(len, benchmark.values())), sum(map(len, journal.done.values()))
-    with tqdm(total=total, initial=before, desc="evaluate", unit="question") as bar:
-
-        def show(rows: Sequence[dict[str, Any]]) -> None:
-            for row in rows:
-                question = benchmark[row["language"]][row["place"]]
-                asked[row["language"]] += 1
-                right[row["language"]] += row["answers"][task.runs[0].name]["choice"] == question.answer
-            bar.set_postfix_str(" ".join(f"{name} {right[name] / asked[name]:.0%}" for name in asked))
-
-        for rows in journal.done.values():
-            show(rows)
-        waiting = [share.number for share in shares if share.number not in journal.done]
-        for number, answered in answer_shares(task, shares, waiting):
-            journal.append(number, [_row(one) for one in answered])
-            show(journal.done[number])
-            bar.update(len(answered))
-    journal.close()
-    return _predictions(benchmark, shares, journal)
-
-
-def _row(answered: AnsweredQuestion) -> dict[str, Any]:
-    return {
-        "language": answered.asked.language,
-        "place": answered.asked.place,
-        "answers": {run: answer.to_row() for run, answer in answered.answers.items()},
-        "routing": answered.routing,
+    held = {
+        language: {s.question.picture for s in some}
+        for language, some in grouped(chosen, lambda s: s.language).items()
     }
-
-
-def _predictions(
-    benchmark: Mapping[str, Sequence[Question]], shares: Sequence[Share], journal: Journal
-) -> list[Prediction]:
-    rows = {(row["language"], row["place"]): row for share in shares for row in journal.done[share.number]}
+    pictures = {language: read_pictures(files[language].path, indices) for language, indices in held.items()}
     return [
-        judge(
-            question,
-            language,
-            {run: Answer(**answer) for run, answer in rows[language, place]["answers"].items()},
-            rows[language, place]["routing"],
-        )
-        for language, questions in benchmark.items()
-        for place, question in enumerate(questions)
+        replace(one, question=replace(one.question, image=pictures[one.language][one.question.picture or 0]))
+        for one in chosen
     ]
-
-
-def _provenance(model_dir: Path) -> dict[str, Any]:
-    """What the numbers come from, beside the commit: the weights and the machine."""
-    weights = sorted(model_dir.glob("*.safetensors"))
-    return {
-        "model": {file.name: _sha256(file) for file in weights},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Configuration of Parrot: a vision tower, a language model and what joins them."""
+"""Configuration of Parrot: a vision tower, a language model and what connects them."""
 
 import re
 from typing import Literal

@@ -22,17 +22,17 @@ from transformers.models.idefics.perceiver import IdeficsPerceiverResampler
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_flamingo import FlamingoConfig
+from .image_positions import image_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
     VisionLanguageModelOutput,
     VisionLanguagePreTrainedModel,
-    image_samples,
 )
 
 
 @dataclass(frozen=True)
-class Images:
+class VisibleImages:
     """What the tokens of a forward pass read."""
 
     latents: torch.Tensor
@@ -97,7 +97,7 @@ class FlamingoPreTrainedModel(VisionLanguagePreTrainedModel):
 
 
 class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
-    """The backbones and what joins them, without the language modeling head."""
+    """The backbones and what connects them, without the language modeling head."""
 
     def __init__(self, config: FlamingoConfig) -> None:
         super().__init__(config)
@@ -171,7 +171,7 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         features: torch.Tensor | None,
         inputs_embeds: torch.Tensor,
         earlier: LatestImage | None,
-    ) -> tuple[Images, LatestImage]:
+    ) -> tuple[VisibleImages, LatestImage]:
         """Which latents each token reads, and those that tokens of later steps will read.
 
         A sample's slots are its images in their order, behind one for the latest image of earlier steps,
@@ -193,7 +193,7 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
             rows, last = torch.arange(batch, device=number.device), number[:, -1]
             latest = LatestImage(slots[rows, last], (last > 0) | earlier.seen)
         reads = number[..., None] == torch.arange(slots.shape[1], device=number.device)
-        images = Images(
+        images = VisibleImages(
             latents=slots.flatten(1, 2),
             mask=reads.repeat_interleave(slots.shape[2], dim=-1)[:, None],
             gate=(number > 0) | earlier.seen[:, None],
@@ -249,7 +249,7 @@ def gated_cross_attn_layers(config: FlamingoConfig) -> nn.ModuleList:
 
 def _read_images(gated: nn.Module | None, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run before a layer of the language model: what it is given, as it is to be."""
-    images: Images | None = kwargs.pop("images", None)
+    images: VisibleImages | None = kwargs.pop("images", None)
     if images is None or gated is None:
         return args, kwargs
     hidden_states = gated(

@@ -15,12 +15,12 @@ from transformers.cache_utils import Cache
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_parrot import PROJECTOR, ParrotConfig
+from .image_positions import image_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
     VisionLanguageModelOutput,
     VisionLanguagePreTrainedModel,
-    image_samples,
 )
 from .multilingual_moe import MultilingualMoe
 
@@ -51,7 +51,7 @@ class ParrotPreTrainedModel(VisionLanguagePreTrainedModel):
 
 
 class ParrotModel(VisionLanguageModel, ParrotPreTrainedModel):
-    """The backbones and what joins them, without the language modeling head."""
+    """The backbones and what connects them, without the language modeling head."""
 
     def __init__(self, config: ParrotConfig) -> None:
         super().__init__(config)

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .chunking import images_at_once
+from .image_positions import repeat_images
 
 IGNORE_INDEX = -100
 
@@ -54,7 +55,7 @@ class VisionLanguagePreTrainedModel(PreTrainedModel):
 
 
 class VisionLanguageModel(VisionLanguagePreTrainedModel):
-    """The backbones, `vision_tower` and `language_model`, and what joins them; without a head."""
+    """The backbones, `vision_tower` and `language_model`, and what connects them; without a head."""
 
     vision_tower: Any
     language_model: Any
@@ -67,7 +68,7 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
         self.language_model.set_input_embeddings(value)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """What joins the backbones makes of `pixel_values` [N, 3, height, width], before it sees a prompt."""
+        """What the connector makes of `pixel_values` [N, 3, height, width], before it sees a prompt."""
         raise NotImplementedError
 
     def features_of(
@@ -201,7 +202,7 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
             input_ids: [B, T]; every image is L = `config.image_seq_length` successive positions of
                 `config.image_token_id`.
             pixel_values: [N, 3, height, width], one row per image, in the order of their positions.
-                N may be 0, unlike None: what joins the backbones then runs on no rows and gets zero
+                N may be 0, unlike None: what connects the backbones then runs on no rows and gets zero
                 gradients, which keeps the ranks of a distributed run in step when one has a batch of text.
             labels: [B, T], -100 where nothing is to be predicted.
             prompt_mask: [B, up to T], true for the tokens that guide the MoE; where it ends, so does the
@@ -233,9 +234,7 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         hidden_states = outputs.last_hidden_state
         vocab_size = self.config.text_config.vocab_size
         loss = None
-        if supervised_only is None:
-            supervised_only = self.training
-        if labels is not None and supervised_only:
+        if labels is not None and (self.training if supervised_only is None else supervised_only):
             # Position t predicts label t + 1.
             targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
             supervised = targets != IGNORE_INDEX
@@ -275,53 +274,25 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         pixel_values = model_kwargs.pop("pixel_values", None)
         if pixel_values is not None and input_ids is not None:
             if model_kwargs.get("prompt_mask") is None:
-                padding_mask = model_kwargs.get("attention_mask")
-                model_kwargs["prompt_mask"] = (
-                    torch.ones_like(input_ids) if padding_mask is None else padding_mask
-                )
+                mask = model_kwargs.get("attention_mask")
+                model_kwargs["prompt_mask"] = torch.ones_like(input_ids) if mask is None else mask
             if expand_size > 1:
-                counts = (input_ids == self.config.image_token_id).sum(dim=1) // self.config.image_seq_length
-                of_sample = pixel_values.split(counts.tolist())
-                pixel_values = torch.cat([images for images in of_sample for _ in range(expand_size)])
+                positions = self.model.image_positions(input_ids)
+                length = self.config.image_seq_length
+                pixel_values = repeat_images(pixel_values, positions, length, expand_size)
         input_ids, model_kwargs = super()._expand_inputs_for_generation(
             expand_size=expand_size,
             is_encoder_decoder=is_encoder_decoder,
             input_ids=input_ids,
             **model_kwargs,
         )
-        return input_ids, model_kwargs if pixel_values is None else {
-            **model_kwargs,
-            "pixel_values": pixel_values,
-        }
-
-
-def image_samples(image_positions: torch.Tensor, images: int, length: int) -> torch.Tensor:
-    """The sample that each image belongs to [N], from the image positions [B, T] of the batch.
-
-    Raises:
-        ValueError: `images` of `length` positions each are not what stands there.
-    """
-    counts = image_positions.sum(dim=1).tolist()
-    torn = [sample for sample, count in enumerate(counts) if count % length]
-    if sum(counts) != images * length or torn:
-        where = f"sample {torn[0]} has {counts[torn[0]]}" if torn else f"per sample there are {counts}"
-        raise ValueError(
-            f"{images} images of {length} positions each need {images * length} image positions in "
-            f"input_ids, found {sum(counts)}; {where}"
-        )
-    places = image_positions.nonzero()  # [N · L, sample and position]
-    first, last = places[::length], places[length - 1 :: length]
-    scattered = first[last[:, 1] - first[:, 1] != length - 1, 0].tolist()
-    if scattered:
-        raise ValueError(
-            f"sample {scattered[0]}: the {length} positions of an image in input_ids are not successive"
-        )
-    return first[:, 0]
+        if pixel_values is not None:
+            model_kwargs["pixel_values"] = pixel_values
+        return input_ids, model_kwargs
 
 
 __all__ = [
     "VisionLanguageForConditionalGeneration",
     "VisionLanguageModel",
     "VisionLanguagePreTrainedModel",
-    "image_samples",
 ]

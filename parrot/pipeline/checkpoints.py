@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NewType
 
 from parrot.files import write_json
 
 CHECKPOINTS = Path(".parrot/checkpoints")
+WorkFolder = NewType("WorkFolder", Path)
+"""A folder where a killed stage finds what it had done; a stage that takes one as `work` is given it."""
 MADE_BY = "made_by.json"
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
 """Those that turn records into numbers and numbers into weights and answers."""
@@ -20,7 +22,7 @@ LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy
 
 def open_checkpoints(
     stage: str, inputs: Sequence[Path], params: Mapping[str, Any], code: Sequence[Path]
-) -> Path:
+) -> WorkFolder:
     """The folder for checkpoints of these inputs and parameters; empty if other code or libraries made them.
 
     The latter is said on stderr. Whoever uses the folder removes it when the outputs are in place.
@@ -29,7 +31,7 @@ def open_checkpoints(
         inputs: files and folders that the stage reads; one that was touched is another.
         code: files and folders of Python that the stage runs.
     """
-    folder = CHECKPOINTS / f"{stage}-{_fingerprint(inputs, params)}"
+    folder = WorkFolder(CHECKPOINTS / f"{stage.replace(':', '-')}-{_fingerprint(inputs, params)}")
     now = _made_by(code)
     if folder.exists() and (changed := _changed(folder / MADE_BY, now)):
         print(

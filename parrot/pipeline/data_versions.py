@@ -1,21 +1,26 @@
-"""`data/` is what `data.dvc` names: fetched when a DVC remote has it, else made, always verified."""
+"""`data/` is what `data.dvc` names: fetched when a DVC remote has it, else made, always verified.
+
+The file names the command that makes it, too, in what DVC leaves to its users: `meta: {make: COMMAND}`.
+"""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from parrot.config import World
+import yaml
+
 from parrot.errors import ParrotError
 from parrot.files import write_text
+from parrot.yaml_files import read_yaml
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
 PROVIDED = Path(".parrot/provided-data.dvc")
 """What `data.dvc` said when data was last provided: if `data/` is still that, replacing it loses nothing."""
-
 
 _NO_SCM = re.compile(r"^\s*no_scm\s*=", re.MULTILINE)
 
@@ -36,11 +41,11 @@ def work_without_git() -> None:
     )
 
 
-def provide_data(world: World) -> None:
+def provide_data() -> None:
     """Make sure that `data/` is there and is what `data.dvc` names.
 
     Raises:
-        ParrotError: `data/` holds something else, or cannot be fetched and what is made differs.
+        ParrotError: `data/` holds something else, or can neither be fetched nor made as it was.
     """
     if not POINTER.is_file():
         raise ParrotError(
@@ -48,11 +53,23 @@ def provide_data(world: World) -> None:
         )
     work_without_git()
     named = POINTER.read_text(encoding="utf-8")
-    print(f"{DATA}/ {_provide(named, world)}")
+    print(f"{DATA}/ {_provide(named)}")
     write_text(PROVIDED, named)
 
 
-def _provide(named: str, world: World) -> str:
+def record_data(make: str) -> None:
+    """Let `data.dvc` name what is in `data/` now, and `make` as the command that makes it."""
+    work_without_git()
+    _dvc("add", "--quiet", str(DATA), check=True)
+    if _command() != make:
+        tree = read_yaml(POINTER)
+        meta = tree.get("meta")
+        tree["meta"] = {**(meta if isinstance(meta, dict) else {}), "make": make}
+        write_text(POINTER, yaml.safe_dump(tree, sort_keys=False))
+    write_text(PROVIDED, POINTER.read_text(encoding="utf-8"))
+
+
+def _provide(named: str) -> str:
     """Do what is needed, and say what was done."""
     if DATA.exists():
         there = _pointer_to_data(named)
@@ -67,28 +84,36 @@ def _provide(named: str, world: World) -> str:
         shutil.rmtree(DATA)
     if _dvc("pull", "--quiet", str(POINTER)).returncode == 0:
         return "fetched from the DVC remote"
-    _write(world)
+    command = _command()
+    if command is None:
+        raise ParrotError(
+            f"no DVC remote has {DATA}/, and {POINTER} names no command that makes it (meta: make); "
+            f"`dvc pull` from a remote that has it, or put it there and record it with `dvc add data`"
+        )
+    _make(command)
     if _pointer_to_data(named) != named:
         raise ParrotError(
-            f"no DVC remote has {DATA}/, and what params.yaml's `world` makes differs from {POINTER}; "
+            f"no DVC remote has {DATA}/, and what `{command}` makes differs from {POINTER}; "
             f"`dvc pull` from a remote that has it, or accept what was made with `dvc add data`"
         )
     return f"made and verified against {POINTER}"
 
 
-def rewrite_data(world: World) -> None:
-    """Make the embedded world anew and let `data.dvc` name it."""
-    work_without_git()
-    _write(world)
-    _dvc("add", "--quiet", str(DATA), check=True)
-    write_text(PROVIDED, POINTER.read_text(encoding="utf-8"))
-    print(f"{DATA}/ made; commit {POINTER}")
+def _command() -> str | None:
+    """What makes `data/`, as `data.dvc` names it."""
+    tree = read_yaml(POINTER)
+    meta = tree.get("meta") if isinstance(tree, dict) else None
+    command = meta.get("make") if isinstance(meta, dict) else None
+    return command if isinstance(command, str) else None
 
 
-def _write(world: World) -> None:
-    from examples.picture_world.world.write import write_world
-
-    write_world(world, DATA)
+def _make(command: str) -> None:
+    """Run the command that makes `data/`, with this Python as its `python`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    status = subprocess.run(command, shell=True, env=os.environ | {"PATH": path}).returncode
+    if status or not DATA.exists():
+        what = f"ended with status {status}" if status else f"wrote no {DATA}/"
+        raise ParrotError(f"{POINTER}: `{command}` {what}; see what it says above")
 
 
 def _pointer_to_data(named: str) -> str:

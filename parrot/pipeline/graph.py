@@ -1,44 +1,115 @@
-"""The pipeline's graph, read from DVC, and how long what is left of it may take."""
+"""The pipeline's graph, read from DVC, and how long what is left of it may take.
 
+DVC is imported where it is asked: that takes half a second, and not every command asks.
+"""
+
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
+from typing import Any
 
 from parrot.errors import ParrotError
 from parrot.pipeline.locks import is_locked, wait_for_lock
+from parrot.pipeline.processes import STAGE_VARIABLE, dvc_process
 
+GRAPH = Path("dvc.yaml")
+CODE = ("parrot", "examples")
+"""The folders of the project's own code; whatever else a stage depends on is an input."""
 DEFAULT_MINUTES = 0.1
 """For a stage of dvc.yaml without `meta: {minutes: …}`."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class GraphStage:
     name: str
+    """Its address, such as `prepare@captions` or `examples/picture_world/dvc.yaml:vision`."""
     needs: frozenset[str]
     """Names of the stages whose outputs it reads."""
     minutes: float
     """About how long it takes on two cores; 0 if it is up to date."""
 
 
-def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, Stage]:
-    """The stages of dvc.yaml that `targets` (all by default) need, each after those it needs itself.
+@dataclass(frozen=True)
+class Reads:
+    """What decides of a stage's result."""
+
+    params: dict[str, Any]
+    """Dotted key -> value."""
+    inputs: list[Path]
+    """Files and folders, but for the project's own code."""
+    code: list[Path]
+
+
+def display_name(address: str) -> str:
+    """What people read of a stage: `picture_world:vision` for `examples/picture_world/dvc.yaml:vision`."""
+    file, _, name = address.rpartition(":")
+    return f"{Path(file).parent.name}:{name}" if file else name
+
+
+def stage_address() -> str | None:
+    """The address of the stage that this process is; None where DVC did not start it.
+
+    DVC gives it as seen from the folder in which DVC was started; here it is from the project's top folder.
+    """
+    address = os.environ.get(STAGE_VARIABLE)
+    dvc = dvc_process()
+    if not address or not dvc:
+        return address
+    file, _, name = address.rpartition(":")
+    path = Path(os.path.relpath(Path(dvc.cwd(), file or GRAPH)))
+    return name if path == GRAPH else f"{path.as_posix()}:{name}"
+
+
+def read_by(address: str) -> Reads:
+    """What dvc.yaml says that the stage depends on, each parameter with its value.
+
+    Raises:
+        ParrotError: there is no such stage, or dvc.yaml is wrong.
+    """
+    from dvc.dependency import ParamsDependency
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    reads = Reads({}, [], [])
+    try:
+        with Repo() as repo:
+            (stage,) = repo.stage.collect(address)
+            for dependency in stage.deps:
+                if isinstance(dependency, ParamsDependency):
+                    reads.params.update(dependency.read_params())
+                else:
+                    path = Path(dependency.def_path)
+                    (reads.code if path.parts[0] in CODE else reads.inputs).append(path)
+    except DvcException as error:
+        raise _as_sentence(error) from None
+    return reads
+
+
+def _as_sentence(error: Exception) -> ParrotError:
+    return ParrotError(f"dvc.yaml: {' '.join(str(error).split())}")
+
+
+def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, GraphStage]:
+    """The stages that `targets` need, each after those it needs itself; first what most time hangs on.
 
     Imports and data tracked by a .dvc file are inputs, not stages. Another DVC that is at work here is
     waited for.
 
     Args:
+        targets: addresses or display names, or `prepare` for each `prepare@…`; none: as for `dvc repro` all
+            stages of dvc.yaml. Those of another folder's dvc.yaml come along if they are needed.
         say: how to tell a person for whom.
 
     Raises:
-        ParrotError: dvc.yaml is missing or wrong, a target is not a stage of it, or a lock of DVC is
+        ParrotError: dvc.yaml is missing or wrong, a target is no stage, or a lock of DVC is
             damaged or left behind.
     """
-    if not Path("dvc.yaml").exists():
+    if not GRAPH.exists():
         raise ParrotError("dvc.yaml: not found; run from the project's top folder")
+    from dvc.exceptions import DvcException
+
     say_once = cache(say)
     while True:
         try:
@@ -46,11 +117,13 @@ def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print
         except DvcException as error:
             words = str(error)
             if not is_locked(words):
-                raise ParrotError(f"dvc.yaml: {' '.join(words.split())}") from None
+                raise _as_sentence(error) from None
             wait_for_lock(words, say_once)
 
 
-def _read_graph(targets: Sequence[str]) -> dict[str, Stage]:
+def _read_graph(targets: Sequence[str]) -> dict[str, GraphStage]:
+    from dvc.repo import Repo
+
     with Repo() as repo:
         graph = repo.index.graph
         commands = [stage for stage in repo.index.stages if stage.cmd]
@@ -58,22 +131,31 @@ def _read_graph(targets: Sequence[str]) -> dict[str, Stage]:
             stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
             for stage in commands
         }
-        wanted = _with_needs(targets, needs) if targets else set(needs)
+        wanted = _with_needs(_addresses(targets, list(needs)), needs)
         chosen = [stage for stage in commands if stage.addressing in wanted]
         with repo.lock:
             changed = {stage.addressing for stage in chosen if stage.changed()}
     minutes = {
         stage.addressing: float((stage.meta or {}).get("minutes", DEFAULT_MINUTES)) for stage in chosen
     }
-    stages: dict[str, Stage] = {}
+    stages: dict[str, GraphStage] = {}
     for name in _ordered({name: needs[name] for name in minutes}):
         will_run = name in changed or any(stages[need].minutes for need in needs[name])
-        stages[name] = Stage(name, needs[name], minutes[name] if will_run else 0.0)
-    return stages
+        stages[name] = GraphStage(name, needs[name], minutes[name] if will_run else 0.0)
+    return _longest_first(stages)
+
+
+def _longest_first(stages: Mapping[str, GraphStage]) -> dict[str, GraphStage]:
+    """By the minutes from a stage's begin to the end of all that needs it; a stage still follows its needs."""
+    minutes: dict[str, float] = {}
+    for name in reversed(list(stages)):
+        behind = [minutes[other] for other in minutes if name in stages[other].needs]
+        minutes[name] = stages[name].minutes + max(behind, default=0.0)
+    return dict(sorted(stages.items(), key=lambda item: -minutes[item[0]]))
 
 
 def remaining_minutes(
-    stages: Mapping[str, Stage],
+    stages: Mapping[str, GraphStage],
     done: Collection[str],
     running: Mapping[str, float],
     *,
@@ -100,21 +182,33 @@ def remaining_minutes(
     return now
 
 
-def ready(stages: Mapping[str, Stage], waiting: Sequence[str], done: Collection[str]) -> list[str]:
+def ready(stages: Mapping[str, GraphStage], waiting: Sequence[str], done: Collection[str]) -> list[str]:
     """Those of `waiting` that need nothing that is not done."""
     return [name for name in waiting if stages[name].needs <= set(done)]
 
 
-def _with_needs(targets: Sequence[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
+def _addresses(targets: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Those of the stages that are meant."""
+    if not targets:
+        return [address for address in known if ":" not in address]
+    found: list[str] = []
+    for target in targets:
+        meant = [name for name in known if target in (name, display_name(name), name.partition("@")[0])]
+        if not meant:
+            shown = ", ".join(map(display_name, known))
+            raise ParrotError(f"dvc.yaml: no stage '{target}'; its stages are {shown}")
+        found += meant
+    return found
+
+
+def _with_needs(addresses: Sequence[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
     found: set[str] = set()
-    to_visit = list(targets)
+    to_visit = list(addresses)
     while to_visit:
-        name = to_visit.pop()
-        if name not in needs:
-            raise ParrotError(f"dvc.yaml: no stage '{name}'; its stages are {', '.join(needs)}")
-        if name not in found:
-            found.add(name)
-            to_visit += needs[name]
+        address = to_visit.pop()
+        if address not in found:
+            found.add(address)
+            to_visit += needs[address]
     return found
 
 

@@ -8,16 +8,18 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from parrot.config import Backbone, Backbones, Evaluate, Package
+from parrot.config import HUB, Backbones, Evaluate, HubModel, Package
 from parrot.publishing.snippets import ask_many, ask_one
 
 PAPERS = ("2406.02539", "2305.04790")
 EXAMPLE_IMAGE = "example.jpg"
+ARTIFACTS = ("artifacts",)
+"""Where the pipeline's own folders begin."""
 SPLITS = {"align": "stage one", "sft": "stage two"}
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelFacts:
     """What the model says of itself."""
 
     summary: str
@@ -32,18 +34,19 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardFacts:
     """All that a card tells."""
 
     package: Package
     evaluate: Evaluate
     backbones: Backbones
+    hub: Mapping[str, HubModel]
     languages: Sequence[str]
-    model: Model
+    model: ModelFacts
     scores: Mapping[str, Any]
     """As `metrics/evaluate.json`."""
-    prepared: Mapping[str, Any]
-    """As `metrics/prepare.json`."""
+    mixtures: Mapping[str, Mapping[str, Any]]
+    """Split -> as `metrics/mix/SPLIT.json`."""
     trained: Mapping[str, Any]
     """See `parrot.provenance`; empty if that is not known."""
     example: Mapping[str, str]
@@ -52,7 +55,7 @@ class Facts:
     """About the same picture, in several languages."""
 
 
-def model_card(facts: Facts, folder: Path) -> str:
+def model_card(facts: CardFacts, folder: Path) -> str:
     """The README.md of the package, with the accuracies as `model-index` metadata.
 
     Args:
@@ -87,19 +90,19 @@ loaded in a new process and gave this answer, alone and in a batch.
 ## Accuracy
 
 {scores["questions"]} multiple-choice questions of {facts.evaluate.name}, {len(languages)} languages, \
-chance {scores["chance"]:.1%}. *Seeing* (with its 95 % interval) and *blind* (picture \
+chance {scores["chance"]:.1%}. *Image* (with its 95 % interval) and *no image* (picture \
 {facts.evaluate.blind}) choose the likeliest option text, *letter* the likeliest letter; *written* is the \
-letter read from what the model writes, *kit* the same as VLMEvalKit reads it.
+letter read from what the model writes, *VLMEvalKit* the same as that reads it.
 
 {_accuracy_table(languages, scores)}
 
 ## Training
 
-{_base_models(facts.backbones)}
+{_base_models(facts)}
 
-{_data_table(facts.prepared)}
+{_data_table(facts.mixtures)}
 
-{_sources(facts.prepared)}
+{_sources(facts.mixtures)}
 
 {_how(facts.trained)}
 
@@ -117,10 +120,8 @@ letter read from what the model writes, *kit* the same as VLMEvalKit reads it.
 """
 
 
-def _metadata(facts: Facts) -> ModelCardData:
-    bases = [
-        str(backbone.pretrained) for backbone in _pretrained(facts.backbones).values() if _on_hub(backbone)
-    ]
+def _metadata(facts: CardFacts) -> ModelCardData:
+    bases = [model.repo for _, model in _backbones(facts) if isinstance(model, HubModel)]
     return ModelCardData(
         language=list(facts.languages),
         license=facts.package.license,
@@ -133,8 +134,8 @@ def _metadata(facts: Facts) -> ModelCardData:
     )
 
 
-def _results(facts: Facts) -> list[EvalResult]:
-    """For each language: the likeliest option text, and written answers as the kit reads them."""
+def _results(facts: CardFacts) -> list[EvalResult]:
+    """For each language: the likeliest option text, and written answers as VLMEvalKit reads them."""
     columns = {
         f"accuracy, {facts.scores['protocol']}": facts.scores["accuracy"],
         "accuracy, letter_generation read as VLMEvalKit does": facts.scores["written"]["vlmevalkit"],
@@ -161,50 +162,50 @@ def _accuracy_table(languages: Sequence[str], scores: Mapping[str, Any]) -> str:
     rows = []
     for language in (*languages, "overall"):
         interval = scores["interval"][language]
-        seeing = f"{scores['accuracy'][language]:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
-        rows.append([language, seeing, *(f"{column[language]:.1%}" for column in columns)])
-    return _table(["language", "seeing", "blind", "letter", "written", "kit"], rows)
+        image = f"{scores['accuracy'][language]:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
+        rows.append([language, image, *(f"{column[language]:.1%}" for column in columns)])
+    return _table(["language", "image", "no image", "letter", "written", "VLMEvalKit"], rows)
 
 
-def _pretrained(backbones: Backbones) -> dict[str, Backbone]:
-    every: dict[str, Backbone] = {"vision tower": backbones.vision, "language model": backbones.language}
-    return {part: backbone for part, backbone in every.items() if backbone.pretrained}
+def _backbones(facts: CardFacts) -> list[tuple[str, HubModel | Path]]:
+    """What the backbones are: downloaded, or folders."""
+    return [
+        (part, facts.hub[Path(folder).name] if folder.startswith(f"{HUB}/") else Path(folder))
+        for part, folder in (
+            ("vision tower", facts.backbones.vision),
+            ("language model", facts.backbones.language),
+        )
+    ]
 
 
-def _on_hub(backbone: Backbone) -> bool:
-    return bool(backbone.pretrained) and not Path(str(backbone.pretrained)).is_dir()
-
-
-def _base_models(backbones: Backbones) -> str:
-    pretrained = _pretrained(backbones)
+def _base_models(facts: CardFacts) -> str:
     said = []
-    for part in ("vision tower", "language model"):
-        if part not in pretrained:
-            said.append(f"The {part} was trained from scratch.")
-            continue
-        backbone = pretrained[part]
-        # Of a folder its name alone: where it lies says something of a machine, and nothing to a reader.
-        name = str(backbone.pretrained) if _on_hub(backbone) else Path(str(backbone.pretrained)).name
-        at = f" at revision `{backbone.revision}`" if backbone.revision else ""
-        said.append(f"The {part} is {_code(name)}{at}, trained further as said below.")
+    for part, model in _backbones(facts):
+        if isinstance(model, HubModel):
+            what = f"{_code(model.repo)} at revision `{model.revision}`"
+        elif model.parts[:1] == ARTIFACTS:
+            what = f"{_code('/'.join(model.parts[-2:]))}, which this project's own pipeline made"
+        else:  # where a folder lies says something of a machine, and nothing to a reader
+            what = f"{_code(model.name)}, a folder of its maker's"
+        said.append(f"The {part} is {what}, trained further as said below.")
     return " ".join(said)
 
 
-def _data_table(prepared: Mapping[str, Any]) -> str:
-    languages = sorted({language for split in SPLITS for language in prepared[split]["languages"]})
+def _data_table(mixtures: Mapping[str, Mapping[str, Any]]) -> str:
+    languages = sorted({language for split in SPLITS for language in mixtures[split]["languages"]})
     rows = [
         [f"{name} (`{split}`)"]
-        + [f"{prepared[split][count]:,}" for count in ("records", "images")]
-        + [f"{prepared[split]['languages'].get(language, 0):,}" for language in languages]
+        + [f"{mixtures[split][count]:,}" for count in ("records", "images")]
+        + [f"{mixtures[split]['languages'].get(language, 0):,}" for language in languages]
         for split, name in SPLITS.items()
     ]
     return _table(["training data", "conversations", "pictures", *languages], rows)
 
 
-def _sources(prepared: Mapping[str, Any]) -> str:
+def _sources(mixtures: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(
         f"- Sources of {name}: "
-        + ", ".join(f"{_code(source)} {count:,}" for source, count in prepared[split]["sources"].items())
+        + ", ".join(f"{_code(source)} {count:,}" for source, count in mixtures[split]["sources"].items())
         for split, name in SPLITS.items()
     )
 
@@ -232,7 +233,9 @@ def _how(trained: Mapping[str, Any]) -> str:
                 f"`{str(made_by.get('commit', 'unknown'))[:12]}`",
             ]
         )
-    table = _table(["", "steps", "batch", "optimizer", "learning rate (bridge / language)", "commit"], rows)
+    table = _table(
+        ["", "steps", "batch", "optimizer", "learning rate (connector / language)", "commit"], rows
+    )
     changed = trained.get("uncommitted_changes") == "True"
     return (
         f"{table}\n\nTrained with seed {trained.get('seed')}, torch {trained.get('torch')} and transformers "
@@ -241,12 +244,12 @@ def _how(trained: Mapping[str, Any]) -> str:
     )
 
 
-def _parameter_table(model: Model) -> str:
+def _parameter_table(model: ModelFacts) -> str:
     counts = {**model.parameters, "all": sum(model.parameters.values())}
     return _table(["part", "parameters"], [[part, f"{count:,}"] for part, count in counts.items()])
 
 
-def _limits(facts: Facts) -> str:
+def _limits(facts: CardFacts) -> str:
     model, scores = facts.model, facts.scores
     positions = f" A chat has at most {model.max_positions:,} positions." if model.max_positions else ""
     said = [

@@ -9,51 +9,54 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from parrot.config import Backbones, Evaluate, Package
+from parrot.config import Backbones, Evaluate, HubModel, Package, Split
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import Question, read_questions
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_questions
 from parrot.files import atomic_directory, write_json, write_text
 from parrot.lineage import run_tags
 from parrot.loading import load_model, load_processor
 from parrot.provenance import read_provenance
 from parrot.publishing import load_back
-from parrot.publishing.card import EXAMPLE_IMAGE, Facts, Model, model_card
+from parrot.publishing.card import EXAMPLE_IMAGE, CardFacts, ModelFacts, model_card
 from parrot.publishing.load_back import answers
 
 LINEAGE = "lineage.json"
 
 
 def package(
-    params: Package,
+    package: Package,
     evaluate: Evaluate,
     backbones: Backbones,
+    hub: Mapping[str, HubModel],
     languages: Sequence[str],
     *,
     model: Path,
     evaluation: Path,
-    prepared: Path,
-    validation: Path,
+    mixtures: Path,
+    validated: Path,
     output: Path,
 ) -> dict[str, Any]:
-    """Write weights, processor, remote code, card, licence, lineage and a recorded answer to `output`.
+    """A folder that can go to the Hub as it is, proven to load back.
 
     Args:
-        evaluation, prepared: `metrics/evaluate.json` and `metrics/prepare.json`, for the card.
-        validation: the stamp of the records that the model was trained on.
+        model: folder of the model, as `sft` writes it.
+        evaluation: JSON that `evaluate` wrote as metrics.
+        mixtures: folder of the JSON files that `mix` wrote as metrics, one a split.
+        validated: folder of the stamps that `validate` wrote, one a split.
+        output: folder to write: weights, processor, code, card, licence, lineage and a recorded answer.
 
     Raises:
         ParrotError: the folder does not load back in a new process, or answers otherwise there: one
             question in each language, alone and all in one batch.
     """
-    licence = _licence(params)
+    licence = _licence(package)
     questions = {language: _questions(evaluate, language, len(languages)) for language in languages}
     first = questions[languages[0]][0]
     asked = [some[place % len(some)] for place, some in enumerate(questions.values())]
-    about_first = [some[0].question for some in questions.values() if some[0].image == first.image]
     trained = read_provenance(model)
     with atomic_directory(output) as partial:
         facts = _save_model(model, partial)
@@ -65,28 +68,30 @@ def package(
         lineage = {
             "trained": trained,
             "packaged": run_tags(),
-            "prepared": _read(validation)["sha256"],
+            "validated": _of_splits(validated),
             "benchmark": evaluate.benchmark,
             "blind": evaluate.blind,
         }
         write_json(partial / LINEAGE, lineage)
-        card = model_card(
-            Facts(
-                params,
-                evaluate,
-                backbones,
-                languages,
-                facts,
-                scores=_read(evaluation),
-                prepared=_read(prepared),
-                trained=trained,
-                example=example,
-                questions=about_first,
-            ),
-            output,
+        card = CardFacts(
+            package,
+            evaluate,
+            backbones,
+            hub,
+            languages,
+            facts,
+            scores=_read(evaluation),
+            mixtures=_of_splits(mixtures),
+            trained=trained,
+            example=example,
+            questions=[some[0].question for some in questions.values() if some[0].image == first.image],
         )
-        write_text(partial / "README.md", card)
+        write_text(partial / "README.md", model_card(card, output))
     return {"answer": example["answer"]}
+
+
+def _of_splits(folder: Path) -> dict[str, dict[str, Any]]:
+    return {split: _read(folder / f"{split}.json") for split in get_args(Split)}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _questions(evaluate: Evaluate, language: str, count: int) -> list[Question]:
+def _questions(evaluate: Evaluate, language: str, count: int) -> list[MultipleChoiceQuestion]:
     """The first ones of a language."""
     file = Path(evaluate.benchmark) / evaluate.files[language]
     if not (found := list(islice(read_questions(file), count))):
@@ -102,17 +107,17 @@ def _questions(evaluate: Evaluate, language: str, count: int) -> list[Question]:
     return found
 
 
-def _licence(params: Package) -> Path:
-    file = Path(params.license_file)
+def _licence(package: Package) -> Path:
+    file = Path(package.license_file)
     if not file.is_file():
         raise ParrotError(
             f"params.yaml: package.license_file: '{file}' is no file; name one with the text of "
-            f"{params.license}"
+            f"{package.license}"
         )
     return file
 
 
-def _save_model(source: Path, target: Path) -> Model:
+def _save_model(source: Path, target: Path) -> ModelFacts:
     """Weights and processor as they are, with the code that reads them beside them; what the model is."""
     model, processor = load_model(source), load_processor(source)
     type(model.config).register_for_auto_class()
@@ -124,7 +129,7 @@ def _save_model(source: Path, target: Path) -> Model:
     parts = dict(model.model.named_children())
     if model.lm_head.weight is not model.get_input_embeddings().weight:
         parts["lm_head"] = model.lm_head
-    return Model(
+    return ModelFacts(
         model.config.summary,
         {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
         model.config.vision_config.image_size,
@@ -133,7 +138,7 @@ def _save_model(source: Path, target: Path) -> Model:
     )
 
 
-def _prove(questions: Sequence[Question], source: Path, folder: Path) -> list[str]:
+def _prove(questions: Sequence[MultipleChoiceQuestion], source: Path, folder: Path) -> list[str]:
     """The answers of the trained model, which the package has to give, too: one by one and in one batch.
 
     Raises:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, TextStreamer
 
-from parrot.data.images import BACKGROUND, decode
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
 from parrot.model.chat_text import IMAGE, without_images
+from parrot.model.image_decoding import BACKGROUND, decode_image
 
 
 @dataclass
@@ -93,11 +93,11 @@ def read_picture(image: Path, background: str = BACKGROUND) -> Any:
         ParrotError: naming the file.
     """
     try:
-        return decode(image.read_bytes(), background)
+        return decode_image(image.read_bytes(), background)
     except OSError as error:
         raise ParrotError(f"{image}: {error.strerror}") from None
-    except ParrotError as error:
-        raise ParrotError(f"{image}: {error}") from None
+    except ValueError as error:
+        raise ParrotError(f"{image}: no picture that can be read: {error}") from None
 
 
 class _Pieces(TextStreamer):

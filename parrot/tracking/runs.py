@@ -1,87 +1,81 @@
-"""One MLflow run, from its birth to its end, however the process ends."""
+"""One MLflow run as its own process sees it: a folder into which it notes what it has to say.
+
+`parrot.tracking.sending` sends it, so that no process waits for a slow server. What no server takes, and
+what a killed process leaves, is still in the folder.
+"""
 
 import contextlib
-import os
+import json
+import shutil
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
-from parrot.pipeline.processes import find_process
-from parrot.tracking.cached import stage_tags
-from parrot.tracking.store import connect, say, shown_uri
-from parrot.tracking.unsent import Unsent, keep
-from parrot.tracking.values import Values, artifact, of_stage, param_texts, points, shown, tag_texts
+from parrot.files import write_json
+from parrot.pipeline.processes import identity
+from parrot.tracking.store import project_folder
+from parrot.tracking.values import (
+    Values,
+    milliseconds,
+    of_stage,
+    param_texts,
+    points,
+    shown,
+    stage_tags,
+    tag_texts,
+)
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+BIRTH = "run.json"
+NOTES = "notes.jsonl"
+"""`Values` line by line, and a line that says how the run has ended."""
+_STATES = {"FINISHED": "done", "FAILED": "failed", "KILLED": "killed"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Birth:
-    """What only the store can tell of a run before it is made."""
+    """What is known of a run when it begins, and what becomes known when it is first sent."""
 
     name: str
+    start: int
+    tags: dict[str, str]
+    sender: str
+    """`identity` of the process that sends it."""
+    stage: str | None = None
+    """Address of the stage in DVC, whose inputs the run is to name."""
     parent: str | None = None
+    ends_parent: bool = False
+    """No process knows which stage of a bare `dvc repro` is the last: each one ends its parent."""
+    run: str | None = None
+    """Its id in the store."""
+    gathered: bool = False
+    """Commit, data and inputs have been noted."""
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / BIRTH, asdict(self))
 
 
-Prepare = Callable[["MlflowClient", str], Birth]
-"""From a client and the experiment."""
+@dataclass
+class TrackedRun:
+    """A run that goes on. No method waits for the store or fails: tracking is not worth a stage."""
 
-PARENT_VARIABLE = "PARROT_PARENT_RUN"
-"""Set by the flow for its stages: the id of the run that they are children of."""
-
-_STATES = {"FINISHED": "done", "FAILED": "failed", "KILLED": "killed"}
-FLUSH_SECONDS = 1.0
-RETRY_SECONDS = 30.0
-
-
-class Run:
-    """One MLflow run, written by a background thread; no method but `close` waits for the store.
-
-    Args:
-        stage: what its metrics are called by in the pipeline run.
-        prepare: asked in the background, once the store is there.
-        gather: asked in the background for tags that take a moment.
-    """
-
-    def __init__(
-        self,
-        stage: str,
-        prepare: Prepare,
-        tags: dict[str, str],
-        gather: Callable[[], Mapping[str, str]] = dict,
-    ) -> None:
-        self.stage = stage
-        self.name = stage
-        self.id: str | None = None
-        self.experiment: str | None = None
-        self.parent: str | None = None
-        self._prepare = prepare
-        self._gather = gather
-        self._birth_tags = tags
-        self._start = _now()
-        self._values = Values()
-        self._lock = threading.Lock()
-        self._client: MlflowClient | None = None
-        self._opened = threading.Event()
-        self._stop = threading.Event()
-        self._asked = False
-        self._warned = False
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+    name: str
+    folder: Path
+    id: str | None = None
+    """Of a pipeline run, once the store has made it."""
+    experiment: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _copied: int = 0
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Nested sections become dotted names; values over MLflow's limit end in how long they were."""
-        with self._lock:
-            self._values.params |= param_texts(params)
+        self.note(Values(params=param_texts(params)))
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Numbers by name; nested sections become dotted names, and what is no number is left out.
@@ -89,138 +83,104 @@ class Run:
         A metric without a step is final and is shown with the parent, too, as `stage/name`.
         """
         new = points(metrics, step or 0)
-        with self._lock:
-            self._values.metrics += new
-            if step is None:
-                self._values.parent_metrics += of_stage(self.stage, new)
+        self.note(Values(metrics=new, parent_metrics=of_stage(self.name, new) if step is None else []))
 
     def log_artifact(self, path: Path | str) -> None:
-        """Copy a file or a folder into the run, and what people look at of it into its parent.
-
-        It must stay as it is until the stage ends.
-        """
-        with self._lock:
-            self._values.artifacts.append(artifact(path))
-            self._values.parent_artifacts += shown(path)
+        """Copy a file or a folder as it is into the run, and what people look at of it into its parent."""
+        path = Path(path)
+        folder = path.name if path.is_dir() else ""
+        with self._noting():
+            copy = self._copy(path)
+            self.note(
+                Values(
+                    artifacts=[(copy, folder)],
+                    parent_artifacts=[
+                        (str(Path(file).relative_to(self.folder)), place)
+                        for file, place in shown(self.folder / copy)
+                    ],
+                )
+            )
 
     def add(self, values: Values) -> None:
-        """Write these, too."""
-        with self._lock:
-            self._values.put_back(values)
+        """Note these, with copies of the files."""
+        with self._noting():
+            values.artifacts = [(self._copy(Path(file)), place) for file, place in values.artifacts]
+            self.note(values)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._values.tags |= tag_texts(tags)
+        self.note(Values(tags=tag_texts(tags)))
 
-    def wait_until_open(self) -> str | None:
-        """The run's id, or None where the store failed."""
-        self._opened.wait()
-        return self.id
+    def end(self, status: str) -> None:
+        """Note that it has ended as FINISHED, FAILED or KILLED."""
+        self.note(Values(parent_tags=stage_tags(self.name, _STATES[status])))
+        self._append({"end": status, "time": milliseconds()})
 
-    def close(self, status: str) -> None:
-        """Write what is left and end the run as FINISHED, FAILED or KILLED."""
+    def note(self, values: Values) -> None:
+        self._append(values.filled())
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self._noting(), self._lock:
+            append_line(self.folder, line)
+
+    def _copy(self, path: Path) -> str:
+        """Its place in the folder; the next stage or run may write over the original."""
         with self._lock:
-            self._values.parent_tags |= stage_tags(self.stage, _STATES[status])
-        self._stop.set()
-        self._thread.join()
+            self._copied += 1
+            place = Path(f"file-{self._copied}", path.name)
+        (self.folder / place).parent.mkdir()
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, self.folder / place)
+        return str(place)
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
         try:
-            if self._client is None:
-                self._open()
-            self._flush()
-            assert self._client and self.id
-            self._client.set_terminated(self.id, status)
-            if self.parent and PARENT_VARIABLE not in os.environ:
-                # No process knows which stage of a bare `dvc repro` is the last: each one closes.
-                self._client.set_terminated(self.parent, status)
-        except Exception as error:  # the stage's work must not be lost with its tracking
-            self._warn(error)
-            left = Unsent(
-                self.name, self.id, self.parent, status, self._start, _now(), tag_texts(self._birth_tags)
-            )
-            try:
-                folder = keep(left, self._values)
-            except OSError as full:
-                say(f"the values of '{self.name}' are lost: {full}")
-            else:
-                say(f"the values are in {folder}; `python -m parrot.tracking` sends them")
+            yield
+        except OSError as error:
+            say(f"values of '{self.name}' are lost to MLflow: {error}")
 
-    def _work(self) -> None:
-        with contextlib.suppress(Exception):  # no tag is worth a stage
-            self.set_tags(self._gather())
-        pause = FLUSH_SECONDS
-        while True:
-            try:
-                if self._client is None:
-                    self._open()
-                self._flush()
-                pause = FLUSH_SECONDS
-            except Exception as error:  # whatever ails the store, training goes on
-                self._warn(error)
-                pause = RETRY_SECONDS
-            self._opened.set()
-            if self._stop.wait(pause):
-                return
 
-    def _open(self) -> None:
-        client, self.experiment = connect()
-        _end_dead_runs(client, self.experiment)
-        birth = self._prepare(client, self.experiment)
-        self.name, self.parent = birth.name, birth.parent
-        self.id = self._made_by_an_earlier_try(client) or self._make(client)
-        self._client = client
+def append_line(folder: Path, line: Mapping[str, Any]) -> None:
+    """In one piece, also where two processes append."""
+    with (folder / NOTES).open("ab", buffering=0) as file:
+        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
-    def _make(self, client: "MlflowClient") -> str:
-        assert self.experiment
-        self._asked = True
-        tags = self._birth_tags | ({"mlflow.parentRunId": self.parent} if self.parent else {})
-        made = client.create_run(self.experiment, self._start, run_name=self.name, tags=tags)
-        return str(made.info.run_id)
 
-    def _made_by_an_earlier_try(self, client: "MlflowClient") -> str | None:
-        """A server that is too slow to answer has made the run all the same."""
-        if not self._asked or not self.experiment:
-            return None
-        process = self._birth_tags["parrot.process"]
-        query = f"attributes.start_time = {self._start} AND tags.`parrot.process` = '{process}'"
-        found = client.search_runs([self.experiment], query, max_results=1)
-        return str(found[0].info.run_id) if found else None
+def begin(kind: str, name: str, *, sender: str, **known: Any) -> TrackedRun:
+    """Make the folder of a run that begins now.
 
-    def _flush(self) -> None:
-        assert self._client and self.id
-        with self._lock:
-            values, self._values = self._values, Values()
-        try:
-            if values:
-                values.write(self._client, self.id, self.parent)
-        except Exception:
-            with self._lock:
-                self._values.put_back(values)
-            raise
+    Args:
+        kind: "pipeline" or "stage".
+        known: what else is known, as in `Birth`.
+    """
+    short = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in name)
+    folder = runs_folder() / f"{short[:40]}-{time.time_ns()}"
+    folder.mkdir(parents=True)
+    Birth(name, milliseconds(), birth_tags(kind, identity()), sender, **known).write(folder)
+    return TrackedRun(name, folder)
 
-    def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
-            say(f"MLflow at {shown_uri()} does not take values ({reason}); the run goes on")
-        self._warned = True
+
+def runs_folder() -> Path:
+    """Where the folders of runs lie that are not sent yet."""
+    return project_folder() / "mlruns" / "unsent"
+
+
+def birth_tags(kind: str, process: str) -> dict[str, str]:
+    """What a later process must know of a run to find it, or to end it for a dead process."""
+    return {"parrot.kind": kind, "parrot.host": socket.gethostname(), "parrot.process": process}
 
 
 @contextlib.contextmanager
-def closing(run: Run) -> Iterator[None]:
-    """Run it while the block runs, and end it as the block ends."""
-    run.start()
+def ending(run: TrackedRun) -> Iterator[None]:
+    """End the run as the block ends."""
     try:
         yield
     except BaseException as error:
         status = _status(error)
         if status != "FINISHED":
             run.set_tags({"error": str(error) if isinstance(error, ParrotError) else repr(error)})
-        run.close(status)
+        run.end(status)
         raise
-    run.close("FINISHED")
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+    run.end("FINISHED")
 
 
 def _status(error: BaseException) -> str:
@@ -230,15 +190,5 @@ def _status(error: BaseException) -> str:
     return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
-def birth_tags(kind: str, process: str) -> dict[str, str]:
-    """What a later process must know of a run to find it, or to end it for a dead process."""
-    return {"parrot.kind": kind, "parrot.host": socket.gethostname(), "parrot.process": process}
-
-
-def _end_dead_runs(client: "MlflowClient", experiment: str) -> None:
-    """A process killed with SIGKILL leaves its run RUNNING; end those of this machine."""
-    query = f"attributes.status = 'RUNNING' AND tags.`parrot.host` = '{socket.gethostname()}'"
-    for run in client.search_runs([experiment], query):
-        process = run.data.tags.get("parrot.process")
-        if process and find_process(process) is None:
-            client.set_terminated(run.info.run_id, "KILLED")
+def say(sentence: str) -> None:
+    print(f"parrot: {without_secrets(sentence)}", file=sys.stderr, flush=True)

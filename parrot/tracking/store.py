@@ -5,17 +5,15 @@ import http.client
 import logging
 import os
 import sqlite3
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from parrot.credentials import split_address, without_secrets
 from parrot.errors import ParrotError
 from parrot.pipeline.processes import file_lock
-from parrot.tracking.moving import move_artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,7 +141,7 @@ def connect() -> tuple["MlflowClient", str]:
                 _hide_empty_default(client)
             return client, client.create_experiment(name, location, tags=_TRAINING_VIEW)
         if file and location:
-            move_artifacts(file, experiment.artifact_location, location)
+            _move_artifacts(file, experiment.artifact_location, location)
         return client, experiment.experiment_id
 
 
@@ -152,6 +150,46 @@ def _hide_empty_default(client: "MlflowClient") -> None:
     default = client.get_experiment("0")
     if default.lifecycle_stage == "active" and not client.search_runs(["0"], max_results=1):
         client.delete_experiment("0")
+
+
+def _move_artifacts(database: Path, old: str, new: str) -> None:
+    """Let the runs of all experiments beside `old` have their artifacts beside `new`, if both are ours.
+
+    MLflow writes the absolute path of the artifacts into its database, for the experiment and for each
+    run, turns a relative one into an absolute one, and has no way to change it.
+
+    Args:
+        old: where the database says that our experiment's artifacts are, a URI.
+        new: where they are if they have come along with the database: `mlruns/NAME` beside it.
+    """
+    old_home, _, old_name = old.rpartition("/")
+    new_home, _, new_name = new.rpartition("/")
+    ours = old_name == new_name and old_home.endswith("/mlruns")
+    if old == new or not ours:
+        return
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        for table, key, column in (
+            ("experiments", "experiment_id", "artifact_location"),
+            ("runs", "run_uuid", "artifact_uri"),
+        ):
+            rows = connection.execute(f"SELECT {key}, {column} FROM {table}").fetchall()
+            moved = [
+                (new_home + uri.removeprefix(old_home), row)
+                for row, uri in rows
+                if uri and uri.startswith(f"{old_home}/")
+            ]
+            if table == "runs":  # a database that was moved alone still finds what was left behind
+                moved = [(uri, row) for uri, row in moved if _came_along(uri, old_home, new_home)]
+            connection.executemany(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", moved)
+
+
+def _came_along(uri: str, old_home: str, new_home: str) -> bool:
+    before = old_home + uri.removeprefix(new_home)
+    return _path(uri).exists() or not _path(before).exists()
+
+
+def _path(uri: str) -> Path:
+    return Path(unquote(urlsplit(uri).path))
 
 
 def where_to_look(experiment: str | None = None, run: str | None = None) -> list[tuple[str, str]]:
@@ -192,7 +230,3 @@ def _experiment_name() -> str:
 
 def _from_here(file: Path) -> Path:
     return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-
-
-def say(sentence: str) -> None:
-    print(f"parrot: {without_secrets(sentence)}", file=sys.stderr, flush=True)

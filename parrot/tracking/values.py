@@ -1,8 +1,8 @@
 """Params, tags, metrics and artifacts on their way to MLflow, in the form and size that it takes."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _TEXT_LIMIT = 6000  # characters; MLflow cuts longer values without a word
 _BATCH = {"params": 100, "tags": 100, "metrics": 500}  # MLflow's limits for one request
 
-Point = tuple[str, float, int, int]
+Point = Sequence[Any]
 """Name, value, milliseconds, step."""
 
-Artifact = tuple[str, str]
+Artifact = Sequence[str]
 """A file or folder, and the folder of the run that it goes into ("" for none)."""
 
 _SHOWN = (".csv", ".html", ".png", ".svg")
@@ -35,23 +35,25 @@ class Values:
     parent_metrics: list[Point] = field(default_factory=list)
     parent_artifacts: list[Artifact] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        return any(asdict(self).values())
+    def filled(self) -> dict[str, Any]:
+        """What is not empty, by name."""
+        return {name: value for name, value in asdict(self).items() if value}
 
-    def put_back(self, earlier: "Values") -> None:
-        """Put what was to be written earlier in front of what has come since."""
-        self.params = earlier.params | self.params
-        self.tags = earlier.tags | self.tags
-        self.parent_tags = earlier.parent_tags | self.parent_tags
-        self.metrics[:0] = earlier.metrics
-        self.artifacts[:0] = earlier.artifacts
-        self.parent_metrics[:0] = earlier.parent_metrics
-        self.parent_artifacts[:0] = earlier.parent_artifacts
+    def add(self, later: "Values") -> None:
+        for name in (item.name for item in fields(self)):
+            there, more = getattr(self, name), getattr(later, name)
+            setattr(self, name, there | more if isinstance(there, dict) else there + more)
 
-    def write(self, client: "MlflowClient", run: str, parent: str | None) -> None:
-        _write(client, run, self.params, self.tags, self.metrics, self.artifacts)
+    def write(self, client: "MlflowClient", run: str, parent: str | None, home: Path = Path()) -> None:
+        """Write them into the run, and what is its parent's into that.
+
+        Args:
+            home: where artifacts lie whose paths are relative.
+        """
+        _write(client, run, self.params, self.tags, self.metrics, self.artifacts, home)
         if parent:
-            _write(client, parent, {}, self.parent_tags, self.parent_metrics, self.parent_artifacts)
+            tags, metrics, artifacts = self.parent_tags, self.parent_metrics, self.parent_artifacts
+            _write(client, parent, {}, tags, metrics, artifacts, home)
 
 
 def _write(
@@ -61,6 +63,7 @@ def _write(
     tags: dict[str, str],
     metrics: list[Point],
     artifacts: list[Artifact],
+    home: Path,
 ) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
@@ -73,21 +76,12 @@ def _write(
         for start in range(0, len(whole), _BATCH[kind]):
             client.log_batch(run, **{kind: whole[start : start + _BATCH[kind]]})
     for path, folder in artifacts:
-        if Path(path).is_dir():
-            client.log_artifacts(run, path, folder or None)
-        else:
-            client.log_artifact(run, path, folder or None)
+        log = client.log_artifacts if (home / path).is_dir() else client.log_artifact
+        log(run, str(home / path), folder or None)
 
 
-def artifact(path: Path | str) -> Artifact:
-    """A file as it is; a folder under its name."""
-    path = Path(path)
-    return str(path), path.name if path.is_dir() else ""
-
-
-def shown(path: Path | str) -> list[Artifact]:
+def shown(path: Path) -> list[Artifact]:
     """Of an output, what people look at: a page, a picture, a table, or those directly in a folder."""
-    path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     folder = path.name if path.is_dir() else ""
     return [(str(file), folder) for file in files if file.suffix in _SHOWN and file.is_file()]
@@ -95,7 +89,7 @@ def shown(path: Path | str) -> list[Artifact]:
 
 def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
     """Nested sections become dotted names; values over MLflow's limit end in how long they were."""
-    texts = {_allowed(name): as_text(value) for name, value in flatten(params).items()}
+    texts = {allowed(name): as_text(value) for name, value in flatten(params).items()}
     return {
         name: text if len(text) <= _TEXT_LIMIT else f"{text[: _TEXT_LIMIT - 40]}… ({len(text)} characters)"
         for name, text in texts.items()
@@ -103,14 +97,14 @@ def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {_allowed(name): as_text(value)[:_TEXT_LIMIT] for name, value in tags.items()}
+    return {allowed(name): as_text(value)[:_TEXT_LIMIT] for name, value in tags.items()}
 
 
-def points(metrics: Mapping[str, Any], step: int) -> list[Point]:
+def points(metrics: Mapping[str, Any], step: int = 0) -> list[Point]:
     """The numbers among `metrics`, as of now; nested sections become dotted names."""
-    now = time.time_ns() // 1_000_000
+    now = milliseconds()
     return [
-        (_allowed(name), float(value), now, step)
+        (allowed(name), float(value), now, step)
         for name, value in flatten(metrics).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
@@ -118,9 +112,21 @@ def points(metrics: Mapping[str, Any], step: int) -> list[Point]:
 
 def of_stage(stage: str, metrics: list[Point]) -> list[Point]:
     """A stage's metrics by the names that they have in the pipeline run."""
-    return [(f"{stage}/{name}", value, when, step) for name, value, when, step in metrics]
+    return [(f"{allowed(stage)}/{name}", *rest) for name, *rest in metrics]
 
 
-def _allowed(name: str) -> str:
-    """The name with what MLflow refuses in it replaced."""
+def stage_tags(stage: str, state: str, made_by: str | None = None) -> dict[str, str]:
+    """How a pipeline run tells what became of a stage, and of a cached one, which run made its outputs."""
+    tags = {f"stage.{allowed(stage)}": state}
+    return tags | ({f"stage.{allowed(stage)}.run": made_by} if made_by else {})
+
+
+def allowed(name: str) -> str:
+    """The name as MLflow's keys may be: `prepare@captions` becomes `prepare:captions`."""
+    name = name.replace("@", ":")
     return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)
+
+
+def milliseconds() -> int:
+    """Of the time of day, as MLflow wants it."""
+    return time.time_ns() // 1_000_000

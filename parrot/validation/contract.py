@@ -1,15 +1,15 @@
-"""The contract of one record, in pandera."""
+"""The contract of one record, in pandera: what can be said of a record alone is said here, and only here."""
 
 import pandas as pd
 import pandera.pandas as pa
 
-from parrot.config import Validate
+from parrot.config import Images
 from parrot.validation.metadata import LOST
 
 FAILURE_COLUMNS = ("shard", "source", "record", "field", "check", "value")
 
 
-def contract(params: Validate, languages: list[str], max_length: int) -> pa.DataFrameSchema:
+def contract(languages: list[str], images: Images, max_length: int) -> pa.DataFrameSchema:
     """What must be true of every row of `read_metadata`."""
 
     def none(problem: str) -> pa.Column:
@@ -22,7 +22,7 @@ def contract(params: Validate, languages: list[str], max_length: int) -> pa.Data
         )
         return pa.Column(str, [given, whole])
 
-    small, large = params.min_image_pixels, params.max_image_pixels
+    small, large = images.min_pixels, images.max_pixels
     positions = pa.Check.in_range(
         1, max_length, error=f"must be measured and fit into model.max_length = {max_length} positions"
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from parrot.data.digests import content_digest, digest
 from parrot.data.images import image_header
@@ -15,48 +14,41 @@ from parrot.data.shards import iterate
 FRAME_ROWS = 10_000
 LOST = "\N{REPLACEMENT CHARACTER}"
 
-# Read as bytes, so that text which is not UTF-8 is a finding and not a crash.
-_TURNS = pa.list_(pa.struct([("role", pa.binary()), ("content", pa.binary())]))
 
+def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
+    """Frames of at most 10,000 rows; one row describes one record, as the mixture has it:
 
-def read_metadata(folder: Path) -> Iterator[pd.DataFrame]:
-    """Frames of at most 10,000 rows; one row describes one record:
-
-    shard, id, source, language: as stored; repeated_id, duplicate: an earlier record has the same
-    source and id, or the same texts and pictures; roles: as in "user assistant"; turns; text_bytes,
-    without image placeholders; stored_length, positions, copies: as stored; empty_texts, broken_texts:
-    messages without text (a question may be an image alone) or with lost characters; images,
-    unreadable_images; placeholders: in the user's turns; answer_placeholders: in the others;
-    shorter_side, longer_side: pixels, over all images of the record, none without image; formats: as
-    in "JPEG".
+    shard, id, source, language, positions, copies, stored_length: as its index says; repeated_id,
+    duplicate: an earlier record has the same source and id, or the same texts and pictures; roles: as in
+    "user assistant"; turns; text_bytes, without image placeholders; empty_texts, broken_texts: messages
+    without text (a question may be an image alone) or with lost characters; images, unreadable_images;
+    placeholders: in the user's turns; answer_placeholders: in the others; shorter_side, longer_side:
+    pixels, over all images of the record, none without image; formats: as in "JPEG".
     """
     seen_ids: set[tuple[str, str]] = set()
     seen_contents: set[bytes] = set()
     rows: list[dict[str, Any]] = []
-    for shard, batch in iterate(folder):
-        for stored in _raw_rows(batch):
-            turns = [(_text(turn["role"]), _text(turn["content"])) for turn in stored["messages"]]
-            pictures = [image["bytes"] or b"" for image in stored["images"]]
-            name = _text(stored["source"]), _text(stored["id"])
-            content = content_digest(turns, map(digest, pictures))
-            rows.append(
-                {
-                    "shard": shard.name,
-                    "id": name[1],
-                    "source": name[0],
-                    "language": _text(stored["language"]),
-                    "repeated_id": name in seen_ids,
-                    "duplicate": content in seen_contents,
-                    "stored_length": stored["length"],
-                    "positions": stored["positions"],
-                    "copies": stored["copies"],
-                    **_measure_texts(turns),
-                    **_measure_pictures(pictures),
-                }
-            )
-            seen_ids.add(name)
-            seen_contents.add(content)
-        if len(rows) >= FRAME_ROWS:
+    for record in iterate(prepared, mixture):
+        turns = [(turn["role"], turn["content"]) for turn in record["messages"]]
+        pictures = [image["bytes"] or b"" for image in record["images"]]
+        name = record["source"], record["id"]
+        content = content_digest(turns, map(digest, pictures))
+        rows.append(
+            {
+                column: record[column]
+                for column in ("shard", "id", "source", "language", "positions", "copies")
+            }
+            | {
+                "stored_length": record["length"],
+                "repeated_id": name in seen_ids,
+                "duplicate": content in seen_contents,
+            }
+            | _measure_texts(turns)
+            | _measure_pictures(pictures)
+        )
+        seen_ids.add(name)
+        seen_contents.add(content)
+        if len(rows) == FRAME_ROWS:
             yield _frame(rows)
             rows = []
     if rows:
@@ -64,22 +56,7 @@ def read_metadata(folder: Path) -> Iterator[pd.DataFrame]:
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    sides = {"shorter_side": "float64", "longer_side": "float64"}
-    return pd.DataFrame(rows).astype(sides)
-
-
-def _raw_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    columns = {
-        name: batch.column(name).cast(_TURNS if name == "messages" else pa.binary())
-        for name in ("id", "source", "language", "messages")
-    }
-    columns |= {name: batch.column(name) for name in ("images", "length", "positions", "copies")}
-    rows: list[dict[str, Any]] = pa.table(columns).to_pylist()
-    return rows
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode(errors="replace")
+    return pd.DataFrame(rows).astype({"shorter_side": "float64", "longer_side": "float64"})
 
 
 def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:

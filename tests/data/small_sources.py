@@ -1,18 +1,27 @@
-"""Small upstream files for the tests of prepare."""
+"""Small upstream files, what becomes of them, and mixtures of given records."""
 
 import base64
 import csv
+import hashlib
 import io
 import json
+import tempfile
 import zipfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import PIL.Image
+import pyarrow.parquet as pq
+from pydantic import BaseModel
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config
 
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
-from parrot.config import Flamingo, Model, Prepare
+from parrot.config import Images, Mix, ParrotArchitecture, Prepare, Source, Split
+from parrot.data.mix import mix
+from parrot.data.prepare import prepare
+from parrot.data.records import Record, text_length
+from parrot.data.shards import Indexed, RecordDataset, write_index, write_shard
 
 
 def picture(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -78,38 +87,138 @@ def write_tsv(path: Path, rows: list[dict[str, Any]], encoding: str = "utf-8") -
     return path
 
 
-def small_world(folder: Path, *, conversations: int = 30) -> Prepare:
-    """Two splits of two sources each, and a benchmark: nothing in it is wrong."""
+@dataclass
+class World:
+    """Small data of two splits and what params.yaml would say of them."""
+
+    folder: Path
+    sources: dict[str, Source]
+    mix: Mix
+    languages: list[str] = field(default_factory=lambda: ["en", "zh"])
+    prepare: Prepare = Prepare(partition_records=8, max_reject_share=0.1)  # noqa: RUF009 (it is frozen)
+    images: Images = Images(max_megapixels=1.0, min_pixels=8, max_pixels=2000)  # noqa: RUF009
+
+    def prepared(self, split: Split) -> Path:
+        return self.folder / "prepared" / split
+
+    def mixture(self, split: Split) -> Path:
+        return self.folder / "mixtures" / split
+
+    def prepare_source(self, name: str) -> dict[str, Any]:
+        return prepare(
+            self.languages,
+            self.images,
+            self.prepare,
+            self.sources,
+            source=name,
+            output=self.prepared(self.sources[name].split) / name,
+            metrics=self.folder / "metrics" / f"{name}.json",
+            work=Path(tempfile.mkdtemp(dir=self.folder)),
+        )
+
+    def mix_split(self, split: Split = "align", seed: int = 1, max_length: int = 512) -> dict[str, Any]:
+        return mix(
+            seed,
+            self.mix,
+            MODEL.model_copy(update={"max_length": max_length}),
+            split=split,
+            prepared=self.prepared(split),
+            **small_backbones(self.folder / "backbones"),
+            output=self.mixture(split),
+            metrics=self.folder / "metrics" / f"{split}.json",
+        )
+
+    def run(self, split: Split = "align", seed: int = 1, max_length: int = 512) -> dict[str, Any]:
+        """Prepare the split's sources and mix them; the metrics of the mixture."""
+        for name in self.mix.split(split):
+            self.prepare_source(name)
+        return self.mix_split(split, seed, max_length)
+
+    def dataset(self, split: Split = "align") -> RecordDataset:
+        return RecordDataset(self.prepared(split), self.mixture(split))
+
+    def rejects(self, split: Split = "align") -> list[dict[str, str]]:
+        """Of the mixture."""
+        rows: list[dict[str, str]] = pq.read_table(self.mixture(split) / "rejects.parquet").to_pylist()
+        return rows
+
+    def only(
+        self,
+        items: list[Any],
+        images: dict[str, bytes] | None = None,
+        mixed: dict[str, Any] | None = None,
+        **source: Any,
+    ) -> "World":
+        """A world whose split align holds these items alone: Alpaca's, or LLaVA's with `images`."""
+        path = str(write_json_list(self.folder / "only.json", items))
+        pictures = path if images is None else str(write_zip(self.folder / "only.zip", images))
+        form = "alpaca" if images is None else "llava"
+        only = {"split": "align", "format": form, "path": path, "images": pictures, "language": "en"} | source
+        others = {name: other for name, other in self.sources.items() if other.split == "sft"}
+        return replace(
+            self,
+            sources={"only": Source(**only), **others},
+            mix=changed(self.mix, align={"only": mixed or 1.0}),
+        )
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def changed(section: Part, **values: Any) -> Part:
+    return section.model_validate(section.model_dump() | values)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256, of all files below."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def small_world(folder: Path, *, conversations: int = 30) -> World:
+    """Two splits and a benchmark: nothing in it is wrong."""
     pictures = {f"{number}.jpg": picture(number) for number in range(2 * conversations)}
     images = write_zip(folder / "images.zip", pictures)
     write_tsv(folder / "mmmb" / "en.tsv", [question(number, picture(900 + number)) for number in range(3)])
-    sources: dict[str, list[dict[str, Any]]] = {"align": [], "sft": []}
-    for split, first in (("align", 0), ("sft", conversations)):
+    sources: dict[str, dict[str, Any]] = {}
+    for name, split, first in (("talk", "align", 0), ("chat", "sft", conversations)):
         for language, count in (("en", conversations * 2 // 3), ("zh", conversations // 3)):
-            path = folder / split / f"{language}.json"
             items = [conversation(number) for number in range(first, first + count)]
-            write_json_list(path, items)
-            name = f"{split}_{language}"
-            source = {"name": name, "format": "llava", "path": str(path), "language": language}
-            sources[split].append(source | {"images": str(images)})
+            write_json_list(folder / name / f"{language}.json", items)
             first += count
-    path = write_json_list(folder / "sft" / "text.json", [instruction(number) for number in range(10)])
-    sources["sft"].append({"name": "text", "format": "alpaca", "path": str(path), "language": "en"})
-    return Prepare.model_validate(
-        {"shard_megabytes": 1, "max_reject_share": 0.1, "max_image_megapixels": 1.0, "too_long": "cut"}
-        | {"benchmarks": [str(folder / "mmmb")], **sources}
+        llava = {"split": split, "format": "llava", "path": str(folder / name), "files": "{language}.json"}
+        sources[name] = llava | {"images": str(images)}
+    path = str(write_json_list(folder / "text.json", [instruction(number) for number in range(10)]))
+    sources["text"] = {"split": "sft", "format": "alpaca", "path": path, "images": path, "language": "en"}
+    settings = {"too_long": "cut", "max_reject_share": 0.1, "benchmarks": str(folder / "mmmb")}
+    return World(
+        folder,
+        {name: Source(**source) for name, source in sources.items()},
+        Mix.model_validate(settings | {"align": {"talk": 1.0}, "sft": {"chat": 1.0, "text": 1.0}}),
     )
 
 
-MODEL = Model(
-    architecture="parrot",
-    projector="linear",
-    flamingo=Flamingo(
-        resampler_n_latents=2, resampler_depth=1, cross_layer_interval=1, learning_rate_factor=1.0
-    ),
-    vision_feature_layer=-1,
-    max_length=512,
-)
+def write_mixture(folder: Path, records: list[Record], copies: int = 1) -> tuple[Path, Path]:
+    """The folders `prepared` and `mixture` in `folder`, in which are these records, in this order."""
+    prepared, mixture = folder / "prepared", folder / "mixture"
+    shard = f"{records[0].source}/part-00000.parquet"
+    (prepared / shard).parent.mkdir(parents=True)
+    mixture.mkdir(parents=True)
+    write_shard(prepared / shard, records)
+    write_index(
+        mixture,
+        [
+            Indexed(
+                shard, row, item.id, item.source, item.language, text_length(item.messages), positions=1,
+                copies=copies, turns=len(item.messages),
+            )
+            for row, item in enumerate(records)
+        ],
+    )  # fmt: skip
+    return prepared, mixture
+
+
+MODEL = ParrotArchitecture(architecture="parrot", projector="linear", vision_feature_layer=-1, max_length=512)
 PER_IMAGE = 5
 """Positions that an image takes with `small_backbones`: 2 × 2 patches and CLS."""
 

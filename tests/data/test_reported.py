@@ -3,19 +3,18 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pyarrow.parquet as pq
 import pytest
-from small_sources import MODEL, PER_IMAGE, instruction, small_backbones, write_json_list
+from small_sources import PER_IMAGE, changed, small_backbones, small_world, write_json_list
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from parrot.config import Prepare, Source
-from parrot.data.prepare import prepare
+from parrot.config import Images, Prepare, Source
 from parrot.data.rejects import kind
-from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
@@ -27,45 +26,48 @@ needs_reported = pytest.mark.skipif(
 
 
 class Prepared:
-    """What prepare made of a file in LLaVA's form."""
+    """What became of a file in LLaVA's form."""
 
-    def __init__(self, folder: Path, file: Path, max_length: int = 300, **options: Any) -> None:
-        self.backbones = small_backbones(folder / "backbones")
+    def __init__(
+        self,
+        folder: Path,
+        file: Path,
+        max_length: int = 300,
+        weight: float = 1.0,
+        max_reject_share: float = 1.0,
+        too_long: str = "cut",
+    ) -> None:
         images = file.parent / "images"
-        source = {"name": "reported", "format": "llava", "path": str(file), "language": "en"}
-        source |= {"images": str(images)} if images.is_dir() else {}
-        weights = options.pop("weights", [1.0])
-        other = write_json_list(folder / "other.json", [instruction(1)])
-        params = Prepare(
-            shard_megabytes=1,
-            max_reject_share=options.pop("max_reject_share", 1.0),
-            max_image_megapixels=1.0,
-            benchmarks=[],
-            align=[Source(**source, weight=weight) if place == 0 else
-                   Source(**source | {"name": f"reported{place}"}, weight=weight)
-                   for place, weight in enumerate(weights)],
-            sft=[Source(name="other", format="alpaca", path=str(other), language="en")],
-            too_long=options.pop("too_long", "cut"),
-        )  # fmt: skip
+        source = Source(
+            split="align",
+            format="llava",
+            path=str(file),
+            images=str(images if images.is_dir() else file),
+            language="en",
+        )
+        world = small_world(folder)
+        self.world = replace(
+            world,
+            sources={"reported": source},
+            mix=changed(
+                world.mix,
+                align={"reported": weight},
+                max_reject_share=max_reject_share,
+                too_long=too_long,
+            ),
+            prepare=Prepare(partition_records=1000, max_reject_share=max_reject_share),
+            images=Images(max_megapixels=1.0, min_pixels=1, max_pixels=4096),
+        )
         self.max_length = max_length
-        self.output = folder / "prepared"
-        self.metrics = prepare(
-            params,
-            MODEL.model_copy(update={"max_length": max_length}),
-            image_sides=(1, 4096),
-            seed=1,
-            **self.backbones,
-            output=self.output,
-            metrics=folder / "metrics.json",
-        )["align"]
+        self.backbones = small_backbones(folder / "backbones")
+        self.metrics = self.world.run(max_length=max_length)
 
     def rejects(self) -> list[tuple[str, str, str]]:
         """Record, field and kind of each row of the table."""
-        rows = pq.read_table(self.output / "rejects.parquet").to_pylist()
-        return [(row["record"], row["field"], kind(row["reason"])) for row in rows]
+        return [(row["record"], row["field"], kind(row["reason"])) for row in self.world.rejects()]
 
     def records(self) -> list[dict[str, Any]]:
-        return list(RecordDataset(self.output / "align"))
+        return list(self.world.dataset())
 
     def texts(self) -> list[list[tuple[str, str]]]:
         return [[(turn["role"], turn["content"]) for turn in row["messages"]] for row in self.records()]
@@ -92,7 +94,7 @@ def reported(name: str) -> Path:
 def test_01_a_video_is_named_and_no_text_conversation(tmp_path: Path) -> None:
     with pytest.raises(ParrotError, match=r"1 of 1 entries rejected.* medium not read \(1\)"):
         Prepared(tmp_path, reported("01"), max_reject_share=0.01)
-    rows = pq.read_table(tmp_path / "prepared" / "rejects.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "prepared" / "align" / "reported" / "rejects.parquet").to_pylist()
     assert [(row["field"], kind(row["reason"])) for row in rows] == [("video", "medium not read")]
 
 
@@ -143,12 +145,11 @@ def test_several_images_in_a_text_stay_in_their_places(tmp_path: Path) -> None:
 
 
 @needs_reported
-def test_16_a_weight_and_a_file_named_twice_are_the_same(tmp_path: Path) -> None:
+def test_16_a_weight_makes_no_duplicates(tmp_path: Path) -> None:
     count = len(json.loads(reported("16").read_text(encoding="utf-8")))
-    for name, weights in (("weight", [2.0]), ("twice", [1.0, 1.0])):
-        prepared = Prepared(tmp_path / name, reported("16"), weights=weights, max_reject_share=0.0)
-        assert (prepared.metrics["records"], prepared.metrics["samples"]) == (count, 2 * count)
-        assert len(prepared.records()) == 2 * count
+    prepared = Prepared(tmp_path, reported("16"), weight=2.0, max_reject_share=0.0)
+    assert (prepared.metrics["records"], prepared.metrics["samples"]) == (count, 2 * count)
+    assert len(prepared.records()) == 2 * count
 
 
 @needs_reported

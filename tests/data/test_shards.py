@@ -1,32 +1,29 @@
 import pickle
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_sources import picture
+from small_sources import picture, write_mixture
 
 from parrot.data.checksums import seal
 from parrot.data.records import RECORD_SCHEMA, Image, Message, Record, text_length
-from parrot.data.shards import GROUP_BYTES, RecordDataset, ShardWriter, iterate
+from parrot.data.shards import GROUP_BYTES, Indexed, RecordDataset, iterate, write_index, write_shard
 from parrot.errors import ParrotError
 
 
-def record(number: int, size: int = 0) -> Record:
+def record(number: int, size: int = 0, source: str = "s") -> Record:
     content = "<image>\n" * (number % 3) + "Was ist größer? " * (number % 5 + 1)
     images = tuple(Image(f"{n}.jpg", picture(number + n) + bytes(size)) for n in range(number % 3))
     language = ("en", "zh")[number % 2]
-    return Record(f"r{number}", "s", language, (Message("user", content), Message("assistant", "是")), images)
-
-
-def write(folder: Path, records: list[Record], shard_bytes: int = 1 << 20) -> Path:
-    writer = ShardWriter(folder, shard_bytes)
-    for item in records:
-        writer.write(item)
-    writer.close()
-    return folder
+    turns = (
+        Message("user", content),
+        Message("assistant", "是"),
+        Message("user", "?"),
+        Message("assistant", "."),
+    )
+    return Record(f"r{number}", source, language, turns, images)
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +32,22 @@ def records() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, records: list[Record]) -> Path:
-    return write(tmp_path_factory.mktemp("shards") / "sft", records, shard_bytes=300_000)
+def folders(tmp_path_factory: pytest.TempPathFactory, records: list[Record]) -> tuple[Path, Path]:
+    return write_mixture(tmp_path_factory.mktemp("shards"), records)
 
 
 def check(row: dict[str, object], expected: Record) -> None:
-    assert (row["id"], row["source"], row["language"]) == (expected.id, "s", expected.language)
-    assert row["messages"] == [{"role": m.role, "content": m.content} for m in expected.messages]
-    assert row["images"] == [image.bytes for image in expected.images]
-    assert row["length"] == text_length(expected.messages)
+    assert row == {
+        "id": expected.id,
+        "source": "s",
+        "language": expected.language,
+        "messages": [{"role": m.role, "content": m.content} for m in expected.messages],
+        "images": [image.bytes for image in expected.images],
+    }
 
 
-def test_random_access_finds_every_record(folder: Path, records: list[Record]) -> None:
-    dataset = RecordDataset(folder)
-    assert len(list(folder.iterdir())) == 5
+def test_random_access_finds_every_record(folders: tuple[Path, Path], records: list[Record]) -> None:
+    dataset = RecordDataset(*folders)
     assert len(dataset) == 500
     assert dataset.lengths == [text_length(item.messages) for item in records]
     assert dataset.languages == [item.language for item in records]
@@ -56,92 +55,159 @@ def test_random_access_finds_every_record(folder: Path, records: list[Record]) -
         check(dataset[index], records[index])
     check(dataset[-1], records[-1])
     for index in (500, -501):
-        with pytest.raises(IndexError, match="has 500 records"):
+        with pytest.raises(IndexError, match="has 500 samples"):
             dataset[index]
 
 
-def test_a_pickled_data_set_reads_on(folder: Path, records: list[Record]) -> None:
-    dataset = RecordDataset(folder)
+def test_a_pickled_data_set_reads_on(folders: tuple[Path, Path], records: list[Record]) -> None:
+    dataset = RecordDataset(*folders)
     check(dataset[3], records[3])
-    copy = pickle.loads(pickle.dumps(dataset))
-    check(copy[499], records[499])
+    content = pickle.dumps(dataset)
+    assert len(content) < 50_000
+    check(pickle.loads(content)[499], records[499])
 
 
-def test_workers_of_a_data_loader(folder: Path, records: list[Record]) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_a_data_loader(folders: tuple[Path, Path], records: list[Record], method: str) -> None:
     from torch.utils.data import DataLoader
 
-    dataset = RecordDataset(folder)
+    dataset = RecordDataset(*folders)
     check(dataset[0], records[0])
-    loader: DataLoader[dict[str, object]] = DataLoader(dataset, batch_size=50, num_workers=2, collate_fn=list)
+    loader: DataLoader[dict[str, object]] = DataLoader(
+        dataset, batch_size=50, num_workers=1, collate_fn=list, multiprocessing_context=method
+    )
     rows = [row for batch in loader for row in batch]
     assert [row["id"] for row in rows] == [item.id for item in records]
 
 
 def test_row_groups_stay_small(tmp_path: Path) -> None:
-    folder = write(tmp_path / "align", [record(3 * n + 1, size=150_000) for n in range(30)], 1 << 30)
-    [shard] = folder.iterdir()
+    shard = tmp_path / "large.parquet"
+    assert write_shard(shard, [record(3 * n + 1, size=150_000) for n in range(30)]) == 30
     metadata = pq.ParquetFile(shard).metadata
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     assert all(group.total_byte_size <= 1.01 * GROUP_BYTES for group in groups)
     assert sum(group.num_rows for group in groups) == 30
-    few = pq.ParquetFile(next(write(tmp_path / "sft", [record(0)] * 250).iterdir())).metadata
+    write_shard(shard, [record(0)] * 250)
+    few = pq.ParquetFile(shard).metadata
     assert [few.row_group(number).num_rows for number in range(few.num_row_groups)] == [100, 100, 50]
 
 
-def test_a_shard_is_what_the_viewer_reads(folder: Path) -> None:
-    file = pq.ParquetFile(sorted(folder.iterdir())[0])
+def test_a_shard_is_what_the_viewer_reads(folders: tuple[Path, Path]) -> None:
+    file = pq.ParquetFile(folders[0] / "s" / "part-00000.parquet")
     assert file.schema_arrow.equals(RECORD_SCHEMA, check_metadata=False)
     assert b"huggingface" in file.schema_arrow.metadata
     group = file.metadata.row_group(0)
     assert {group.column(number).compression for number in range(group.num_columns)} == {"UNCOMPRESSED"}
 
 
-def test_iterate_goes_from_end_to_end(folder: Path, records: list[Record]) -> None:
-    ids, shards = [], []
-    for shard, batch in iterate(folder, ["id"]):
-        assert batch.schema.names == ["id"]
-        ids += batch.column("id").to_pylist()
-        shards.append(shard.name)
-    assert ids == [item.id for item in records]
-    assert sorted(set(shards)) == [f"sft-0000{n}-of-00005.parquet" for n in range(5)]
+def test_a_shard_of_no_records(tmp_path: Path) -> None:
+    assert write_shard(tmp_path / "none.parquet", []) == 0
+    assert len(pq.read_table(tmp_path / "none.parquet")) == 0
 
 
-def test_folders_that_are_no_shards(tmp_path: Path) -> None:
-    with pytest.raises(ParrotError, match="holds no shards"):
-        RecordDataset(tmp_path)
-    name = tmp_path / "x-00000-of-00001.parquet"
-    name.write_bytes(b"no parquet")
-    with pytest.raises(ParrotError, match="damaged, or not a shard"):
-        RecordDataset(tmp_path)
-    name.write_bytes(b"")
-    with pytest.raises(ParrotError, match="damaged, or not a shard"):
-        RecordDataset(tmp_path)
-    pq.write_table(pa.table({"id": ["a"]}), name)
-    with pytest.raises(ParrotError, match="damaged, or not a shard"):
-        RecordDataset(tmp_path)
-    seal(name)
-    with pytest.raises(ParrotError, match="not a shard of records"):
-        list(iterate(tmp_path))
+def test_iterate_goes_from_end_to_end(folders: tuple[Path, Path], records: list[Record]) -> None:
+    for row, expected in zip(iterate(*folders), records, strict=True):
+        assert (row["id"], row["shard"], row["turns"]) == (expected.id, "s/part-00000.parquet", 4)
+        assert [message["content"] for message in row["messages"]] == [m.content for m in expected.messages]
+        assert [image["path"] for image in row["images"]] == [image.path for image in expected.images]
 
 
-def test_copies_are_counted_and_not_stored(tmp_path: Path, records: list[Record]) -> None:
-    once = write(tmp_path / "once", records[:120])
-    weighed = [replace(item, copies=number % 4) for number, item in enumerate(records[:120])]
-    dataset = RecordDataset(write(tmp_path / "weighed", weighed))
-    expected = [item for item in weighed for _ in range(item.copies)]
-    assert len(dataset) == len(dataset.lengths) == len(dataset.languages) == 180
-    assert [row["id"] for row in dataset] == [item.id for item in expected]
-    assert dataset.lengths == [text_length(item.messages) for item in expected]
-    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (once, dataset.folder)]
-    assert abs(sizes[1] - sizes[0]) < 1000
+def scattered(folder: Path) -> tuple[Path, Path, list[str]]:
+    """Two sources of two shards each, every second record left out, in one order; the ids in this order."""
+    for source in "ab":
+        (folder / "prepared" / source).mkdir(parents=True)
+        for part in range(2):
+            records = [record(300 * part + number, source=source) for number in range(300)]
+            write_shard(folder / "prepared" / source / f"part-{part}.parquet", records)
+    (folder / "mixture").mkdir()
+    draw = random.Random(1)
+    left = {source: list(range(0, 600, 2)) for source in "ab"}
+    index = []
+    while any(left.values()):
+        source = draw.choice([source for source, numbers in left.items() if numbers])
+        number = left[source].pop(0)
+        shard = f"{source}/part-{number // 300}.parquet"
+        index.append(Indexed(shard, number % 300, f"{source}{number}", source, "en", 1, 1, number % 4, 2))
+    write_index(folder / "mixture", index)
+    return folder / "prepared", folder / "mixture", [row.id for row in index]
 
 
-def read_all(folder: Path) -> tuple[object, ...]:
-    """All that training and validation see of a folder."""
-    dataset = RecordDataset(folder)
-    rows = list(dataset)
-    batches = [batch.to_pylist() for _, batch in iterate(folder)]
-    return rows, dataset.lengths, dataset.languages, batches
+def test_a_mixture_of_several_shards_is_read_in_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, mixture, ids = scattered(tmp_path)
+    read: list[object] = []
+    whole = pq.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_groups", lambda *given, **named: read.append(0) or whole(*given, **named)
+    )
+    rows = list(iterate(prepared, mixture))
+    assert [row["id"] for row in rows] == ids
+    assert len(read) <= 1 + 12  # the index, and every row group once
+    dataset = RecordDataset(prepared, mixture)
+    expected = [name for name in ids for _ in range(int(name[1:]) % 4)]
+    assert len(dataset) == len(dataset.lengths) == len(dataset.languages) == len(expected)
+    assert [row["id"] for row in dataset] == expected
+    for row in (rows[0], rows[77], dataset[50]):  # cut to a question and its answer
+        number = int(row["id"][1:])
+        assert [turn["content"] for turn in row["messages"]] == [
+            turn.content for turn in record(number).messages[:2]
+        ]
+        assert len(row["images"]) == number % 3
+
+
+def test_pictures_that_are_cut_off_are_left_out(tmp_path: Path) -> None:
+    turns = ("<image> <image>?", "Yes.", "<image>?", "No.")
+    messages = [Message("assistant" if n % 2 else "user", text) for n, text in enumerate(turns)]
+    images = tuple(Image(f"{number}.jpg", picture(number)) for number in range(3))
+    prepared, mixture = write_mixture(tmp_path, [Record("r", "s", "en", tuple(messages), images)])
+    write_index(mixture, [Indexed("s/part-00000.parquet", 0, "r", "s", "en", 1, 1, 1, turns=2)])
+    assert RecordDataset(prepared, mixture)[0]["images"] == [picture(0), picture(1)]
+    [row] = iterate(prepared, mixture)
+    assert [image["path"] for image in row["images"]] == ["0.jpg", "1.jpg"]
+
+
+def test_text_that_is_no_utf_8_reads_as_lost_characters(tmp_path: Path, records: list[Record]) -> None:
+    """A shard that another program wrote and sealed."""
+    prepared, mixture = write_mixture(tmp_path, records[:3])
+    shard = prepared / "s" / "part-00000.parquet"
+    pq.write_table(pq.read_table(shard), shard, use_dictionary=False, compression="none")
+    shard.write_bytes(shard.read_bytes().replace("größer".encode(), "größer".encode()[:2] + b"\xff" * 6))
+    seal(shard)
+    for row in iterate(prepared, mixture):
+        assert "gr" + "\N{REPLACEMENT CHARACTER}" * 6 in row["messages"][0]["content"]
+
+
+def test_folders_that_are_no_mixtures(tmp_path: Path, records: list[Record]) -> None:
+    prepared, mixture = write_mixture(tmp_path, records[:10])
+    shard, index = prepared / "s" / "part-00000.parquet", mixture / "index.parquet"
+    for file, problem in ((shard, "not a shard of records"), (index, "not the index of a mixture")):
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(ParrotError, match=f"{file.name}: not readable"):
+            RecordDataset(prepared, mixture)
+        for damaged in (b"no parquet", b""):
+            file.write_bytes(damaged)
+            with pytest.raises(ParrotError, match=f"{file.name}: damaged, or another file"):
+                RecordDataset(prepared, mixture)
+        pq.write_table(pa.table({"id": ["a"]}), file)
+        with pytest.raises(ParrotError, match="damaged, or another file"):
+            RecordDataset(prepared, mixture)
+        seal(file)
+        with pytest.raises(ParrotError, match=problem):
+            RecordDataset(prepared, mixture)
+        with pytest.raises(ParrotError, match=problem):
+            list(iterate(prepared, mixture))
+        file.write_bytes(content)
+    write_shard(shard, records[:5])
+    with pytest.raises(ParrotError, match="has 5 rows, none has number 9"):
+        RecordDataset(prepared, mixture)[9]
+
+
+def read_all(folders: tuple[Path, Path]) -> tuple[object, ...]:
+    """All that training and validation see."""
+    dataset = RecordDataset(*folders)
+    return list(dataset), dataset.lengths, dataset.languages, list(iterate(*folders))
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
@@ -166,33 +232,31 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
             return content[:place] + content[place : place + length] * 2 + content[place + length :]
 
 
-def test_a_damaged_shard_is_refused_or_reads_unchanged(tmp_path: Path, records: list[Record]) -> None:
-    folder = write(tmp_path / "sft", [replace(item, images=()) for item in records[:220]])
-    [shard] = folder.iterdir()
-    content, whole = shard.read_bytes(), read_all(folder)
+@pytest.mark.parametrize("which", ["shard", "index"])
+def test_a_damaged_file_is_refused_or_reads_unchanged(
+    tmp_path: Path, records: list[Record], which: str
+) -> None:
+    few = [record(3 * number) for number in range(110)]
+    folders = write_mixture(tmp_path, few)
+    file = folders[0] / "s" / "part-00000.parquet" if which == "shard" else folders[1] / "index.parquet"
+    content, whole = file.read_bytes(), read_all(folders)
     draw = random.Random(20240604)
     refused = 0
-    for _ in range(400):
-        shard.write_bytes(mutated(content, draw))
+    for _ in range(200):
+        file.write_bytes(mutated(content, draw))
         try:
-            assert read_all(folder) == whole
+            assert read_all(folders) == whole
         except ParrotError as error:
-            assert str(shard) in str(error)
+            assert str(file) in str(error)
             refused += 1
-    assert refused > 350
+    assert refused > 175
 
 
 def test_the_pages_carry_parquets_own_checksums(tmp_path: Path, records: list[Record]) -> None:
-    [shard] = write(tmp_path / "sft", records[:50]).iterdir()
+    shard = tmp_path / "shard.parquet"
+    write_shard(shard, records[:50])
     content = shard.read_bytes()
     assert len(pq.read_table(shard, page_checksum_verification=True)) == 50
     shard.write_bytes(content.replace(b"Was ist gr", b"Wes ist gr", 1))
     with pytest.raises(OSError, match="CRC"):
         pq.read_table(shard, page_checksum_verification=True)
-
-
-def test_a_missing_shard_is_noticed(tmp_path: Path, records: list[Record]) -> None:
-    folder = write(tmp_path / "sft", records, 300_000)
-    sorted(folder.iterdir())[1].unlink()
-    with pytest.raises(ParrotError, match="a shard is missing, there are 4"):
-        RecordDataset(folder)

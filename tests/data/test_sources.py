@@ -1,10 +1,11 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from small_sources import conversation, instruction, turns, write_json_list
 
+from parrot.config import Source
 from parrot.data.images import ImageStore, check_image
 from parrot.data.records import Message, Record
 from parrot.data.rejects import Rejected, kind
@@ -249,7 +250,7 @@ def test_ids_that_cannot_be_written_are_replaced(given: Any, expected: str) -> N
 
 
 def test_every_format_has_an_adapter() -> None:
-    assert set(FORMATS) == {"llava", "alpaca", "mmmb"}
+    assert set(FORMATS) == set(get_args(Source.model_fields["format"].annotation))
 
 
 @needs_real_data

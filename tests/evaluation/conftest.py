@@ -41,8 +41,6 @@ def params(tmp_path: Path) -> Evaluate:
         files=files,
         circular=False,
         blind="removed",
-        batch_size=5,
-        processes=1,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from parrot.evaluation.benchmarks.mmmb import Question
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
 
 WORDS = {"en": ["red", "blue", "green", "white"], "zh": ["红色", "蓝色的", "绿", "白"]}
 ASKED = {"en": "What colour is the {}?", "zh": "{}是什么颜色？"}
@@ -24,15 +24,16 @@ def picture(level: int) -> bytes:
     return file.getvalue()
 
 
-def make_questions(language: str, count: int = 32) -> list[Question]:
+def make_questions(language: str, count: int = 32) -> list[MultipleChoiceQuestion]:
     """Questions of two categories and several lengths; the answers go evenly through the letters."""
     questions = []
     for number in range(count):
         level, words = number % 4, WORDS[language]
         turned = [words[(level - number // 4 + place) % 4] for place in range(4)]
         questions.append(
-            Question(
+            MultipleChoiceQuestion(
                 index=100 - number,
+                language=language,
                 question=ASKED[language].format("very " * (number % 5) + "thing"),
                 hint="Look." if number % 3 == 0 else "",
                 options=dict(zip("ABCD", turned, strict=True)),
@@ -45,7 +46,7 @@ def make_questions(language: str, count: int = 32) -> list[Question]:
     return questions
 
 
-def write_tsv(path: Path, questions: list[Question]) -> None:
+def write_tsv(path: Path, questions: list[MultipleChoiceQuestion]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")

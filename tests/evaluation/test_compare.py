@@ -9,9 +9,9 @@ from PIL import Image
 from parrot.cli import main
 from parrot.errors import ParrotError
 from parrot.evaluation.comparison.compare import compare, load
-from parrot.evaluation.comparison.comparison import check_comparable, compare_evaluations
-from parrot.evaluation.report.records import read_evaluation
-from parrot.evaluation.report.statistics import mcnemar
+from parrot.evaluation.comparison.differences import check_comparable, compare_evaluations
+from parrot.evaluation.samples import read_evaluation
+from parrot.evaluation.scoring.statistics import mcnemar
 from parrot.tracking import track_pipeline, track_stage
 
 
@@ -148,8 +148,8 @@ def test_runs_of_mlflow_are_found_by_their_own_and_by_their_parents_id(tmp_path:
             pass
     of_stage, of_pipeline = load(f"runs:/{stage.id}"), load(str(parent.id))
     assert of_stage.name == f"runs:/{stage.id}"
-    assert of_stage.answered == of_pipeline.answered
-    assert of_stage.answered == read_evaluation(tmp_path / "worse_in_chinese" / "evaluation").answered
+    assert of_stage.samples == of_pipeline.samples
+    assert of_stage.samples == read_evaluation(tmp_path / "worse_in_chinese" / "evaluation").samples
 
 
 @pytest.mark.usefixtures("tracked_folder")

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -10,12 +11,13 @@ import pytest
 from flat_world import WORDS, Reader, make_questions, write_tsv
 from PIL import Image
 
-from parrot.config import Evaluate
+from parrot.config import Evaluate, Speed
 from parrot.errors import ParrotError
-from parrot.evaluation import evaluate as stage
+from parrot.evaluation import predict as stage
 from parrot.evaluation.evaluate import evaluate
 from parrot.evaluation.inference import workers
 from parrot.evaluation.inference.prompts import protocols
+from parrot.evaluation.predict import predict
 from parrot.evaluation.scoring.exchange import find_predictions
 from parrot.evaluation.scoring.score import score
 
@@ -32,21 +34,31 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "protocols", lambda: known)
 
 
+def speed(batch_size: int = 5, processes: int = 1) -> Speed:
+    return Speed(workers=0, inference_batch_size=batch_size, inference_processes=processes)
+
+
 @pytest.fixture
 def run(params: Evaluate, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def evaluated(
-        params: Evaluate = params, languages: list[str] = LANGUAGES, model: str = "model", to: str = "out"
+        params: Evaluate = params,
+        languages: list[str] = LANGUAGES,
+        model: str = "model",
+        to: str = "out",
+        speed: Speed = speed(),  # noqa: B008
     ) -> dict[str, Any]:
-        folder = tmp_path / to
+        """Both stages."""
+        folder, work = tmp_path / to, tmp_path / "work"
+        predictions = folder / "predictions"
+        predict(params, languages, 1, speed, model=tmp_path / model, output=predictions, work=work)
+        shutil.rmtree(work)  # as who runs the stage does
         found = evaluate(
             params,
             languages,
-            seed=1,
-            model_dir=tmp_path / model,
+            predictions=predictions,
             metrics=folder / "metrics.json",
             reports=folder / "evaluation",
             plots=folder / "plots",
-            work=tmp_path / "work",
         )
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
         assert found == {f"mmmb/{name}": value for name, value in metrics.items()}
@@ -125,14 +137,13 @@ def test_metrics_predictions_and_table(
     assert table[1].split()[:6] == ["en", "100.0", "[39.8,", "100.0]", "25.0", "+75.0"]
     assert table[4] == "chance is 25.0%"
     assert "the picture may not help" in table[5]  # four pictures are too few to tell
-    assert not (tmp_path / "work").exists()
 
 
 def killed_after(count: int) -> Callable[..., Iterator[Any]]:
-    """`answer_shares` that ends without warning after some shares."""
+    """`answer_chunks` that ends without warning after some chunks."""
 
-    def answer(*arguments: Any) -> Iterator[Any]:
-        yield from islice(workers.answer_shares(*arguments), count)
+    def answer(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from islice(workers.answer_chunks(*arguments, **options), count)
         raise KeyboardInterrupt
 
     return answer
@@ -151,32 +162,40 @@ def outputs(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("processor", ["parrot"], indirect=True)
 @pytest.mark.usefixtures("saved")
 def test_a_run_killed_three_times_ends_in_the_same_files(
-    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = params.model_copy(update={"batch_size": 2})  # four shares
-    run(small, to="whole")
+    small = speed(batch_size=2)  # four chunks
+    run(speed=small, to="whole")
     for _ in range(3):
-        monkeypatch.setattr(stage, "answer_shares", killed_after(1))
+        monkeypatch.setattr(stage, "answer_chunks", killed_after(1))
         with pytest.raises(KeyboardInterrupt):
-            run(small, to="killed")
+            run(speed=small, to="killed")
         (journal,) = (tmp_path / "work").iterdir()
         with journal.open("ab") as file:
-            file.write(b'{"share": 3, "ro')  # cut off while it was written
-    asked = []
-    monkeypatch.setattr(stage, "answer_shares", lambda *a: asked.append(a[2]) or workers.answer_shares(*a))
-    run(small, to="killed")
-    assert asked == [[3]]
+            file.write(b'[{"language": "en", "in')  # cut off while it was written
+    chunks = []
+
+    def answer(*arguments: Any, **options: Any) -> Iterator[Any]:
+        chunks.extend(arguments[2])
+        yield from workers.answer_chunks(*arguments, **options)
+
+    monkeypatch.setattr(stage, "answer_chunks", answer)
+    run(speed=small, to="killed")
+    assert len(chunks) == 1
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("processor", ["parrot"], indirect=True)
+@pytest.mark.parametrize("blind", ["removed", "swapped"])
 @pytest.mark.usefixtures("saved")
-def test_two_processes_and_other_batches_score_the_same(
-    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path
+def test_processes_and_batch_size_change_no_byte(
+    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path, blind: str
 ) -> None:
-    expected = run(params)
-    for update in ({"batch_size": 2, "processes": 2}, {"batch_size": 1}, {"batch_size": 32}):
-        assert run(params.model_copy(update=update)) == expected
+    chosen = params.model_copy(update={"blind": blind})
+    run(chosen, to="0")
+    for number, quick in enumerate([speed(2, 2), speed(1), speed(32)], start=1):
+        run(chosen, to=str(number), speed=quick)
+        assert outputs(tmp_path / str(number)) == outputs(tmp_path / "0")
 
 
 @pytest.mark.usefixtures("seeing")
@@ -234,7 +253,13 @@ def test_a_saved_model_is_loaded_and_gives_the_same_bytes_again(
     expected = [f"plots/{name}.{kind}" for name in plots for kind in ("csv", "png")]
     tables = [f"vlmevalkit/Parrot_mmmb_{language}.tsv" for language in LANGUAGES]
     folder = ["predictions.jsonl", "provenance.json", "report.html", "settings.json", *tables]
-    assert files == [*(f"evaluation/{name}" for name in folder), "metrics.json", *expected]
+    predicted = ["experts.json", "predictions.jsonl", "provenance.json", "settings.json"]
+    assert files == [
+        *(f"evaluation/{name}" for name in folder),
+        "metrics.json",
+        *expected,
+        *(f"predictions/{name}" for name in predicted),
+    ]
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
@@ -266,3 +291,39 @@ def test_a_language_without_questions(run: Callable[..., dict[str, Any]], tmp_pa
     write_tsv(tmp_path / "mmmb/mmmb_zh.tsv", [])
     with pytest.raises(ParrotError, match=r"mmmb_zh\.tsv: "):
         run()
+
+
+@pytest.mark.usefixtures("seeing")
+def test_evaluate_refuses_predictions_that_are_not_for_this_benchmark(
+    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path
+) -> None:
+    run()
+
+    def again(params: Evaluate = params, languages: list[str] = LANGUAGES) -> None:
+        out = tmp_path / "out"
+        paths = {"reports": out / "evaluation", "plots": out / "plots", "metrics": out / "metrics.json"}
+        evaluate(params, languages, predictions=out / "predictions", **paths)
+
+    again()
+    for other in (
+        lambda: again(params.model_copy(update={"circular": True})),
+        lambda: again(languages=["en"]),
+    ):
+        with pytest.raises(ParrotError, match="made for other files than those of"):
+            other()
+    lines = tmp_path / "out/predictions/predictions.jsonl"
+    whole = lines.read_text()
+    lines.write_text("".join(whole.splitlines(keepends=True)[1:]))
+    with pytest.raises(ParrotError, match="question 100 in 'en': not all its answers are there"):
+        again()
+    lines.write_text(whole.replace('"choice"', '"letter"', 1).replace('"text"', '"texts"', 1))
+    with pytest.raises(ParrotError, match="question 100 in 'en': not all its answers are there"):
+        again()
+    lines.write_text(whole + whole.splitlines(keepends=True)[0])
+    with pytest.raises(ParrotError, match=r"predictions\.jsonl: line 65: question 100 in 'en' is already in"):
+        again()
+    lines.write_text(whole)
+    tsv = tmp_path / "mmmb/mmmb_en.tsv"
+    tsv.write_text(tsv.read_text() + "\n")
+    with pytest.raises(ParrotError, match="made for other files"):
+        again()

@@ -10,10 +10,11 @@ from scoring_files import ask, write_pair
 
 from parrot.data.tsv import read_rows
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks import suites
 from parrot.evaluation.benchmarks.mmmb import REQUIRED
 from parrot.evaluation.benchmarks.suites import BenchmarkFile, Suite, find_files
 from parrot.evaluation.scoring import exchange
-from parrot.evaluation.scoring.exchange import kit_name, read_predictions, write_kit_table
+from parrot.evaluation.scoring.exchange import read_predictions, write_vlmevalkit_table
 from parrot.evaluation.scoring.score import score
 
 ANSWERS = {1: 'a "b"\tc\nd', 2: "", 7: "答案是B"}
@@ -25,7 +26,7 @@ def test_a_kit_table_has_all_columns_and_the_prediction_and_is_scored(tmp_path: 
     chosen: dict[str, Any] = {"protocol": "vlmevalkit", "output": tmp_path / "report.json"}
     before = score(tsvs, tables, **chosen)
     path = tables / "mmmb_en.tsv"
-    write_kit_table(path, (cells for _, cells in read_rows(tsvs / "mmmb_en.tsv", REQUIRED)), ANSWERS)
+    write_vlmevalkit_table(path, (cells for _, cells in read_rows(tsvs / "mmmb_en.tsv", REQUIRED)), ANSWERS)
     assert read_predictions(path, ANSWERS) == ANSWERS
     assert score(tsvs, tables, **chosen) == before
     frame = pd.read_csv(path, sep="\t", keep_default_na=False)
@@ -38,9 +39,9 @@ def test_a_kit_table_needs_a_prediction_for_every_row(tmp_path: Path) -> None:
     path = tmp_path / "out.tsv"
     cells = {"index": "3", "question": "?"}
     with pytest.raises(ParrotError, match=r"out\.tsv: column 'index': no prediction for question 3; add it"):
-        write_kit_table(path, [cells], {})
+        write_vlmevalkit_table(path, [cells], {})
     with pytest.raises(ParrotError, match=r"out\.tsv: no row to write"):
-        write_kit_table(path, [], {})
+        write_vlmevalkit_table(path, [], {})
     assert not path.exists()
 
 
@@ -50,11 +51,11 @@ def file_of(suite: str, language: str, circular: bool) -> BenchmarkFile:
 
 def test_names_for_the_kit_are_our_own_and_keep_language_and_circularity() -> None:
     for suite, circular in (("MMMB", False), ("MTL_MMBench_DEV", True), ("Animals", True)):
-        name = kit_name(file_of(suite, "tr", circular))
+        name = file_of(suite, "tr", circular).vlmevalkit_name
         assert name.startswith("Parrot_") and name[-3:] == "_tr"
-        assert any(word in name.lower() for word in exchange.KIT_CIRCULAR) == circular
+        assert any(word in name.lower() for word in suites.VLMEVALKIT_CIRCULAR) == circular
     with pytest.raises(ParrotError, match="would take Parrot_MMBench_plain_en for circular"):
-        kit_name(file_of("MMBench_plain", "en", circular=False))
+        _ = file_of("MMBench_plain", "en", circular=False).vlmevalkit_name
 
 
 def test_a_workbook_without_openpyxl_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,4 +98,4 @@ def test_files_are_found_by_their_pattern(tmp_path: Path) -> None:
     suite = Suite(file="a_{language}.tsv", dataset="A_{language}", circular=False, languages=["en", "fi"])
     (found,) = find_files(tmp_path, {"A": suite})
     assert (found.path, found.language, found.dataset) == (tmp_path / "a_fi.tsv", "fi", "A_fi")
-    assert found.published() is None
+    assert found.published is None

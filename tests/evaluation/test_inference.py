@@ -8,52 +8,49 @@ import torch
 from flat_world import WORDS, Reader, make_questions, picture
 
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import Question
-from parrot.evaluation.inference.inference import (
-    AnsweredQuestion,
-    Run,
-    answer_share,
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.evaluation.inference.batches import (
+    InferenceRun,
+    answer_chunk,
     choose,
     encode_prompts,
     load_pictures,
 )
+from parrot.evaluation.inference.chunks import cut, swap
 from parrot.evaluation.inference.prompts import protocols
-from parrot.evaluation.inference.shares import Asked, Share, cut, swap
+from parrot.evaluation.samples import Sample
 from parrot.model.chat_text import answer_ids
 
 KNOWN = protocols()
 LETTERS, TEXTS = KNOWN["letter_likelihood"], KNOWN["option_likelihood"]
 WRITTEN = replace(KNOWN["letter_generation"], max_new_tokens=12)
-RUNS = (Run("seeing", TEXTS, "own"), Run("blind", TEXTS, "removed"), Run("letter", LETTERS, "own"))
-WRITING = (*RUNS, Run("written", WRITTEN, "own"))
-
-
-def share(questions: Sequence[Question], language: str = "en") -> Share:
-    return Share(0, [Asked(language, place, question) for place, question in enumerate(questions)])
+RUNS = (
+    InferenceRun("seeing", TEXTS, "own"),
+    InferenceRun("blind", TEXTS, "removed"),
+    InferenceRun("letter", LETTERS, "own"),
+)
+WRITING = (*RUNS, InferenceRun("written", WRITTEN, "own"))
 
 
 def answer(
     model: Any,
     processor: Any,
-    questions: Sequence[Question],
-    runs: Sequence[Run] = RUNS,
+    questions: Sequence[MultipleChoiceQuestion],
+    runs: Sequence[InferenceRun] = RUNS,
     batch_size: int = 5,
-    language: str = "en",
-) -> dict[int, AnsweredQuestion]:
+) -> dict[int, Sample]:
     swapped = {}
     if any(run.picture == "swapped" for run in runs):
         swapped = swap([question.image for question in questions], seed=1)
-    answered = answer_share(
-        model, processor, share(questions, language), runs, batch_size=batch_size, swapped=swapped
-    )
-    return {one.asked.question.index: one for one in answered}
+    answered = answer_chunk(model, processor, list(questions), runs, batch_size=batch_size, swapped=swapped)
+    return {one.question.index: one for one in answered}
 
 
-def hit(answered: AnsweredQuestion, run: str) -> bool:
-    return answered.answers[run].choice == answered.asked.question.answer
+def hit(answered: Sample, run: str) -> bool:
+    return answered.answers[run].choice == answered.question.answer
 
 
-def uneven(questions: Sequence[Question]) -> list[Question]:
+def uneven(questions: Sequence[MultipleChoiceQuestion]) -> list[MultipleChoiceQuestion]:
     """The same with two to four options whose lengths in tokens differ."""
     options = {"A": "red", "B": "a very, very dark blue", "C": "蓝色的 thing", "D": "白"}
     return [
@@ -66,19 +63,19 @@ def uneven(questions: Sequence[Question]) -> list[Question]:
 def test_a_model_that_sees_is_always_right_and_a_blind_one_guesses(
     reader: Reader, processor: Any, language: str
 ) -> None:
-    answered = answer(reader, processor, make_questions(language), language=language).values()
+    answered = answer(reader, processor, make_questions(language)).values()
     assert all(hit(prediction, "seeing") for prediction in answered)
     assert sum(hit(prediction, "blind") for prediction in answered) == len(answered) / 4
 
 
 def test_swapped_pictures_lead_a_seeing_model_astray(reader: Reader, processor: Any) -> None:
-    runs = (Run("seeing", TEXTS, "own"), Run("blind", TEXTS, "swapped"))
+    runs = (InferenceRun("seeing", TEXTS, "own"), InferenceRun("blind", TEXTS, "swapped"))
     answered = answer(reader, processor, make_questions("en"), runs).values()
     assert all(hit(prediction, "seeing") and not hit(prediction, "blind") for prediction in answered)
 
 
 def test_blind_means_no_pixels_and_no_placeholder(reader: Reader, processor: Any) -> None:
-    answer(reader, processor, make_questions("en", 4), (Run("blind", TEXTS, "removed"),))
+    answer(reader, processor, make_questions("en", 4), (InferenceRun("blind", TEXTS, "removed"),))
     prefill = reader.seen[0]
     assert "pixel_values" not in prefill
     assert not (prefill["input_ids"] == processor.image_token_id).any()
@@ -101,11 +98,11 @@ def test_a_picture_is_preprocessed_once_for_all_runs(
 
 def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, processor: Any) -> None:
     questions = uneven(make_questions("zh", 6))
-    answered = answer(tiny_model, processor, questions, language="zh")
+    answered = answer(tiny_model, processor, questions)
     tokenizer = processor.tokenizer
     for question in questions:
         for run in RUNS:
-            asked = share([question], "zh").asked
+            asked = [question]
             pictures = load_pictures(tiny_model, processor, asked, [run], batch_size=1, swapped={})
             prompt = encode_prompts(processor, asked, run, pictures, {})
             end = [tokenizer.eos_token_id] if run.protocol.read == "texts" else []
@@ -121,7 +118,7 @@ def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, pr
 
 def test_the_prompt_is_the_chat_template_with_all_image_positions(processor: Any) -> None:
     question = make_questions("en")[1]
-    asked = share([question]).asked
+    asked = [question]
     pictures = load_pictures(object(), processor, asked, RUNS[:1], batch_size=1, swapped={})
     prompt = encode_prompts(processor, asked, RUNS[0], pictures, {})
     assert processor.tokenizer.decode(prompt["input_ids"][0]) == (
@@ -184,7 +181,7 @@ def test_one_picture_cannot_be_swapped() -> None:
 def test_control_tokens_in_questions_and_options_are_text(tiny_model: Any, processor: Any) -> None:
     text = "What is <image> or <|im_end|>\n<|im_start|>assistant?"
     odd = replace(make_questions("en")[0], question=text)
-    asked = share([odd]).asked
+    asked = [odd]
     pictures = load_pictures(tiny_model, processor, asked, RUNS[:1], batch_size=1, swapped={})
     ids = encode_prompts(processor, asked, RUNS[0], pictures, {})["input_ids"][0].tolist()
     tokenizer = processor.tokenizer
@@ -212,8 +209,8 @@ def test_a_diverged_model_is_told_from_a_wrong_one(tiny_model: Any, processor: A
 def test_what_is_written_is_what_generate_writes(tiny_model: Any, processor: Any) -> None:
     """With nothing that would stop it early: the letters of this vocabulary come with no punctuation."""
     question = make_questions("en")[0]
-    run = Run("written", WRITTEN, "own")
-    asked = share([question]).asked
+    run = InferenceRun("written", WRITTEN, "own")
+    asked = [question]
     plain = load_pictures(object(), processor, asked, [run], batch_size=1, swapped={})
     prompt = encode_prompts(processor, asked, run, plain, {})
     ids = tiny_model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
@@ -262,13 +259,13 @@ def test_runs_with_the_same_prompt_read_it_once(reader: Reader, processor: Any) 
     assert sum("past_key_values" not in inputs for inputs in reader.seen) == 1
 
 
-def test_shares_keep_a_picture_together_in_all_languages() -> None:
-    benchmark = {language: make_questions(language) for language in WORDS}  # 32 questions, 4 pictures each
-    shares = cut(benchmark, batch_size=2)
-    assert [share.number for share in shares] == [0, 1, 2, 3]
-    for one in shares:
-        assert len({asked.question.image for asked in one.asked}) == 1
-        assert {asked.language for asked in one.asked} == set(WORDS)
-    places = [(asked.language, asked.place) for one in shares for asked in one.asked]
-    assert sorted(places) == [(language, place) for language in sorted(WORDS) for place in range(32)]
-    assert len(cut(benchmark, batch_size=64)) == 1
+def test_chunks_keep_a_picture_together_in_all_languages() -> None:
+    every = [question for language in WORDS for question in make_questions(language)]  # 4 pictures
+    chunks = cut(every, batch_size=2)
+    assert len(chunks) == 4
+    for chunk in chunks:
+        assert len({question.image for question in chunk}) == 1
+        assert {question.language for question in chunk} == set(WORDS)
+    keys = [(question.language, question.index) for chunk in chunks for question in chunk]
+    assert sorted(keys) == sorted((question.language, question.index) for question in every)
+    assert len(cut(every, batch_size=64)) == 1

@@ -64,16 +64,16 @@ def test_evaluation_folders(tmp_path: Path, name: str) -> None:
 
 def test_a_journal_goes_on_behind_what_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    row = {"language": "en", "place": 0, "answers": {"seeing": {"choice": "A"}}, "routing": None}
+    row = {"language": "en", "index": 0, "answers": {"seeing": {"choice": "A"}}, "routing": None}
     journal = Journal(path)
-    for share in range(4):
-        journal.append(share, [row | {"place": share}])
+    for number in range(4):
+        journal.append([row | {"index": number}])
     journal.close()
 
     def use() -> None:
         found = Journal(path)
-        assert all(isinstance(rows, list) for rows in found.done.values())
-        found.append(9, [row])
+        assert all(isinstance(found_row, dict) for found_row in found.done)
+        found.append([row])
         found.close()
         again = Journal(path)
         assert again.done == found.done

@@ -6,7 +6,7 @@ import pytest
 from folders import row, write_evaluation
 
 from parrot.errors import ParrotError
-from parrot.evaluation.report.records import Reply, grouped, read_evaluation
+from parrot.evaluation.samples import Answer, grouped, read_evaluation
 
 
 @pytest.fixture
@@ -22,17 +22,18 @@ def add_line(folder: Path, line: str) -> None:
 def test_an_evaluation_is_read_in_the_order_of_its_file(folder: Path) -> None:
     evaluation = read_evaluation(folder)
     assert evaluation.runs == ["seeing", "blind"]
-    assert [(one.language, one.index) for one in evaluation.answered[39:41]] == [("en", 39), ("zh", 0)]
-    assert evaluation.answered[3].cluster == "1"
-    assert evaluation.answered[3].replies["blind"] == Reply(choice=None, hit=False, text=None)
-    assert list(grouped(evaluation.answered, lambda question: question.category)) == ["colour", "count"]
+    assert [one.key for one in evaluation.samples[39:41]] == [("en", 39), ("zh", 0)]
+    assert evaluation.samples[3].question.cluster == "1"
+    assert evaluation.samples[3].answers["blind"] == Answer(choice=None, text=None)
+    assert evaluation.samples[3].hits == {"seeing": True, "blind": False}
+    assert list(grouped(evaluation.samples, lambda one: one.question.category)) == ["colour", "count"]
 
 
 def test_an_answer_may_hold_odd_line_separators(folder: Path) -> None:
     line = row("en", 99, lambda *_: False)
     line["seeing"]["text"] = "one\u2028two\x85three"
     add_line(folder, json.dumps(line, ensure_ascii=False))
-    assert read_evaluation(folder).answered[-1].replies["seeing"].text == "one\u2028two\x85three"
+    assert read_evaluation(folder).samples[-1].answers["seeing"].text == "one\u2028two\x85three"
 
 
 @pytest.mark.parametrize("file", ["settings.json", "predictions.jsonl"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from replies import BY_LANGUAGE
 
-from parrot.evaluation.scoring.readers import read_answer
+from parrot.evaluation.extraction.extract import extract_answer
 
 HANGS_ON_TEXTS = ["The animal is not a cat (A), a horse (C) or a cow (D), so it is a dog (B)."]
 REPORTED = Path(__file__).parents[2] / "../shared/reference/reported/22_answers_that_reject_others"
@@ -22,7 +22,7 @@ REPORTED = Path(__file__).parents[2] / "../shared/reference/reported/22_answers_
     ],
 )
 def test_a_reply_is_read_as_what_it_decides_for(language: str, reply: str, letter: str | None) -> None:
-    assert read_answer(reply, BY_LANGUAGE[language][0]) == letter, reply
+    assert extract_answer(reply, BY_LANGUAGE[language][0]) == letter, reply
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_reply_is_read_as_what_it_decides_for(language: str, reply: str, lette
 def test_what_is_decided_does_not_hang_on_the_options_texts(language: str, reply: str) -> None:
     """Options of which the reply names none by text."""
     options = {"A": "1,024", "B": "2,048", "C": "4,096", "D": "8,192"}
-    assert read_answer(reply, options) == BY_LANGUAGE[language][1][reply], reply
+    assert extract_answer(reply, options) == BY_LANGUAGE[language][1][reply], reply
 
 
 @pytest.mark.skipif(not REPORTED.is_dir(), reason="the reported inputs are not beside this checkout")
@@ -46,7 +46,7 @@ def test_the_reported_answers_all_say_b() -> None:
         answers = [row["prediction"] for row in csv.DictReader(file, delimiter="\t")]
     options = {"A": "cat", "B": "dog", "C": "horse", "D": "cow"}
     assert len(answers) == 5
-    assert [read_answer(answer, options) for answer in answers] == ["B"] * 5
+    assert [extract_answer(answer, options) for answer in answers] == ["B"] * 5
 
 
 @pytest.mark.parametrize(
@@ -58,5 +58,5 @@ def test_a_reply_that_goes_on_for_ever_is_read_in_linear_time(piece: str) -> Non
     options = {"A": "cat", "B": "dog", "C": "horse", "D": "cow"}
 
     began = time.process_time()
-    read_answer(piece * (20_000 // len(piece)), options)
+    extract_answer(piece * (20_000 // len(piece)), options)
     assert time.process_time() - began < 5

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from parrot.evaluation.report.statistics import (
+from parrot.evaluation.scoring.statistics import (
     MIN_CLUSTERS,
     accuracy_interval,
     difference_interval,

@@ -1,68 +1,19 @@
-"""Pictures of every kind come out upright, in RGB, and the same wherever they go in."""
+"""Pictures of every kind come out upright and in RGB."""
 
-import base64
-import http.server
 import io
 import struct
-import threading
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
-import torch
-from PIL import ImageCms, features
+from drawn_pictures import SIZE, drawing, encoded, exif, pixels, transparent, turned
+from PIL import ImageCms
 
 from parrot.data.images import check_image, decode, image_header
 from parrot.data.rejects import Rejected
-from parrot.errors import ParrotError
 from parrot.model.image_decoding import decode_image, upright_rgb
-from parrot.model.image_kinds import kind_of_file
-from parrot.model.registered import ParrotProcessor
-from parrot.training.conversations import ConversationCollator
-
-SIZE = (24, 16)
-
-
-def drawing() -> PIL.Image.Image:
-    """A gradient whose four corners differ, so that no turn or flip of it is itself."""
-    x, y = np.meshgrid(np.linspace(0, 255, SIZE[0]), np.linspace(0, 255, SIZE[1]))
-    return PIL.Image.fromarray(np.stack([x, y, (x + 2 * y) / 3], axis=-1).astype(np.uint8))
-
-
-def encoded(image: PIL.Image.Image, format_: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format_, **options)
-    return file.getvalue()
-
-
-def pixels(image: PIL.Image.Image) -> np.ndarray:
-    assert image.mode == "RGB"
-    return np.asarray(image).astype(int)
-
-
-def turned(orientation: int) -> PIL.Image.Image:
-    """What a camera that is held so stores, with the tag that says how."""
-    stored = {
-        2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-        3: PIL.Image.Transpose.ROTATE_180,
-        4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-        5: PIL.Image.Transpose.TRANSPOSE,
-        6: PIL.Image.Transpose.ROTATE_90,
-        7: PIL.Image.Transpose.TRANSVERSE,
-        8: PIL.Image.Transpose.ROTATE_270,
-    }
-    image = drawing()
-    return image.transpose(stored[orientation]) if orientation in stored else image
-
-
-def exif(orientation: Any) -> PIL.Image.Exif:
-    tags = PIL.Image.Exif()
-    tags[0x0112] = orientation
-    return tags
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF"])
@@ -139,15 +90,6 @@ def test_values_without_a_known_range_are_refused_by_name(values: np.ndarray, re
         check_image(content, 1)
 
 
-def transparent(mode: str) -> bytes:
-    """The left half black, the right half transparent (and black below)."""
-    image = PIL.Image.new("LA", SIZE, (0, 0))
-    image.paste((0, 255), (0, 0, SIZE[0] // 2, SIZE[1]))
-    if mode == "P":
-        image = image.convert("RGBA").quantize(4, method=PIL.Image.Quantize.FASTOCTREE)
-    return encoded(image if mode in ("LA", "P") else image.convert(mode))
-
-
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
 @pytest.mark.parametrize(("background", "colour"), [("white", (255, 255, 255)), ("#ff8000", (255, 128, 0))])
 def test_what_is_transparent_lies_on_the_background(
@@ -220,149 +162,3 @@ def test_the_first_picture_of_several(format_: str) -> None:
     first, second = (PIL.Image.new("RGB", SIZE, colour) for colour in ("#c03010", "#0000ff"))
     content = encoded(first, format_, save_all=True, append_images=[second])
     assert abs(pixels(decode(content)) - (0xC0, 0x30, 0x10)).max() <= 8
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (b"", "an empty file"),
-        (bytes(5000), "a file of zeros"),
-        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "a web page (HTML)"),
-        (b"<?xml version='1.0'?><!-- x --><html xmlns='x'>", "a web page (HTML)"),
-        (b"<html><svg/></html>", "a web page (HTML)"),
-        (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "a drawing (SVG)"),
-        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text"),
-        (b'{"error": 403}', "a JSON text"),
-        (b"not found\n", "a text"),
-        ("找不到".encode() * 400, "a text"),
-        (base64.b64encode(bytes(100)), "a picture written as text (base64)"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC picture"),
-        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video (MP4)"),
-        (b"RIFF\0\0\0\0AVI LIST", "a video (AVI)"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
-        (b"\xff\x0a\0\0", "a JPEG XL picture"),
-        (b"%PDF-1.7", "a PDF"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a PostScript file"),
-        (b"8BPS\0\1", "a Photoshop file (PSD)"),
-        (b"PK\3\4", "a zip archive"),
-        (b"\x00\x01\x02\xff", "no picture of a known kind"),
-    ],
-)
-def test_what_is_no_picture_is_named(content: bytes, kind: str) -> None:
-    assert kind_of_file(content).startswith(kind)
-    with pytest.raises(Rejected) as error:
-        check_image(content, 1)
-    assert error.value.reason.startswith(f"unreadable image: {kind}")
-    assert error.value.reason.endswith("; taken are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WEBP")
-
-
-def test_a_machine_without_avif_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = encoded(drawing(), "AVIF")
-    monkeypatch.setattr(features, "check", lambda _: False)
-    with pytest.raises(ValueError, match="an AVIF picture, which Pillow was built without"):
-        decode_image(content[:20])
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A web server on this machine, and the folder whose files it gives."""
-    folder = tmp_path_factory.mktemp("served")
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", folder
-        server.shutdown()
-
-
-PICTURES = {
-    "exif.jpg": encoded(turned(6), "JPEG", exif=exif(6)),
-    "alpha.png": transparent("RGBA"),
-    "palette.png": transparent("P"),
-    "grey16.png": encoded(PIL.Image.fromarray(np.linspace(0, 65535, 96).astype(np.uint16).reshape(8, 12))),
-    "cmyk.jpg": encoded(drawing().convert("CMYK"), "JPEG"),
-    "plain.jpg": encoded(drawing(), "JPEG"),
-}
-
-
-@pytest.mark.parametrize("name", PICTURES)
-@pytest.mark.parametrize("pad", [True, False])
-def test_the_processor_sees_what_training_sees(
-    processor: ParrotProcessor,
-    address: tuple[str, Path],
-    name: str,
-    pad: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(processor, "pad_to_square", pad)
-    content, (server, folder) = PICTURES[name], address
-    file = folder / name
-    file.write_bytes(content)
-    chat = [{"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "It."}]
-    row = {"id": "1", "messages": chat, "images": [content]}
-    expected = ConversationCollator(processor, 64)([row])["pixel_values"]
-    assert torch.equal(processor.encode_images([decode(content)]), expected)  # as evaluation and chat do
-    text = base64.b64encode(content).decode()
-    with PIL.Image.open(file) as opened:
-        for image in (opened, file, str(file), f"{server}/{name}", content, text, f"data:x;base64,{text}"):
-            called = processor(images=[image], text=["<image>"], return_tensors="pt")["pixel_values"]
-            assert torch.equal(called, expected), type(image)
-            assert torch.equal(
-                processor(images=[image], text=None, return_tensors="pt")["pixel_values"], expected
-            )
-            part = {"type": "image", "image": image}
-            templated = processor.apply_chat_template(
-                [{"role": "user", "content": [part, {"type": "text", "text": "What?"}]}],
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            )
-            assert torch.equal(templated["pixel_values"], expected), type(image)
-
-
-def test_the_background_is_saved_with_the_processor(processor: ParrotProcessor, tmp_path: Path) -> None:
-    other = ParrotProcessor(
-        processor.image_processor, processor.tokenizer, image_seq_length=5, background="#00ff00"
-    )
-    other.save_pretrained(tmp_path)
-    loaded = ParrotProcessor.from_pretrained(tmp_path)
-    assert loaded.background == "#00ff00"
-    content = PICTURES["alpha.png"]
-    expected = loaded.encode_images([decode(content, "#00ff00")])
-    assert torch.equal(loaded.encode_images([content]), expected)
-    assert not torch.equal(processor.encode_images([content]), expected)
-
-
-@pytest.mark.parametrize(
-    ("image", "problem"),
-    [
-        ("no/such.png", "neither a file nor an address, and as a picture in text: broken base64: '.'"),
-        ("nosuch", "from 'nosuch': "),
-        ("data:text/html,x", "a data URI that begins with"),
-        (b"<html>", r"a web page \(HTML\)"),
-        ("http://127.0.0.1:9/x.png", "from 'http://127.0.0.1:9/x.png': "),
-        ("http://[", "from 'http://\\['"),
-        (PIL.Image.new("F", (4, 4)), "floating-point values"),
-    ],
-)
-def test_what_the_processor_cannot_read_is_one_sentence(
-    processor: ParrotProcessor, image: Any, problem: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(ValueError, match=rf"sample 0: no image could be read.*{problem}"):
-        processor(images=[image], text=["<image>"])
-
-
-def test_a_broken_picture_in_training_names_its_record(processor: ParrotProcessor) -> None:
-    chat = [{"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "It."}]
-    row = {"id": "r7", "source": "s", "messages": chat, "images": [PICTURES["plain.jpg"][:100]]}
-    with pytest.raises(ParrotError, match=r"r7.*no image could be read"):
-        ConversationCollator(processor, 64)([row])

@@ -12,11 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import Project
+from miniature import WORLD_PARAMS, Project
 from safetensors.torch import load_file
 
+EXAMPLE = ("vision", "language")
+PREPARED = [f"prepare@{name}" for name in ("captions", "questions", "conversations", "instructions")]
 STAGES = [
-    "backbones-vision", "backbones-language", "prepare", "validate", "align", "sft", "evaluate", "package",
+    *EXAMPLE, "backbone@vision", "backbone@language", *PREPARED, "mix@align", "mix@sft", "validate@align",
+    "validate@sft", "align", "sft", "predict", "evaluate", "package",
 ]  # fmt: skip
 
 
@@ -48,7 +51,8 @@ def test_every_stage_leaves_what_the_next_needs(finished: Project) -> None:
     assert evaluation["questions"] == 6 * 15
     assert evaluation["protocol"] == "option_likelihood"
     assert 0.25 <= evaluation["chance"] < 0.35
-    assert read(finished, "prepare")["align"]["records"] == 100
+    assert read(finished, "prepare/captions")["kept"] + read(finished, "prepare/questions")["kept"] == 100
+    assert read(finished, "mix/align")["records"] <= 100
     package = finished.folder / "artifacts/package"
     assert json.loads((package / "example.json").read_text(encoding="utf-8"))["question"]
     card = (package / "README.md").read_text(encoding="utf-8")
@@ -63,7 +67,7 @@ def test_every_stage_leaves_what_the_next_needs(finished: Project) -> None:
 def test_mlflow_has_one_parent_with_a_child_for_each_stage(finished: Project) -> None:
     found = runs(finished)
     children = [name for name, _, parent in found if parent is not None]
-    assert sorted(set(children)) == sorted(STAGES)
+    assert sorted(set(children)) == sorted(f"picture_world:{n}" if n in EXAMPLE else n for n in STAGES)
     assert len([run for run in found if run[2] is None]) >= 1
     assert {status for _, status, _ in found} == {"FINISHED"}
 
@@ -80,14 +84,14 @@ def test_a_changed_parameter_reruns_what_depends_on_it(finished: Project) -> Non
     before = params.read_text(encoding="utf-8")
     outputs = {name: stage["outs"] for name, stage in finished.lock().items()}
     try:
-        finished.set_params({"backbones.vision.hidden_size": 64})
-        # The card names the backbones' settings; what else follows depends on what the stage then makes.
-        assert stages_run(finished.repro("--dry").stdout) == ["backbones-vision", "package"]
-        params.write_text(before, encoding="utf-8")
+        finished.set_params({"vision.hidden_size": 64}, WORLD_PARAMS)
+        # What else follows depends on what the stage then makes.
+        assert stages_run(finished.repro("--dry").stdout) == ["examples/picture_world/dvc.yaml:vision"]
+        finished.set_params({"vision.hidden_size": 32}, WORLD_PARAMS)
         finished.set_params({"sft.learning_rate": 0.002})
         done = finished.repro()
         assert done.returncode == 0
-        assert stages_run(done.stdout) == ["sft", "evaluate", "package"]
+        assert stages_run(done.stdout) == ["sft", "predict", "evaluate", "package"]
     finally:
         params.write_text(before, encoding="utf-8")
     assert finished.repro().returncode == 0
@@ -113,7 +117,7 @@ def test_a_stage_that_is_still_starting_ends_with_dvc(
 ) -> None:
     """DVC is killed while its stage imports what it needs, and cannot see yet whom it works for."""
     project = make_project()
-    process = project.start("dvc", "repro", "prepare")
+    process = project.start("dvc", "repro", "prepare@conversations")
     assert process.stdout
     for line in process.stdout:
         if line.startswith("> parrot prepare"):
@@ -157,37 +161,41 @@ def test_a_killed_chain_ends_in_the_same_result(
         assert ours[name]["outs"] == theirs[name]["outs"], name
 
 
-def test_the_backbones_wait_for_no_stamp_and_nothing_else_trains_without(finished: Project) -> None:
-    stages = finished.lock()
-    waiting = {name for name, stage in stages.items()
-               if "artifacts/validated.json" in [dep["path"] for dep in stage["deps"]]}  # fmt: skip
-    assert waiting == {"align", "sft", "package"}
+def test_each_training_waits_for_the_stamp_of_its_records_and_no_backbone_for_any(finished: Project) -> None:
+    waiting = {
+        name: stamps
+        for name, stage in finished.lock().items()
+        if (stamps := [dep["path"] for dep in stage["deps"] if dep["path"].startswith("artifacts/validated")])
+    }
+    assert waiting == {
+        "align": ["artifacts/validated/align.json"],
+        "sft": ["artifacts/validated/sft.json"],
+        "package": ["artifacts/validated"],
+    }
 
 
 def test_a_planted_violation_stops_before_training(make_project: Callable[[], Project]) -> None:
     project = make_project()
-    file: Path = project.folder / "data/sft/conversations_en.json"
-    for name in ("conversations_zh", "conversations_pt"):
-        (file.parent / f"{name}.json").write_text(
-            json.dumps(json.loads((file.parent / f"{name}.json").read_text(encoding="utf-8"))[:1]),
-            encoding="utf-8",
-        )
+    for language in ("zh", "pt"):
+        file = project.folder / f"data/conversations/{language}.json"
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(entries[:1]), encoding="utf-8")
     assert project.run("dvc", "add", "--quiet", "data").returncode == 0
-    done = project.repro()
+    done = project.repro("sft")
     assert done.returncode != 0
     ran = stages_run(done.stdout)
-    assert sorted(ran) == ["backbones-language", "backbones-vision", "prepare", "validate"]
-    assert ran[-2:] == ["prepare", "validate"]
+    assert ran[-1] == "validate@sft"
+    assert "sft" not in ran
     assert "Traceback" not in done.stderr
     assert "zh" in done.stderr
-    assert not (project.folder / "artifacts/validated.json").exists()
+    assert not (project.folder / "artifacts/validated/sft.json").exists()
 
 
 def test_lora_leaves_the_language_models_own_weights_alone(finished: Project) -> None:
     adapted = ["q_proj", "v_proj"]
     lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "target_modules": adapted}
     finished.set_params({"sft.lora": lora})
-    inputs = {"records": "prepared/sft", "vision": "backbones/vision", "language": "backbones/language",
+    inputs = {"records": "prepared/sft", "mixture": "mixtures/sft", "vision": "backbones/vision", "language": "backbones/language",
               "aligned": "align", "output": "lora"}  # fmt: skip
     paths = [part for name, path in inputs.items() for part in (f"--{name}", f"artifacts/{path}")]
     done = finished.run("parrot", "sft", *paths, "--curve", "lora.csv", "--metrics", "lora.json")
@@ -204,12 +212,11 @@ def test_lora_leaves_the_language_models_own_weights_alone(finished: Project) ->
     assert len(adapter) == 4
 
 
-def prepare(project: Project, finished: Project) -> subprocess.CompletedProcess[str]:
-    """The stage alone, with another project's backbones."""
-    backbones = finished.folder / "artifacts/backbones"
+def prepare(project: Project) -> subprocess.CompletedProcess[str]:
+    """A stage of one source, by hand."""
     return project.run(
-        "parrot", "prepare", "--vision", str(backbones / "vision"), "--language", str(backbones / "language"),
-        "--output", "artifacts/prepared", "--metrics", "metrics/prepare.json",
+        "parrot", "prepare", "--source", "conversations", "--output", "artifacts/prepared/sft/conversations",
+        "--metrics", "metrics/prepare/conversations.json",
     )  # fmt: skip
 
 
@@ -218,29 +225,28 @@ def prepare(project: Project, finished: Project) -> subprocess.CompletedProcess[
     [
         (lambda p: p.set_params({"sft.learnin_rate": 1.0}), "sft.learnin_rate: unknown key"),
         (lambda p: p.set_params({"threads": "two"}), "threads: Input should be a valid integer"),
-        (lambda p: (p.folder / "data/sft/conversations_en.json").write_text("[{"), "conversations_en.json"),
-        (lambda p: (p.folder / "data/sft/images.zip").unlink(), "images.zip"),
+        (lambda p: (p.folder / "data/conversations/en.json").write_text("[{"), "conversations/en.json"),
+        (lambda p: (p.folder / "data/conversations/images.zip").unlink(), "images.zip"),
     ],
     ids=["unknown key", "mistyped key", "broken JSON", "missing archive"],
 )
 def test_bad_input_gets_a_sentence(
-    finished: Project,
     make_project: Callable[[], Project],
     break_it: Callable[[Project], object],
     sentence: str,
 ) -> None:
     project = make_project()
     break_it(project)
-    done = prepare(project, finished)
+    done = prepare(project)
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_missing_data_gets_a_sentence(finished: Project, make_project: Callable[[], Project]) -> None:
+def test_missing_data_gets_a_sentence(make_project: Callable[[], Project]) -> None:
     project = make_project()
     (project.folder / "data").rename(project.folder / "elsewhere")
-    done = prepare(project, finished)
+    done = prepare(project)
     assert done.returncode == 1
     assert "parrot data" in done.stderr
     assert "Traceback" not in done.stderr

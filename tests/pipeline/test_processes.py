@@ -16,7 +16,7 @@ import parrot.pipeline.processes
 from parrot.errors import ParrotError
 from parrot.pipeline.processes import dvc_process, find_process, identity, pipeline_lock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.startswith(("PARROT_", "DVC_"))
 } | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"}

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from parrot.config import Backbones, HubModel
 from parrot.params import load_params
-from parrot.publishing.card import Facts, Model, model_card
+from parrot.publishing.card import CardFacts, ModelFacts, model_card
 
 COLUMN = {"en": 0.91, "zh": 0.902, "overall": 0.906}
 SCORES = {
@@ -26,16 +27,17 @@ PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def facts(**changes: Any) -> Facts:
+def facts(**changes: Any) -> CardFacts:
     settings = {"model": PARAMS.model.model_dump()}
     given: dict[str, Any] = {
         "package": PARAMS.package,
         "evaluate": PARAMS.evaluate,
         "backbones": PARAMS.backbones,
+        "hub": PARAMS.hub,
         "languages": ["en", "zh"],
-        "model": Model("an architecture", {"projector": 2000, "language_model": 30000}, 64, 17, 2048),
+        "model": ModelFacts("an architecture", {"projector": 2000, "language_model": 30000}, 64, 17, 2048),
         "scores": SCORES,
-        "prepared": {"align": SPLIT, "sft": SPLIT},
+        "mixtures": {"align": SPLIT, "sft": SPLIT},
         "trained": {
             "commit": COMMIT, "seed": 7, "torch": "2.13", "transformers": "5.23",
             "uncommitted_changes": "True",
@@ -45,7 +47,7 @@ def facts(**changes: Any) -> Facts:
         "example": {"image": "example.jpg", "question": "What is red?", "answer": "a | <b>"},
         "questions": ["What is red?", "什么是红的？"],
     }  # fmt: skip
-    return Facts(**given | changes)
+    return CardFacts(**given | changes)
 
 
 def test_the_hub_reads_the_accuracies_of_every_language() -> None:
@@ -69,6 +71,7 @@ def test_the_hub_reads_the_accuracies_of_every_language() -> None:
 
 def test_a_reader_finds_what_it_is_made_of() -> None:
     text = model_card(facts(), Path("artifacts/package"))
+    assert "| learning rate (connector / language) | commit |" in text
     assert f"| stage two | 400 | 16 | muon | 0.001 / 0.0005 | `{COMMIT[:12]}` |" in text
     assert f"| stage one | 1800 | 8 | muon | 0.03 | `{'f' * 12}` |" in text
     assert "seed 7, torch 2.13 and transformers 5.23, with changes that were not committed." in text
@@ -79,20 +82,22 @@ def test_a_reader_finds_what_it_is_made_of() -> None:
     assert "mlflow" not in text and "git.dirty" not in text
 
 
-def test_base_models_of_the_hub_are_named_and_folders_only_by_their_names(tmp_path: Path) -> None:
-    language = {"pretrained": "someone/words", "revision": "abc"}
-    vision = {"pretrained": str(tmp_path / "tower")}
-    (tmp_path / "tower").mkdir()
-    backbones = PARAMS.backbones.model_copy(
-        update={
-            "language": PARAMS.backbones.language.model_copy(update=language),
-            "vision": PARAMS.backbones.vision.model_copy(update=vision),
-        }
-    )
-    text = model_card(facts(backbones=backbones), Path("artifacts/package"))
+def test_base_models_of_the_hub_are_named_and_folders_only_by_their_names() -> None:
+    hub = {"words": HubModel(repo="someone/words", revision="a" * 40)}
+    backbones = Backbones(vision="/home/me/tower", language="artifacts/hub/words")
+    text = model_card(facts(backbones=backbones, hub=hub), Path("artifacts/package"))
     assert ModelCard(text).data.base_model == ["someone/words"]
-    assert "<code>someone/words</code> at revision `abc`" in text
-    assert "<code>tower</code>" in text and str(tmp_path) not in text
+    assert f"<code>someone/words</code> at revision `{'a' * 40}`" in text
+    assert "<code>tower</code>" in text and "/home/me" not in text
+
+
+def test_backbones_of_the_pipeline_itself_are_said_to_be_its_own() -> None:
+    text = model_card(facts(), Path("artifacts/package"))
+    assert (
+        "The vision tower is <code>picture_world/vision</code>, which this project's own pipeline made"
+        in text
+    )
+    assert ModelCard(text).data.base_model is None
 
 
 def test_unknown_training_is_said() -> None:

@@ -110,10 +110,14 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "written": {"parrot": flat, "vlmevalkit": flat},
     }  # fmt: skip
     split = {"records": 9, "images": 9, "languages": {"en": 9}, "sources": {"captions": 9}}
-    for file_name, content in (
-        ("evaluate", scores), ("prepare", {"align": split, "sft": split}), ("validated", {"sha256": "abc"})
-    ):  # fmt: skip
-        (folder / f"{file_name}.json").write_text(json.dumps(content), encoding="utf-8")
+    for name, content in (
+        ("evaluate", scores),
+        *((f"mix/{name}", split) for name in ("align", "sft")),
+        *((f"validated/{name}", {"sha256": f"of {name}"}) for name in ("align", "sft")),
+    ):
+        file = folder / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -131,11 +135,12 @@ def make(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make
             PARAMS.package.model_copy(update=changes),
             PARAMS.evaluate.model_copy(update={"benchmark": str(trained / "mmmb")}),
             PARAMS.backbones,
+            PARAMS.hub,
             list(ASKED),
             model=trained / "model",
             evaluation=trained / "evaluate.json",
-            prepared=trained / "prepare.json",
-            validation=trained / "validated.json",
+            mixtures=trained / "mix",
+            validated=trained / "validated",
             output=Path("package"),
         )
         return tmp_path / "package"
@@ -188,6 +193,7 @@ def test_the_examples_of_the_card_run_as_they_are_pasted(
     assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     lineage = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
     assert lineage["trained"]["commit"] == "c0ffee" * 6
+    assert lineage["validated"]["sft"] == {"sha256": "of sft"}
     example = json.loads((folder / "example.json").read_text(encoding="utf-8"))
     assert example == {"image": "example.jpg", "question": ASKED["en"], "answer": alone[0]}
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from parrot.tracking import PARENT_VARIABLE, fetch_artifact
-from parrot.tracking.naming import changes
+from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, fetch_artifact
+from parrot.tracking.earlier_runs import changes
 from parrot.tracking.store import connect
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,9 @@ def history(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, runs: C
         patch.chdir(folder)
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("DVC_NO_ANALYTICS", "1")
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE):
+        for name in (
+            "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, SENDER_VARIABLE
+        ):  # fmt: skip
             patch.delenv(name, raising=False)
         call("init", "-q", "--no-scm")
         call("add", "-q", "data")

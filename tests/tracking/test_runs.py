@@ -59,7 +59,7 @@ def test_long_values_are_shortened_visibly_and_odd_names_are_accepted(runs: Runs
         run.log_metrics({"accuracy@1": 1.0})
     (run,) = runs()["sft"]
     assert run.data.params["text"].endswith("… (9000 characters)")
-    assert run.data.metrics == {"accuracy_1": 1.0}
+    assert run.data.metrics == {"accuracy:1": 1.0}
 
 
 def test_an_absent_server_stops_the_stage_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def leave(dying_server: str) -> Callable[..., None]:
 
 
 def left() -> list[Path]:
-    return sorted(Path("mlruns/unsent").glob("*/values.json"))
+    return sorted(Path("mlruns/unsent").glob("*/run.json"))
 
 
 def test_values_are_kept_and_sent_later(leave, runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,13 +64,15 @@ def test_values_are_kept_and_sent_later(leave, runs: Runs, capsys: pytest.Captur
     assert said.count("does not take values") == 1
     assert "python -m parrot.tracking" in said
     before = json.loads(left()[0].read_text())
+    notes = map(json.loads, (left()[0].parent / "notes.jsonl").read_text().splitlines())
+    (ended,) = [note["time"] for note in notes if "end" in note]
     ensure_store()
     (sent,) = runs()["align"]
     assert (sent.data.metrics, sent.data.params) == ({"loss": 1.5}, {"seed": "1"})
     assert (sent.info.status, sent.info.start_time, sent.info.end_time) == (
         "FINISHED",
         before["start"],
-        before["end"],
+        ended,
     )
     assert sent.data.tags["parrot.kind"] == "stage"
     ensure_store()
@@ -96,14 +98,14 @@ def test_files_are_sent_as_they_were(project: Path, leave, runs: Runs) -> None:
     assert found == {1.0: "of run 1", 2.0: "of run 2"}
 
 
-@pytest.mark.parametrize("broken", ["", "{}", "[1]", '{"values": {"metrics": 5}}'])
+@pytest.mark.parametrize("broken", ["", "{}", "[1]", '{"name": 5}'])
 def test_a_broken_file_stops_neither_the_others_nor_make_setup(
     broken: str, leave, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leave("align", 1.0)
     folder = Path("mlruns/unsent/aaa-1")
     folder.mkdir()
-    (folder / "values.json").write_text(broken)
+    (folder / "run.json").write_text(broken)
     main()
     assert len(runs()["align"]) == 1
     assert [file.parent.name for file in left()] == ["aaa-1"]

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from parrot.errors import ParrotError
-from parrot.training.stages import ALIGNED_FILE, _load_aligned
+from parrot.training.align import ALIGNED_FILE, load_aligned
 
 MUTATIONS = 400
 
@@ -53,7 +53,7 @@ def test_a_broken_file_is_a_sentence(tmp_path: Path) -> None:
     for seed in range(MUTATIONS):
         file.write_bytes(mutate(content, random.Random(seed)))
         try:
-            _load_aligned(model, file)
+            load_aligned(model, file)
         except ParrotError as error:
             refused += 1
             assert str(error).startswith(f"{file}: not what stage one makes for this model"), seed
@@ -75,5 +75,5 @@ def test_what_stands_in_its_place_is_named(tmp_path: Path, what: str) -> None:
     elif what == "infinity":
         save_file({name: tensor / 0 for name, tensor in tensors.items()}, file)
     with pytest.raises(ParrotError, match="not what stage one makes for this model"):
-        _load_aligned(model, file)
+        load_aligned(model, file)
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -41,7 +41,9 @@ def test_nothing_is_in_half_precision_on_a_cpu() -> None:
         steps(Muon, (8, 8), 1)
     assert torchs.seen, "the test sees nothing"
     model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    optimizer = muon_with_adamw(model, [(list(model.parameters()), 0.01)], 0.1)
+    optimizer = muon_with_adamw(
+        model, [{"params": list(model.parameters()), "lr": 0.01, "weight_decay": 0.1}]
+    )
     with Halves() as ours:
         model(torch.ones(3, 4)).sum().backward()
         optimizer.step()

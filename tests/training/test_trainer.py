@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from parrot.config import Training
 from parrot.errors import ParrotError
 from parrot.training.sampler import LengthGroupedSampler
-from parrot.training.trainer import COMPLETE, SMOOTHING, Curve, Part, Run, fit
+from parrot.training.trainer import COMPLETE, SMOOTHING, LogHistory, ParameterGroup, TrainingRun, fit
 
 TRAINING = Training(
     max_steps=24, batch_size=4, warmup_steps=0.1, weight_decay=0.01, logging_steps=1, save_steps=5
@@ -51,10 +51,13 @@ def train(
 ) -> tuple:
     torch.manual_seed(7)
     model = Regression()
-    parts = [Part(list(model.inner.parameters()), rate), Part([model.outer.weight], rate / 10)]
-    run = Run("toy", folder / "checkpoints", report, workers)
-    curve = fit(model, parts, samples(), collate, training, run, seed=5, lengths=list(range(30)))
-    return model, curve
+    groups = [
+        ParameterGroup(list(model.inner.parameters()), rate),
+        ParameterGroup([model.outer.weight], rate / 10),
+    ]
+    run = TrainingRun("toy", folder / "checkpoints", report, workers)
+    history = fit(model, groups, samples(), collate, training, run, seed=5, lengths=list(range(30)))
+    return model, history
 
 
 @pytest.mark.parametrize(("optimizer", "workers"), [("adamw", 0), ("muon", 0), ("muon", 1)])
@@ -62,7 +65,7 @@ def test_a_resumed_run_repeats_the_losses_and_the_weights(
     tmp_path: Path, optimizer: str, workers: int
 ) -> None:
     training = TRAINING.model_copy(update={"optimizer": optimizer})
-    whole, whole_curve = train(tmp_path / "whole", training)
+    whole, whole_history = train(tmp_path / "whole", training)
 
     class Killed(Exception):
         pass
@@ -78,12 +81,12 @@ def test_a_resumed_run_repeats_the_losses_and_the_weights(
         "checkpoint-10",
     }
     steps: list[int] = []
-    resumed, resumed_curve = train(
+    resumed, resumed_history = train(
         tmp_path / "broken", training, report=lambda _, step: steps.append(step), workers=workers
     )
 
     assert steps[0] == 11
-    assert resumed_curve == whole_curve
+    assert resumed_history == whole_history
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -92,15 +95,15 @@ def test_a_worker_changes_no_number_and_its_errors_are_sentences(tmp_path: Path)
     def refuse(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         raise ParrotError("record 7 of captions: no such picture")
 
-    def run(name: str, workers: int, collate: Any = collate) -> tuple[nn.Module, Curve]:
+    def run(name: str, workers: int, collate: Any = collate) -> tuple[nn.Module, LogHistory]:
         torch.manual_seed(7)
         model = Regression()
-        run = Run("toy", tmp_path / name, workers=workers)
-        parts = [Part(list(model.parameters()), 0.05)]
-        return model, fit(model, parts, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
+        run = TrainingRun("toy", tmp_path / name, workers=workers)
+        groups = [ParameterGroup(list(model.parameters()), 0.05)]
+        return model, fit(model, groups, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
 
-    (alone, alone_curve), (fed, fed_curve) = run("alone", 0), run("fed", 1)
-    assert fed_curve == alone_curve
+    (alone, alone_history), (fed, fed_history) = run("alone", 0), run("fed", 1)
+    assert fed_history == alone_history
     assert all(torch.equal(value, fed.state_dict()[name]) for name, value in alone.state_dict().items())
     with pytest.raises(ParrotError, match=r"^record 7 of captions: no such picture$"):
         run("broken", 1, refuse)
@@ -139,42 +142,42 @@ def test_a_run_killed_between_two_logged_steps_has_the_curve_of_an_unbroken_one(
 
 
 def test_a_run_killed_before_its_model_was_saved_need_not_train_again(tmp_path: Path) -> None:
-    whole, curve = train(tmp_path)
+    whole, history = train(tmp_path)
     steps: list[int] = []
-    resumed, same_curve = train(tmp_path, report=lambda metrics, step: steps.append(step))
+    resumed, same_history = train(tmp_path, report=lambda metrics, step: steps.append(step))
     assert steps == []
-    assert same_curve == curve
+    assert same_history == history
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
 def test_the_smoothed_loss_is_a_mean_in_which_late_losses_weigh_more(tmp_path: Path) -> None:
     reported: list[float] = []
-    _, curve = train(tmp_path, report=lambda metrics, step: reported.append(metrics["smoothed_loss"]))
-    losses = [row["loss"] for row in curve.rows]
+    _, history = train(tmp_path, report=lambda metrics, step: reported.append(metrics["smoothed_loss"]))
+    losses = [row["loss"] for row in history.rows]
     for count in range(1, len(losses) + 1):
         weights = [SMOOTHING ** (count - 1 - place) for place in range(count)]
         mean = sum(w * loss for w, loss in zip(weights, losses, strict=False)) / sum(weights)
-        assert curve.rows[count - 1]["smoothed_loss"] == pytest.approx(mean)
-    assert reported == [row["smoothed_loss"] for row in curve.rows]
+        assert history.rows[count - 1]["smoothed_loss"] == pytest.approx(mean)
+    assert reported == [row["smoothed_loss"] for row in history.rows]
 
 
-def test_parts_learn_at_their_rates_and_the_rest_is_frozen(tmp_path: Path) -> None:
+def test_groups_learn_at_their_rates_and_the_rest_is_frozen(tmp_path: Path) -> None:
     torch.manual_seed(7)
     start = Regression().state_dict()
-    model, curve = train(tmp_path)
+    model, history = train(tmp_path)
     assert not torch.equal(model.inner.weight, start["inner.weight"])
     assert not torch.equal(model.outer.weight, start["outer.weight"])
     assert torch.equal(model.outer.bias, start["outer.bias"])
     assert not model.outer.bias.requires_grad
-    assert curve.rows[-1]["loss"] < curve.rows[0]["loss"]
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
 
 
 def test_no_steps_leave_the_model_as_it_is(tmp_path: Path) -> None:
     torch.manual_seed(7)
     start = Regression().state_dict()
-    model, curve = train(tmp_path, TRAINING.model_copy(update={"max_steps": 0}))
-    assert curve == Curve()
+    model, history = train(tmp_path, TRAINING.model_copy(update={"max_steps": 0}))
+    assert history == LogHistory()
     assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
 
 
@@ -192,8 +195,8 @@ def test_a_precision_that_the_device_lacks_is_named(tmp_path: Path, monkeypatch:
 
 
 def test_curve_is_written_for_dvc_plots(tmp_path: Path) -> None:
-    _, curve = train(tmp_path, TRAINING.model_copy(update={"logging_steps": 12}))
-    curve.write_csv(tmp_path / "curve.csv")
+    _, history = train(tmp_path, TRAINING.model_copy(update={"logging_steps": 12}))
+    history.write_csv(tmp_path / "curve.csv")
     lines = (tmp_path / "curve.csv").read_text().splitlines()
     assert lines[0] == "step,loss,smoothed_loss,learning_rate,grad_norm"
     assert [line.split(",")[0] for line in lines[1:]] == ["12", "24"]
@@ -229,7 +232,7 @@ def _clean(tmp_path: Path):
 def test_the_config_that_is_saved_keeps_its_cache(tmp_path: Path) -> None:
     model = Regression()
     model.config = PreTrainedConfig(use_cache=True)
-    run = Run("toy", tmp_path / "checkpoints")
-    parts = [Part(list(model.parameters()), 0.05)]
-    fit(model, parts, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
+    run = TrainingRun("toy", tmp_path / "checkpoints")
+    groups = [ParameterGroup(list(model.parameters()), 0.05)]
+    fit(model, groups, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
     assert model.config.use_cache

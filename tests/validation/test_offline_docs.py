@@ -1,29 +1,20 @@
+"""The pages of what was found: whole without the internet, and the same for the same data."""
+
 import filecmp
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from talks import LIMITS
 
-from parrot.config import Validate
-from parrot.validation.expectations import check_splits
-
-PARAMS = Validate(
-    min_records=5,
-    min_image_pixels=16,
-    max_image_pixels=200,
-    max_duplicate_share=0.05,
-    max_text_only_share=0.2,
-    english_share=[0.5, 0.9],
-    min_language_share=0.1,
-)
+from parrot.validation.expectations import check_split
 
 
 def build(docs: Path) -> Path:
     """Data Docs of a split with an expectation that does not hold and a language that looks like markup."""
     rows = pd.DataFrame({"language": ["en"] * 6 + ["<b>"] * 4})
-    rows = rows.assign(images=1, duplicate=False, positions=200, copies=1, shorter_side=64, longer_side=64)
-    check_splits({"sft": rows}, PARAMS, ["en", "<b>"], 100, docs)
+    check_split("sft", rows.assign(images=1, duplicate=False, copies=1), LIMITS, ["en", "<b>"], docs)
     return docs
 
 
@@ -42,7 +33,7 @@ def test_pages_load_nothing_from_the_web(docs: Path) -> None:
 
 def test_index_lists_each_expectation_and_links_to_its_page(docs: Path) -> None:
     index = (docs / "index.html").read_text(encoding="utf-8")
-    assert "no record takes more than 100 positions" in index
+    assert "at least 20 records" in index
     assert '<td class="failed">✗</td>' in index
     assert '<td class="passed">✓</td>' in index
     assert "<b>" not in index and "&lt;b&gt;" in index

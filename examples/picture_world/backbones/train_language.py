@@ -18,20 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from examples.picture_world.backbones.regions import Region, parse_regions, words_by_position
 from examples.picture_world.backbones.train_tokenizer import IMAGE, train_tokenizer
-from parrot.backbones.fit_language import fit_language
-from parrot.backbones.hub import fetch
-from parrot.config import Language
+from examples.picture_world.sections import LanguageModel
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.model.processing_parrot import CHAT_TEMPLATE, IGNORE_INDEX, encode_texts
-from parrot.training.trainer import Curve, Part, Run, fit
+from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 HELD_OUT = 0.04
 """Share of the documents kept from training, on which reading is measured."""
@@ -91,33 +88,50 @@ class GridReader(Qwen2ForCausalLM):
         return language_model
 
 
-def make_language_model(
-    params: Language, *, seed: int, data: Path, output: Path, curve: Path, metrics: Path, run: Run
+def train_language(
+    language: LanguageModel,
+    seed: int,
+    *,
+    data: Path,
+    output: Path,
+    curve: Path,
+    metrics: Path,
+    run: TrainingRun,
 ) -> dict[str, Any]:
-    """Write the language model and its tokenizer to `output`; return the metrics.
+    """Train a small language model and its tokenizer, written as a Hub-style folder.
 
-    `data` is the file of reading documents (JSON lines); unused for a pretrained model.
+    Args:
+        data: JSON lines with reading documents
+        output: folder to write: the language model and its tokenizer
+        curve: CSV to write: the loss as it fell
+        metrics: JSON to write: how well it reads
+
+    Returns:
+        What `metrics` holds.
+
+    Raises:
+        ParrotError: a document cannot be read, or they are too few.
     """
-    if params.pretrained:
-        return _copy_pretrained(params, output, curve, metrics)
-    documents = list(tqdm(_read_documents(data, params.grid, seed), desc="reading documents", unit=""))
+    documents = list(tqdm(_read_documents(data, language.grid, seed), desc="reading documents", unit=""))
     held = max(1, round(HELD_OUT * len(documents)))
     if len(documents) <= held:
         raise ParrotError(f"{data}: too few documents ({len(documents)}) to train a language model on")
     with atomic_directory(output) as partial:
-        tokenizer = train_tokenizer(_texts(documents), params.vocab_size, partial)
+        tokenizer = train_tokenizer(_texts(documents), language.vocab_size, partial)
+        tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
+        tokenizer.save_pretrained(partial)
         torch.manual_seed(seed)
-        model = GridReader(_config(params, tokenizer))
+        model = GridReader(_config(language, tokenizer))
         model.image_token_id = tokenizer.image_token_id
         encoded = list(_encode(documents, tokenizer))
         training_set, held_out = encoded[:-held], encoded[-held:]
-        collate = _Collator(tokenizer.pad_token_id)
+        collate = _DocumentCollator(tokenizer.pad_token_id)
         history = fit(
             model,
-            _parts(model, params),
-            _Documents(training_set),
+            _parameter_groups(model, language),
+            training_set,
             collate,
-            params.training,
+            language.training,
             run,
             seed=seed,
             lengths=[len(document.input_ids) for document in training_set],
@@ -129,27 +143,17 @@ def make_language_model(
     return measured
 
 
-def _copy_pretrained(params: Language, output: Path, curve: Path, metrics: Path) -> dict[str, Any]:
-    assert params.pretrained
-    for changed in fit_language(fetch(params.pretrained, params.revision), output):
-        print(changed)
-    Curve().write_csv(curve)
-    measured = {"pretrained": params.pretrained, "revision": params.revision}
-    write_json(metrics, measured)
-    return measured
-
-
-def _config(params: Language, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:
+def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:
     return Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=params.hidden_size,
-        intermediate_size=params.intermediate_size,
-        num_hidden_layers=params.num_hidden_layers,
-        num_attention_heads=params.num_attention_heads,
-        num_key_value_heads=params.num_key_value_heads,
+        hidden_size=language.hidden_size,
+        intermediate_size=language.intermediate_size,
+        num_hidden_layers=language.num_hidden_layers,
+        num_attention_heads=language.num_attention_heads,
+        num_key_value_heads=language.num_key_value_heads,
         max_position_embeddings=2048,
-        initializer_range=params.hidden_size**-0.5,  # transformers' 0.02 is made for wide models
-        rope_parameters={"rope_type": "default", "rope_theta": params.rope_theta},
+        initializer_range=language.hidden_size**-0.5,  # transformers' 0.02 is made for wide models
+        rope_parameters={"rope_type": "default", "rope_theta": language.rope_theta},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -157,10 +161,13 @@ def _config(params: Language, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config
     )
 
 
-def _parts(model: GridReader, params: Language) -> list[Part]:
+def _parameter_groups(model: GridReader, language: LanguageModel) -> list[ParameterGroup]:
     words = model.get_input_embeddings().weight
     others = [parameter for parameter in model.parameters() if parameter is not words]
-    return [Part(others, params.training.learning_rate), Part([words], params.embedding_learning_rate)]
+    return [
+        ParameterGroup(others, language.training.learning_rate),
+        ParameterGroup([words], language.embedding_learning_rate),
+    ]
 
 
 def _read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:
@@ -231,18 +238,7 @@ def _encode(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> It
         yield Encoded(document.language, input_ids, labels, grid)
 
 
-class _Documents(Dataset[Encoded]):
-    def __init__(self, documents: list[Encoded]) -> None:
-        self._documents = documents
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def __getitem__(self, index: int) -> Encoded:
-        return self._documents[index]
-
-
-class _Collator:
+class _DocumentCollator:
     def __init__(self, pad_token_id: int) -> None:
         self._pad = pad_token_id
 
@@ -263,7 +259,7 @@ class _Collator:
 
 
 @torch.inference_mode()
-def _measure(model: GridReader, documents: list[Encoded], collate: _Collator) -> dict[str, Any]:
+def _measure(model: GridReader, documents: list[Encoded], collate: _DocumentCollator) -> dict[str, Any]:
     """Share of answers whose every token is the likeliest, per language, in documents held out."""
     model.eval()
     right: dict[str, int] = {}

@@ -8,18 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.utils.data import Dataset
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
 from examples.picture_world.backbones.regions import parse_regions, words_by_position
-from parrot.backbones.fit_vision import fit_vision
-from parrot.backbones.hub import fetch
-from parrot.config import Vision
+from examples.picture_world.sections import VisionTower
 from parrot.data.images import ImageStore, decode
 from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.training.trainer import Curve, Part, Run, fit
+from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 CLS_WEIGHT = 0.25
 """Of the loss at CLS beside that of all patches together; one patch has a sixteenth."""
@@ -51,40 +48,46 @@ class PatchTagger(nn.Module):
         return {"loss": loss, "logits": logits}
 
 
-def make_vision_tower(
-    params: Vision, *, seed: int, data: Path, output: Path, curve: Path, metrics: Path, run: Run
+def train_vision(
+    vision: VisionTower,
+    seed: int,
+    *,
+    data: Path,
+    output: Path,
+    curve: Path,
+    metrics: Path,
+    run: TrainingRun,
 ) -> dict[str, Any]:
-    """Write the vision tower and its image processor to `output`; return the metrics.
+    """Train a small vision tower, written as a Hub-style folder.
 
-    `data` holds `region_descriptions.json` and `images.zip`; unused for a pretrained tower.
+    Args:
+        data: folder with images.zip and region_descriptions.json
+        output: folder to write: the tower and its image processor
+        curve: CSV to write: the loss as it fell
+        metrics: JSON to write: how well it sees
+
+    Returns:
+        What `metrics` holds.
+
+    Raises:
+        ParrotError: the pictures or their regions cannot be read, or are too few.
     """
-    if params.pretrained:
-        return _copy_pretrained(params, output, curve, metrics)
-    pictures, vocabulary = _read_pictures(data, grid=params.image_size // params.patch_size)
+    pictures, vocabulary = _read_pictures(data, grid=vision.image_size // vision.patch_size)
     held = max(1, round(HELD_OUT * len(pictures)))
     training_set, held_out = pictures[:-held], pictures[-held:]
     if not training_set:
         raise ParrotError(f"{data}: too few pictures ({len(pictures)}) to train a tower on")
     torch.manual_seed(seed)
-    tower = CLIPVisionModel(
-        CLIPVisionConfig(
-            image_size=params.image_size,
-            patch_size=params.patch_size,
-            hidden_size=params.hidden_size,
-            intermediate_size=params.intermediate_size,
-            num_hidden_layers=params.num_hidden_layers,
-            num_attention_heads=params.num_attention_heads,
-        )
-    )
+    tower = CLIPVisionModel(CLIPVisionConfig(**vision.model_dump(exclude={"training"})))
     model = PatchTagger(tower, len(vocabulary))
-    processor = _image_processor(params.image_size)
-    collate = _Collator(processor, len(vocabulary))
+    processor = _image_processor(vision.image_size)
+    collate = _PictureCollator(processor, len(vocabulary))
     history = fit(
         model,
-        [Part(list(model.parameters()), params.training.learning_rate)],
-        _Pictures(training_set),
+        [ParameterGroup(list(model.parameters()), vision.training.learning_rate)],
+        training_set,
         collate,
-        params.training,
+        vision.training,
         run,
         seed=seed,
         lengths=[1] * len(training_set),
@@ -94,16 +97,6 @@ def make_vision_tower(
     with atomic_directory(output) as partial:
         tower.save_pretrained(partial)
         processor.save_pretrained(partial)
-    write_json(metrics, measured)
-    return measured
-
-
-def _copy_pretrained(params: Vision, output: Path, curve: Path, metrics: Path) -> dict[str, Any]:
-    assert params.pretrained
-    for changed in fit_vision(fetch(params.pretrained, params.revision), output):
-        print(changed)
-    Curve().write_csv(curve)
-    measured = {"pretrained": params.pretrained, "revision": params.revision}
     write_json(metrics, measured)
     return measured
 
@@ -143,18 +136,7 @@ def _read_pictures(data: Path, grid: int) -> tuple[list[Picture], list[str]]:
     return pictures, vocabulary
 
 
-class _Pictures(Dataset[Picture]):
-    def __init__(self, pictures: list[Picture]) -> None:
-        self._pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, index: int) -> Picture:
-        return self._pictures[index]
-
-
-class _Collator:
+class _PictureCollator:
     def __init__(self, processor: CLIPImageProcessorPil, num_tags: int) -> None:
         self._processor = processor
         self._num_tags = num_tags
@@ -172,7 +154,7 @@ class _Collator:
 
 
 @torch.inference_mode()
-def _measure(model: PatchTagger, pictures: list[Picture], collate: _Collator) -> dict[str, float]:
+def _measure(model: PatchTagger, pictures: list[Picture], collate: _PictureCollator) -> dict[str, float]:
     """Mean F1 over the words at CLS and at the patches, in pictures never trained on.
 
     Every word counts alike: rare ones such as nouns are what questions ask for.

@@ -42,7 +42,7 @@ def draw_instructions(rng: Random, count: int) -> list[Task]:
         kinds = [kind for kind in kinds if kind]
         if not kinds:
             raise ParrotError(
-                f"params.yaml: world.text_instructions: there are only {len(tasks)} different tasks"
+                f"world.text_instructions: there are only {len(tasks)} different tasks; ask for fewer"
             )
         tasks += [kind.pop() for kind in kinds]
     tasks = tasks[:count]

@@ -1,31 +1,18 @@
 """One module for each upstream format; `FORMATS` is where a new one is entered."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from parrot.data.images import ImageStore
 from parrot.data.records import Record
-from parrot.data.sources import alpaca, llava, mmmb
+from parrot.data.sources import alpaca, llava
 from parrot.data.sources.json_items import read_items
 
+ToRecord = Callable[[Any, int, str, str, ImageStore | None], Record]
+"""`to_record(entry, number, language, source, store)` makes a record of entry `number` of a file (counted
+from 0), or raises `Rejected`."""
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How a source's file becomes records, both steps streaming.
+FORMATS: dict[str, ToRecord] = {"llava": llava.to_record, "alpaca": alpaca.to_record}
+"""All of them are lists in JSON, or JSON lines."""
 
-    `entries(path)` yields what stands in the file, without touching images.
-    `to_record(entry, number, language, source, store)` makes a record of entry `number` (counted
-    from 0) or raises `Rejected`.
-    """
-
-    entries: Callable[[Path], Iterator[Any]]
-    to_record: Callable[[Any, int, str, str, ImageStore | None], Record]
-
-
-FORMATS: dict[str, Format] = {
-    "llava": Format(read_items, llava.to_record),
-    "alpaca": Format(read_items, alpaca.to_record),
-    "mmmb": Format(mmmb.read_questions, mmmb.to_record),
-}
+__all__ = ["FORMATS", "ToRecord", "read_items"]

@@ -22,7 +22,7 @@ _CUT = 16
 
 
 def read_items(path: Path | str) -> Iterator[Any]:
-    """The entries of a file that holds one JSON list, or one JSON value on each line.
+    """The entries of a file that holds one JSON list, or JSON values one behind the other, as on lines.
 
     Raises:
         ParrotError: the file is missing or broken; names line and column.
@@ -34,8 +34,8 @@ def read_items(path: Path | str) -> Iterator[Any]:
             if buffer.peek() == "[":
                 yield from _list_items(buffer)
             else:
-                file.seek(0)
-                yield from _lines(path, file)
+                while buffer.peek():  # JSON lines
+                    yield buffer.value()
     except FileNotFoundError:
         raise ParrotError(f"{path}: not found; `parrot data` fetches or makes the demo data") from None
     except UnicodeDecodeError:
@@ -119,20 +119,6 @@ def _list_items(buffer: _Buffer) -> Iterator[Any]:
     buffer.position += 1
     if buffer.peek():
         buffer.fail("text after the list")
-
-
-def _lines(path: Path, file: TextIO) -> Iterator[Any]:
-    for number, line in enumerate(iter(lambda: file.readline(MAX_ENTRY + 1), ""), start=1):
-        if len(line) > MAX_ENTRY:
-            _fail(path, number, 1, f"a line of more than {MAX_ENTRY >> 20} million characters")
-        if not line.strip():
-            continue
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            _fail(path, number, error.colno, f"{error.msg} (a list, or one value on each line?)")
-        except (RecursionError, ValueError) as error:
-            _fail(path, number, _end_of_space(line, 0) + 1, _unusable(error))
 
 
 def _end_of_space(text: str, position: int) -> int:

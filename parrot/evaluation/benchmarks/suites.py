@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -12,6 +13,8 @@ from parrot.config import Section
 from parrot.errors import ParrotError
 
 BENCHMARKS_FILE = Path(__file__).with_name("benchmarks.yaml")
+VLMEVALKIT_CIRCULAR = ("mmbench", "ccbench", "circular", "mmcr")
+"""VLMEvalKit scores by groups of rotations where a data set's name, in lower case, holds one of these."""
 
 Pattern = Annotated[str, StringConstraints(pattern=r"\{language\}")]
 Md5 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
@@ -38,7 +41,7 @@ class Suite(Section):
         return {language: pattern.replace("{language}", language) for language in self.languages}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BenchmarkFile:
     """A TSV, and what its suite says about it."""
 
@@ -49,12 +52,49 @@ class BenchmarkFile:
     circular: bool
     md5: str | None
 
+    @classmethod
+    def of(cls, path: Path, language: str, *, circular: bool) -> Self:
+        """A file under the suite, and the code of `language`, that its name holds: cn for zh."""
+        suite, _, code = path.stem.rpartition("_") if "_" in path.stem else (path.stem, "", language)
+        return cls(path, suite, code, path.stem, circular, _published_md5().get(path.name))
+
+    @cached_property
     def published(self) -> bool | None:
-        """Whether it has the bytes of the published file; None where those are not known."""
+        """Whether it has the bytes of the published file of its name; None where those are not known."""
         if self.md5 is None:
             return None
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest() == self.md5
+
+    @property
+    def vlmevalkit_name(self) -> str:
+        """Its name as a data set of one's own in VLMEvalKit.
+
+        VLMEvalKit downloads files of official names anew, scores by rotations or not after what the name
+        holds, and takes the language of the prompt from its last three characters.
+
+        Raises:
+            ParrotError: the suite is plain, but called such that it would be scored by rotations.
+        """
+        name = f"Parrot_{'Circular_' if self.circular else ''}{self.suite}_{self.language}"
+        words = [word for word in VLMEVALKIT_CIRCULAR if word in name.lower()]
+        if words and not self.circular:
+            raise ParrotError(
+                f"{self.path}: VLMEvalKit would take {name} for circular because of '{words[0]}'; "
+                f"rename the file, or its suite"
+            )
+        return name
+
+
+@cache
+def _published_md5() -> dict[str, str]:
+    """Name of a published file -> its hash."""
+    return {
+        name: suite.md5[code]
+        for suite in load_suites().values()
+        for code, name in suite.named(suite.file).items()
+        if code in suite.md5
+    }
 
 
 def load_suites(path: Path = BENCHMARKS_FILE) -> dict[str, Suite]:

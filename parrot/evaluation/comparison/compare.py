@@ -7,9 +7,9 @@ from typing import Any
 
 from parrot.errors import ParrotError
 from parrot.evaluation.comparison import compare_report
-from parrot.evaluation.comparison.comparison import Comparison, compare_evaluations
-from parrot.evaluation.report.records import FOLDER, Evaluation, read_evaluation
-from parrot.evaluation.report.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
+from parrot.evaluation.comparison.differences import Comparison, compare_evaluations
+from parrot.evaluation.samples import FOLDER, Evaluation, read_evaluation
+from parrot.evaluation.scoring.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
 from parrot.files import write_json
 
 _RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})")

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from parrot.evaluation.comparison.comparison import Comparison
+from parrot.evaluation.comparison.differences import Comparison
 from parrot.files import atomic_file
 
 

@@ -7,10 +7,9 @@ from typing import Literal
 
 import yaml
 
-from parrot.data.records import IMAGE_TOKEN
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import Question
-from parrot.model.chat_text import without_images
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.model.chat_text import IMAGE, without_images
 
 PROMPTS_FILE = Path(__file__).with_name("prompts.yaml")
 
@@ -28,25 +27,26 @@ class Protocol:
     closing: dict[str, str] = field(default_factory=dict)
     """Language -> closing line; empty where the prompt has none."""
 
-    def ask(self, question: Question, language: str, *, picture: bool) -> str:
+    def ask(self, question: MultipleChoiceQuestion, *, picture: bool) -> str:
         """The user's turn, in which `<image>` stands for the picture alone.
 
         Raises:
-            ParrotError: the prompt ends in a closing line and `language` has none.
+            ParrotError: the prompt ends in a closing line and the question's language has none.
         """
+        language = question.language
         if self.closing and language not in self.closing:
             raise ParrotError(
                 f"{PROMPTS_FILE.name}: {self.name}.closing has no line for '{language}'; add it there"
             )
         return self.prompt.format(
-            picture=f"{IMAGE_TOKEN}\n" if picture else "",
+            picture=f"{IMAGE}\n" if picture else "",
             hint=without_images(f"{question.hint}\n" if question.hint else ""),
             question=without_images(question.question),
             options=without_images("\n".join(f"{name}. {text}" for name, text in question.options.items())),
             closing=self.closing.get(language, ""),
         )
 
-    def answers(self, question: Question) -> dict[str, str]:
+    def answers(self, question: MultipleChoiceQuestion) -> dict[str, str]:
         """Letter -> the text that is scored as the assistant's answer."""
         texts = question.options
         return dict(texts) if self.read == "texts" else {letter: letter for letter in texts}

@@ -7,7 +7,6 @@ from data files and models; Jinja escapes all of them.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +14,54 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from parrot.data.images import decode
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import Question
-from parrot.evaluation.report.accuracy import OVERALL
-from parrot.evaluation.report.records import Answered
-from parrot.evaluation.report.summary import SEEING, Table, eye_warnings, points
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.evaluation.samples import Sample, dotted, grouped
+from parrot.evaluation.scoring.accuracy import OVERALL, SEEING, Accuracy, gain_warnings, points
+from parrot.evaluation.scoring.statistics import Estimate
 from parrot.files import write_text
-from parrot.lineage import flatten
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_SIDE = 320
 """Pixels of the longer side of a picture in the page, at most."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """A question as it was put, and what the model made of it."""
-
-    language: str
-    index: int
-    category: str
-    question: str
-    hint: str
-    options: dict[str, str]
-    """Letter -> text."""
-    answer: str
-    """The right option's letter."""
-    choice: str | None
-    """The model's; None where its answer could not be read."""
-    text: str | None
-    """What the model wrote, if it wrote."""
-    picture: bytes
-    """An encoded picture of any size."""
+def worst_categories(category: Mapping[str, Accuracy], count: int) -> list[str]:
+    """The categories with the lowest mean over the languages, the worst first; ties in their order."""
+    return sorted(category, key=lambda name: category[name][OVERALL])[:count]
 
 
-def make_example(answered: Answered, question: Question) -> Example:
-    """The seeing model's answer beside the question of the benchmark file."""
-    reply = answered.replies[SEEING]
-    return Example(
-        language=answered.language,
-        index=answered.index,
-        category=answered.category,
-        question=question.question,
-        hint=question.hint,
-        options=question.options,
-        answer=answered.answer,
-        choice=reply.choice,
-        text=reply.text,
-        picture=question.image,
-    )
+def choose_wrong(samples: Sequence[Sample], category: str, count: int) -> list[Sample]:
+    """Questions that a seeing model got wrong: the first ones, languages taking turns, no cluster twice."""
+    wrong = [one for one in samples if one.question.category == category and not one.hits[SEEING]]
+    queues = [iter(group) for group in grouped(wrong, lambda one: one.language).values()]
+    chosen: dict[str, Sample] = {}
+    while queues and len(chosen) < count:
+        queue = queues.pop(0)
+        sample = next((one for one in queue if one.question.cluster not in chosen), None)
+        if sample is not None:
+            chosen[sample.question.cluster] = sample
+            queues.append(queue)
+    return list(chosen.values())
 
 
 def write_page(
-    path: Path, title: str, settings: Mapping[str, Any], table: Table, examples: Sequence[Example]
+    path: Path,
+    title: str,
+    settings: Mapping[str, Any],
+    *,
+    accuracy: Mapping[str, Mapping[str, Estimate]],
+    gain: Mapping[str, Estimate],
+    category: Mapping[str, Accuracy],
+    examples: Sequence[Sample],
 ) -> None:
     """Write the page; the same arguments make the same bytes.
 
     Args:
         settings: nested; shown by dotted keys.
-        examples: shown by category, in their order.
+        accuracy: run -> language and `overall`, in the order of the columns -> share of right answers.
+        gain: language and `overall` -> what the picture adds; may be empty.
+        category: category -> share of right answers, seeing.
+        examples: with their pictures; shown by category, in their order.
 
     Raises:
         ParrotError: a picture cannot be decoded; names the question.
@@ -86,27 +75,30 @@ def write_page(
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     environment.filters["points"] = points
-    by_category: dict[str, list[tuple[Example, str]]] = {}
-    for example in examples:
-        by_category.setdefault(example.category, []).append((example, _picture(example)))
+    shown = {
+        name: [(one.question, one.answers[SEEING], _picture(one.question)) for one in group]
+        for name, group in grouped(examples, lambda one: one.question.category).items()
+    }
     page = environment.get_template(TEMPLATE.name).render(
         title=title,
-        settings=flatten(settings),
-        table=table,
-        languages=list(next(iter(table.accuracy.values()))),
+        settings=dotted(settings),
+        accuracy=accuracy,
+        gain=gain,
+        category=category,
+        languages=list(next(iter(accuracy.values()))),
         overall=OVERALL,
-        warnings=eye_warnings(table.eyes),
-        examples=by_category,
+        warnings=gain_warnings(gain),
+        examples=shown,
     )
     write_text(path, page)
 
 
-def _picture(example: Example) -> str:
+def _picture(question: MultipleChoiceQuestion) -> str:
     """A `data:` URI of a copy of at most `PICTURE_SIDE` pixels a side."""
     try:
-        image = decode(example.picture)
+        image = decode(question.image)
     except ParrotError as error:
-        raise ParrotError(f"question {example.index} in '{example.language}': {error}") from None
+        raise ParrotError(f"question {question.index} in '{question.language}': {error}") from None
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     file = io.BytesIO()
     image.save(file, format="JPEG", quality=85)

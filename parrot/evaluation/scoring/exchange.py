@@ -12,13 +12,12 @@ import pandas as pd
 from parrot.data.tsv import read_rows, whole_number, wrong_cell
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.suites import BenchmarkFile
+from parrot.evaluation.samples import SETTINGS
 from parrot.files import atomic_file
 
-SETTINGS, TABLES = "settings.json", "vlmevalkit"
-"""In the folder that `parrot evaluate` writes: what was asked, and the folder of the tables."""
+TABLES = "vlmevalkit"
+"""In the folder that `parrot evaluate` writes: the folder of VLMEvalKit's tables."""
 COLUMNS = ("index", "prediction")
-KIT_CIRCULAR = ("mmbench", "ccbench", "circular", "mmcr")
-"""VLMEvalKit scores by groups of rotations where a data set's name, in lower case, holds one of these."""
 
 
 def find_predictions(folder: Path, tsv: Path) -> Path:
@@ -60,7 +59,7 @@ def _evaluated(folder: Path, tsv: Path) -> Path:
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise ParrotError(f"{tsv}: not the file of this name that the model was asked ({settings}); "
                               f"name that one's folder")  # fmt: skip
-    table = folder / TABLES / f"{kit_name(kit_file(tsv, language, circular=circular))}.tsv"
+    table = folder / TABLES / f"{BenchmarkFile.of(tsv, language, circular=circular).vlmevalkit_name}.tsv"
     if not table.is_file():
         raise ParrotError(f"{table}: not found; evaluate the model again")
     return table
@@ -113,35 +112,13 @@ def _read_sheet(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     return enumerate(frame[list(COLUMNS)].to_dict("records"), start=2)
 
 
-def kit_file(path: Path, language: str, *, circular: bool) -> BenchmarkFile:
-    """A benchmark file under the suite and the code of a language that its name holds: cn for zh."""
-    suite, _, code = path.stem.rpartition("_") if "_" in path.stem else (path.stem, "", language)
-    return BenchmarkFile(path, suite, code, path.stem, circular, md5=None)
-
-
-def kit_name(file: BenchmarkFile) -> str:
-    """The name for a benchmark file as a data set of one's own in VLMEvalKit.
-
-    The kit downloads files of official names anew, scores by rotations or not after what the name holds,
-    and takes the language of the prompt from its last three characters.
-
-    Raises:
-        ParrotError: the suite is plain, but called such that the kit would score it by rotations.
-    """
-    name = f"Parrot_{'Circular_' if file.circular else ''}{file.suite}_{file.language}"
-    if not file.circular and (words := [word for word in KIT_CIRCULAR if word in name.lower()]):
-        raise ParrotError(
-            f"{file.path}: VLMEvalKit would take {name} for circular because of '{words[0]}'; "
-            f"rename the file, or its suite"
-        )
-    return name
-
-
-def write_kit_table(path: Path, rows: Iterable[Mapping[str, str]], predictions: Mapping[int, str]) -> None:
+def write_vlmevalkit_table(
+    path: Path, rows: Iterable[Mapping[str, str]], predictions: Mapping[int, str]
+) -> None:
     """Write the prediction table that VLMEvalKit reads: the columns of a TSV, and `prediction`.
 
     Args:
-        path: a .tsv, whose name ends with the data set's (`kit_name`).
+        path: a .tsv, whose name ends with the data set's (`vlmevalkit_name`).
         rows: the cells of a TSV by column, pictures included or not.
         predictions: index -> text; every row needs one.
 

@@ -1,36 +1,34 @@
 """`parrot score`: from benchmark files and predictions to accuracies, without a model."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import Question, Row, parse_questions, read_texts
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, parse_questions, read_texts
+from parrot.evaluation.benchmarks.rotations import check_rotations, rotation_groups, scored_groups
 from parrot.evaluation.benchmarks.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
-from parrot.evaluation.scoring import kit, readers
+from parrot.evaluation.extraction.extract import extract_answer
+from parrot.evaluation.samples import Answer, Sample, grouped
+from parrot.evaluation.scoring import vlmevalkit
+from parrot.evaluation.scoring.accuracy import hits_of, judged, paired, shares_by
 from parrot.evaluation.scoring.exchange import find_predictions, read_predictions, require_predictions
-from parrot.evaluation.scoring.multiple_choice import (
-    Reader,
-    accuracies,
-    by_split,
-    check_rotations,
-    extract,
-    hits,
-    main_row,
-    paired,
-    rotation_groups,
-)
 from parrot.files import write_json
 
-PARROT, KIT = "parrot", "vlmevalkit"
-READERS: dict[str, Reader] = {
-    PARROT: readers.read_answer,
-    KIT: kit.read_answer,
-    "vlmevalkit-2024": kit.read_answer_2024,
+NO_SPLIT = "none"
+PARROT, VLMEVALKIT = "parrot", "vlmevalkit"
+EXTRACTORS: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
+    PARROT: extract_answer,
+    VLMEVALKIT: vlmevalkit.extract_answer,
+    "vlmevalkit-2024": vlmevalkit.extract_answer_2024,
 }
-"""Scoring protocol -> how it reads an answer. All but our own read the tables as the kit does, too."""
+"""Scoring protocol -> from an answer and the options (letter -> text) to the letter that was meant.
+
+All but our own read the tables as VLMEvalKit does, too.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +36,7 @@ class PredictedFile:
     """A benchmark file and the predictions for it."""
 
     file: BenchmarkFile
-    published: bool | None
-    """Whether the file is the published one; None where that is not known."""
-    rows: list[Row]
+    rows: list[TextRow]
     table: Path
     predictions: dict[int, str]
 
@@ -55,7 +51,7 @@ def score(
     Raises:
         ParrotError: a file is missing or wrong; names file, row and column.
     """
-    shown = [protocol, *(name for name in (PARROT, KIT) if name != protocol)]
+    shown = [protocol, *(name for name in (PARROT, VLMEVALKIT) if name != protocol)]
     report: dict[str, Any] = {"protocol": protocol}
     lines = [_line("suite", "language", "scored", shown, "unreadable")]
     for file in find_files(tsv_dir, load_suites(benchmarks)):
@@ -82,9 +78,7 @@ def read_answered(file: BenchmarkFile, pred_dir: Path) -> PredictedFile:
     if not rows:
         raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
     table = find_predictions(pred_dir, file.path)
-    return PredictedFile(
-        file, file.published(), rows, table, read_predictions(table, {row.index for row in rows})
-    )
+    return PredictedFile(file, rows, table, read_predictions(table, {row.index for row in rows}))
 
 
 def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
@@ -104,41 +98,57 @@ def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
     if protocol == PARROT:
         questions = parse_questions(file.path, answered.rows)
         if file.circular:
-            check_rotations(file.path, questions, texts=not answered.published)
+            check_rotations(file.path, questions, texts=not file.published)
     else:
-        questions = kit.read_questions(file.path, answered.rows)
-        predictions = kit.read_predictions(predictions)
+        questions = vlmevalkit.read_questions(file.path, answered.rows)
+        predictions = vlmevalkit.read_predictions(predictions)
         dropped = _dropped(answered, questions)
     require_predictions(answered.table, predictions, (question.index for question in questions))
-    extracted = extract(questions, predictions, READERS[protocol])
-    scored = hits(questions, extracted, circular=file.circular)
+    extract = EXTRACTORS[protocol]
+    samples = [
+        Sample(question, {protocol: Answer(extract(predictions[question.index], question.options))})
+        for question in questions
+    ]
+    scored = judged(samples, circular=file.circular)
     if not scored:
         raise ParrotError(f"{file.path}: no row is left to score; replace it by the published file")
-    splits = by_split(scored)
-    unread = [question for question in questions if extracted[question.index] not in question.options]
+    by_split = grouped(scored, lambda sample: sample.question.split or NO_SPLIT)
+    splits = {name: _accuracies(by_split[name], protocol) for name in sorted(by_split)}
+    unread = [one for one in samples if one.answers[protocol].choice not in one.question.options]
     return {
         "dataset": file.dataset,
         "mode": "circular" if file.circular else "vanilla",
         "split": next(iter(splits)) if len(splits) == 1 else "all",
         "n_rows": len(questions),
         "n_scored": len(scored),
-        **accuracies(scored),
-        "hits": {str(question.index): int(hit) for question, hit in scored},
-        "extracted": {str(index): letter for index, letter in extracted.items()},
+        **_accuracies(scored, protocol),
+        "hits": {str(sample.question.index): int(sample.hits[protocol]) for sample in scored},
+        "extracted": {str(sample.question.index): sample.answers[protocol].choice for sample in samples},
         "unreadable": len(unread) / len(questions),
-        **({} if answered.published is None else {"published": answered.published}),
+        **({} if file.published is None else {"published": file.published}),
         **({"dropped": dropped} if dropped else {}),
         **({"splits": splits} if len(splits) > 1 else {}),
-        **({"paired": paired(scored)} if protocol == PARROT else {}),
+        **({"paired": paired(scored, protocol)} if protocol == PARROT else {}),
     }
 
 
-def _dropped(answered: PredictedFile, questions: Sequence[Question]) -> dict[str, int]:
-    """Why the kit leaves something out -> how many, of rows or of groups."""
-    groups = rotation_groups(questions) if answered.file.circular else {}
+def _accuracies(scored: Sequence[Sample], protocol: str) -> dict[str, Any]:
+    """A question without a name counts in no category of that kind."""
+    categories = shares_by(scored, protocol, lambda sample: sample.question.category)
+    l2_categories = shares_by(scored, protocol, lambda sample: sample.question.l2_category)
+    return {
+        "overall": fmean(hits_of(scored, protocol)),
+        "category": dict(sorted(categories.items())),
+        "l2_category": dict(sorted(l2_categories.items())),
+    }
+
+
+def _dropped(answered: PredictedFile, questions: Sequence[MultipleChoiceQuestion]) -> dict[str, int]:
+    """Why VLMEvalKit leaves something out -> how many, of rows or of groups."""
+    groups = len(rotation_groups(questions)) - len(scored_groups(questions, circular=True))
     counts = {
         "rows without image": len(answered.rows) - len(questions),
-        "groups without main row": sum(main_row(group, rows) is None for group, rows in groups.items()),
+        "groups without main row": groups if answered.file.circular else 0,
     }
     return {reason: count for reason, count in counts.items() if count}
 

@@ -3,15 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sources import picture, question, write_tsv
+from tsv_rows import picture, question, write_tsv
 
-from parrot.data.records import IMAGE_TOKEN, Message
-from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks import mmmb
 from parrot.evaluation.benchmarks.mmmb import read_questions
 
-SCORING = Path(__file__).parents[2] / "../shared/reference/scoring/tsv"
+SCORING = Path(__file__).parents[3] / "../shared/reference/scoring/tsv"
 
 
 def rows(**cells: Any) -> list[dict[str, Any]]:
@@ -115,19 +113,6 @@ def test_files_that_are_no_tsv(tmp_path: Path) -> None:
 def test_large_pictures_pass(tmp_path: Path) -> None:
     image = bytes(300_000)
     assert next(read_questions(write_tsv(tmp_path / "a.tsv", [question(1, image)]))).image == image
-
-
-def test_as_a_training_record(tmp_path: Path) -> None:
-    given = next(read_questions(write_tsv(tmp_path / "a.tsv", [question(5, picture(1), hint="Look.")])))
-    record = mmmb.to_record(given, 0, "en", "mmmb_en", None)
-    assert record.messages == (
-        Message("user", "<image>\nLook.\nWhat is 5?\nA. one\nB. two"),
-        Message("assistant", "A"),
-    )
-    assert (record.id, record.source, record.images[0].bytes) == ("5", "mmmb_en", picture(1))
-    path = write_tsv(tmp_path / "a.tsv", [question(5, picture(1), A=IMAGE_TOKEN)])
-    with pytest.raises(Rejected, match="question: placeholders"):
-        mmmb.to_record(next(read_questions(path)), 0, "en", "mmmb_en", None)
 
 
 @pytest.mark.skipif(not SCORING.is_dir(), reason="the scoring reference is not beside this checkout")

@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from small_sources import picture
+from tsv_rows import picture
 
-from parrot.data.prepare import benchmark_pictures
 from parrot.evaluation.benchmarks.mmmb import read_questions
 from parrot.evaluation.scoring.score import score
 
-REPORTED = Path(__file__).parents[2] / "../shared/reference/reported"
+REPORTED = Path(__file__).parents[3] / "../shared/reference/reported"
 LARGE = [picture(number, (64, 64)) for number in (1, 2)]
 
 
@@ -96,7 +95,7 @@ def wrapped(text: str) -> str:
     ],
     ids=["wrapped", "wrapped with CRLF", "url-safe", "unpadded", "data URI", "spaces"],
 )
-def test_one_reader_serves_score_evaluate_and_prepare(tmp_path: Path, written: Callable[[str], str]) -> None:
+def test_one_reader_serves_score_and_predict(tmp_path: Path, written: Callable[[str], str]) -> None:
     tsvs, tables = tmp_path / "tsv", tmp_path / "pred"
     tsvs.mkdir()
     tables.mkdir()
@@ -106,7 +105,6 @@ def test_one_reader_serves_score_evaluate_and_prepare(tmp_path: Path, written: C
     predictions = pd.DataFrame({"index": [1.0, 2.0, 7.0], "prediction": ["A", "C", "A"]})
     predictions.to_csv(tables / "mmmb_en.tsv", sep="\t", index=False)
     assert [one.image for one in read_questions(tsvs / "mmmb_en.tsv")] == [LARGE[0], LARGE[1], LARGE[0]]
-    assert len(benchmark_pictures([str(tsvs)])) == 2
     report = score(tsvs, tables, protocol="parrot", output=tmp_path / "report.json")
     assert report["MMMB"]["en"]["hits"] == {"1": 1, "2": 1, "7": 0}
 
@@ -130,6 +128,5 @@ def test_what_was_reported_is_read(tmp_path: Path, name: str, protocol: str) -> 
     assert question.index == 1
     assert io.BytesIO(question.image).read(3) == b"\xff\xd8\xff"
     assert list(question.options) == ["A", "B", "C"]
-    assert len(benchmark_pictures([str(folder / "tsv")])) == 1
     found = score(folder / "tsv", folder / "pred", protocol=protocol, output=tmp_path / "report.json")
     assert found["MMMB"]["en"]["overall"] == 1.0

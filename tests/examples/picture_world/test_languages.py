@@ -7,7 +7,7 @@ import pytest
 from examples.picture_world.world.languages import LANGUAGES
 from examples.picture_world.world.questions import CATEGORIES, Question, questions
 from examples.picture_world.world.scene import BACKGROUNDS, KINDS, MARKS, NOUNS, Item, draw_scene
-from examples.picture_world.world.texts import caption, option_text, question_text
+from examples.picture_world.world.sentences import caption, option_text, question_text
 
 COUNTED = [  # language, noun, size, colour, pattern, count, expected
     ("en", "fish", "small", "red", "striped", 3, "three small red striped fish"),

@@ -1,4 +1,4 @@
-"""The world on disk."""
+"""The world on disk, and the command that puts it there."""
 
 import base64
 import csv
@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from examples.picture_world.world.benchmark import draw_rows
+from examples.picture_world.sections import World
+from examples.picture_world.world.benchmark_rows import draw_rows
 from examples.picture_world.world.instructions import draw_instructions
 from examples.picture_world.world.languages import LANGUAGES
 from examples.picture_world.world.questions import CATEGORIES
 from examples.picture_world.world.scene import HELD_BACK
-from examples.picture_world.world.write import write_world
-from parrot.config import World
+from examples.picture_world.world.write_world import write_world
 from parrot.errors import ParrotError
 
 SIZES = {
@@ -32,6 +32,7 @@ SIZES = {
     "questions_per_category": 4,
 }
 WORLD = World(seed=5, **SIZES)
+PICTURES = ("backbones", "captions", "questions", "conversations")
 CODES = ("en", "cn", "pt", "ar", "tr", "ru")
 NA_WORDS = {"", "NA", "N/A", "n/a", "nan", "NaN", "None", "null", "NULL", "<NA>", "-nan", "#N/A", "-NaN"}
 
@@ -87,25 +88,21 @@ def pictures(archive: Path) -> dict[str, bytes]:
 
 
 def test_archives_are_stored_with_fixed_attributes(world: Path) -> None:
-    for split in ("backbones", "align", "sft"):
-        with zipfile.ZipFile(world / split / "images.zip") as archive:
+    for folder in PICTURES:
+        with zipfile.ZipFile(world / folder / "images.zip") as archive:
             for info in archive.infolist():
                 assert info.compress_type == zipfile.ZIP_STORED
                 assert (info.date_time, info.external_attr) == ((1980, 1, 1, 0, 0, 0), 0o644 << 16)
 
 
 def test_llava_files_point_at_their_pictures(world: Path) -> None:
-    for split, archive, name, count in (
-        ("align", "images", "captions", 60),
-        ("align", "question_images", "questions", 60),
-        ("sft", "images", "conversations", 260),
-    ):
-        entries = {code: load(world / split / f"{name}_{code}.json") for code in LANGUAGES}
+    for name, count in (("captions", 60), ("questions", 60), ("conversations", 260)):
+        entries = {code: load(world / name / f"{code}.json") for code in LANGUAGES}
         used = [entry["image"] for each in entries.values() for entry in each]
-        assert sorted(used) == sorted(pictures(world / split / f"{archive}.zip"))
+        assert sorted(used) == sorted(pictures(world / name / "images.zip"))
         assert len(used) == len(set(used)) == count
         share = len(entries["en"]) / count
-        assert share == pytest.approx(0.75 if split == "align" else 0.6, abs=0.02)
+        assert share == pytest.approx(0.6 if name == "conversations" else 0.75, abs=0.02)
         assert all(entries.values())
         for each in entries.values():
             for entry in each:
@@ -135,7 +132,7 @@ def test_reading_documents_come_evenly_in_all_languages(world: Path) -> None:
 
 
 def test_instructions_are_different_alpaca_tasks(world: Path) -> None:
-    tasks = load(world / "sft" / "instructions_en.json")
+    tasks = load(world / "instructions" / "en.json")
     assert len({(task["instruction"], task["input"]) for task in tasks}) == len(tasks) == 120
     assert all(set(task) == {"instruction", "input", "output"} and task["output"] for task in tasks)
     assert any(not task["input"] for task in tasks)
@@ -160,9 +157,7 @@ def test_benchmark_is_parallel_in_six_languages(world: Path) -> None:
 
 def test_benchmark_pictures_are_new_and_sometimes_shared(world: Path) -> None:
     training = {
-        picture
-        for split in ("backbones", "align", "sft")
-        for picture in pictures(world / split / "images.zip").values()
+        picture for folder in PICTURES for picture in pictures(world / folder / "images.zip").values()
     }
     seen: set[bytes] = set()
     for split in ("dev", "test"):
@@ -189,9 +184,9 @@ def test_no_training_picture_shows_a_held_back_pair(world: Path) -> None:
     described = load(world / "backbones" / "region_descriptions.json")
     phrases = [region["phrase"] for entry in described for region in entry["regions"]]
     talk: list[list[dict[str, str]]] = []
-    for file in ("align/captions_en.json", "sft/conversations_en.json"):
+    for file in ("captions/en.json", "conversations/en.json"):
         talk += [entry["conversations"] for entry in load(world / file)]
-    tasks = [task["input"] for task in load(world / "sft" / "instructions_en.json")]
+    tasks = [task["input"] for task in load(world / "instructions" / "en.json")]
     assert named_pairs(["two big red plain fish"]) == {("red", "fish")}  # the search itself finds pairs
     assert not named_pairs(phrases + tasks + [turn["value"] for turns in talk for turn in turns])
     for turns in talk:

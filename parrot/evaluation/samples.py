@@ -1,0 +1,232 @@
+"""A sample: a question, a model's answers and whether they are right; one type from question to table.
+
+Two folders hold samples as `settings.json` and `predictions.jsonl`: that of `parrot predict`, with what the
+model answered, and that of `parrot evaluate`, with what it was found to be worth.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.files import atomic_file
+
+FOLDER = "evaluation"
+"""The name of such a folder among the artifacts of an MLflow run."""
+SETTINGS, PREDICTIONS, EXPERTS, PROVENANCE = (
+    "settings.json",
+    "predictions.jsonl",
+    "experts.json",
+    "provenance.json",
+)
+Key = tuple[str, int]
+"""Language and index of a question."""
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The letter that was chosen, and what it was read from."""
+
+    choice: str | None = None
+    """None where a written answer has not been read, or could not be."""
+    text: str | None = None
+    """What the model wrote, if it wrote."""
+    scores: dict[str, float] | None = None
+    """Letter -> log-likelihood (nats), if options were scored. They differ with the shape of a batch in
+    their last digits, and are in no file."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question in one language; questions of one `question.cluster` share a picture."""
+
+    question: MultipleChoiceQuestion
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """Run -> answer."""
+    hits: dict[str, bool] = field(default_factory=dict)
+    """Run -> whether it is right; in a circular benchmark, whether all rotations are."""
+    routing: list[float] | None = None
+    """The experts' weights in the first run."""
+
+    @property
+    def language(self) -> str:
+        return self.question.language
+
+    @property
+    def key(self) -> Key:
+        return self.question.language, self.question.index
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was asked, and what was answered, in the order of the file."""
+
+    name: str
+    settings: dict[str, Any]
+    samples: list[Sample]
+
+    @property
+    def runs(self) -> list[str]:
+        return list(self.settings["prompts"])
+
+
+def grouped(samples: Iterable[Sample], key: Callable[[Sample], str]) -> dict[str, list[Sample]]:
+    """Key -> its samples, both in the order of their first appearance."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(key(sample), []).append(sample)
+    return groups
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= dotted(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+class _Key(BaseModel, strict=True):
+    language: str
+    index: int
+
+
+class _Question(_Key):
+    category: str
+    answer: str
+    cluster: str
+
+
+class _Answered(BaseModel, strict=True):
+    choice: str | None = None
+    text: str | None = None
+
+
+class _Judged(_Answered):
+    choice: str | None
+    hit: bool
+
+
+def predicted_row(sample: Sample) -> dict[str, Any]:
+    """A sample as `predict` keeps it: what the model chose or wrote in each run."""
+    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Key.model_fields}
+    for run, answer in sample.answers.items():
+        row[run] = {"choice": answer.choice} if answer.text is None else {"text": answer.text}
+    return row
+
+
+def judged_row(sample: Sample) -> dict[str, Any]:
+    """A sample as `evaluate` keeps it."""
+    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Question.model_fields}
+    for run, answer in sample.answers.items():
+        text = {} if answer.text is None else {"text": answer.text}
+        row[run] = {"hit": sample.hits[run], "choice": answer.choice, **text}
+    return row
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines."""
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_evaluation(folder: Path, name: str | None = None) -> Evaluation:
+    """Read a folder of `parrot evaluate`; `name` is what errors and tables call it, else its path.
+
+    Raises:
+        ParrotError: a file is missing or broken, or a question is there twice; names file and line.
+    """
+    return _read_samples(folder, name or str(folder), "evaluate", _Question, _Judged)
+
+
+def read_predictions(folder: Path) -> Evaluation:
+    """Read a folder of `parrot predict`; of a question no more is known there than language and index."""
+    return _read_samples(folder, str(folder), "predict", _Key, _Answered)
+
+
+def read_experts(folder: Path) -> dict[str, list[float]]:
+    """Language -> mean weight of each expert, from a folder of `parrot predict`; empty without experts."""
+    return _parse(_read(folder, EXPERTS, str(folder), "predict"), f"{folder}: {EXPERTS}")
+
+
+def _read_samples(
+    folder: Path, name: str, stage: str, question_type: type[_Key], answer_type: type[_Answered]
+) -> Evaluation:
+    settings = _parse(_read(folder, SETTINGS, name, stage), f"{name}: {SETTINGS}")
+    if not isinstance(runs := settings.get("prompts"), dict) or not runs:
+        raise ParrotError(f"{name}: {SETTINGS}: 'prompts' names no run; evaluate the model again")
+    samples: dict[Key, Sample] = {}
+    lines = io.StringIO(_read(folder, PREDICTIONS, name, stage))
+    for number, line in enumerate(lines, start=1):
+        place = f"{name}: {PREDICTIONS}: line {number}"
+        row = _parse(line, place)
+        question = MultipleChoiceQuestion(**_checked(question_type, row, place).model_dump())
+        answers, hits = {}, {}
+        for run in runs:
+            if not isinstance(row.get(run), dict):
+                raise ParrotError(f"{place}: {_problem(run, run in row, row.get(run))}")
+            found = _checked(answer_type, row[run], f"{place}: {run}")
+            answers[run] = Answer(found.choice, found.text)
+            if isinstance(found, _Judged):
+                hits[run] = found.hit
+        sample = Sample(question, answers, hits)
+        if sample.key in samples:
+            earlier = list(samples).index(sample.key) + 1
+            raise ParrotError(f"{place}: question {question.index} in '{question.language}' is already in "
+                              f"line {earlier}; evaluate the model again")  # fmt: skip
+        samples[sample.key] = sample
+    if not samples:
+        raise ParrotError(f"{name}: {PREDICTIONS}: holds no question; evaluate the model again")
+    return Evaluation(name, settings, list(samples.values()))
+
+
+def _read(folder: Path, file: str, name: str, stage: str) -> str:
+    try:
+        return (folder / file).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "evaluation" if stage == "evaluate" else "predictions"
+        raise ParrotError(
+            f"{name}: no {what} ({file} is missing); `parrot {stage}` writes such a folder"
+        ) from None
+    except OSError as error:
+        raise ParrotError(f"{name}: {file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ParrotError(
+            f"{name}: {file}: not UTF-8 ({error.reason} at byte {error.start}); evaluate the model again"
+        ) from None
+
+
+def _parse(text: str, place: str) -> dict[str, Any]:
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:  # besides bad syntax: thousands of digits, or of brackets
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise ParrotError(f"{place}: no JSON ({reason}); evaluate the model again") from None
+    if not isinstance(tree, dict):
+        raise ParrotError(f"{place}: no JSON object; evaluate the model again")
+    return tree
+
+
+def _checked(model: type[Checked], row: dict[str, Any], place: str) -> Checked:
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        *outer, key = map(str, first["loc"])
+        where = ": ".join([place, *outer])
+        raise ParrotError(f"{where}: {_problem(key, first['type'] != 'missing', first['input'])}") from None
+
+
+def _problem(key: str, there: bool, value: Any) -> str:
+    what = f"cannot be {json.dumps(value)[:80]}" if there else "is missing"
+    return f"'{key}' {what}; evaluate the model again"

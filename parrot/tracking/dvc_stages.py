@@ -1,0 +1,76 @@
+"""What DVC knows of stages: what they need, and what they had read and made when they last ended well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parrot.params import PARAMS_FILE
+
+
+@dataclass
+class LockedStage:
+    """What `dvc.lock` says that a stage had read and made when it last ended well."""
+
+    address: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Path as in dvc.yaml -> hash."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Dotted key -> value, of all files of parameters."""
+    outputs: list[Path] = field(default_factory=list)
+    metrics: list[Path] = field(default_factory=list)
+
+
+def locked_stages(addresses: Sequence[str]) -> list[LockedStage]:
+    """What the lock files, each beside its dvc.yaml, say of these stages."""
+    from dvc.dependency import ParamsDependency
+    from dvc.repo import Repo
+
+    found = []
+    with Repo() as repo:
+        for address in addresses:
+            (stage,) = repo.stage.collect(address)
+            locked = LockedStage(address)
+            for dep in stage.deps:
+                if isinstance(dep, ParamsDependency):
+                    locked.params |= dep.hash_info.value or {}
+                elif dep.hash_info:
+                    locked.inputs[dep.def_path] = dep.hash_info.value
+            for out in stage.outs:
+                (locked.metrics if out.metric else locked.outputs).append(Path(out.fs_path))
+            found.append(locked)
+    return found
+
+
+def stages_before(address: str) -> list[str]:
+    """The stages that this one needs, directly or not: once it runs, they have run or are cached."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        graph = repo.index.graph
+        found: set[Any] = set()
+        to_visit = list(repo.stage.collect(address))
+        while to_visit:
+            needs = set(graph.successors(to_visit.pop())) - found
+            found |= needs
+            to_visit += needs
+        return sorted(need.addressing for need in found if need.cmd)
+
+
+def params_of_other_parts() -> dict[str, Any]:
+    """What stages depend on in other files than `params.yaml`, by their folders' names and dotted keys."""
+    from dvc.dependency import ParamsDependency
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    found: dict[str, Any] = {}
+    try:
+        with Repo() as repo:
+            for stage in repo.index.stages:
+                for dep in stage.deps:
+                    if isinstance(dep, ParamsDependency) and Path(dep.fs_path) != PARAMS_FILE.absolute():
+                        part = Path(dep.fs_path).parent.name
+                        found |= {f"{part}.{key}": it for key, it in dep.read_params(flatten=False).items()}
+    except (DvcException, OSError):  # no project of DVC, or one that it will complain of itself
+        return {}
+    return found

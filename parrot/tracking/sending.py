@@ -1,0 +1,249 @@
+"""From the folders of runs into MLflow: as they go on, or later, what an absent server has left behind."""
+
+import contextlib
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parrot.credentials import without_secrets
+from parrot.lineage import dvc_hashes, run_tags
+from parrot.pipeline.processes import find_process, identity
+from parrot.tracking.runs import BIRTH, NOTES, Birth, TrackedRun, append_line, runs_folder, say
+from parrot.tracking.store import connect, shown_uri
+from parrot.tracking.values import Values, milliseconds, tag_texts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FLUSH_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+
+Prepare = Callable[["MlflowClient", str, Birth], None]
+"""From a client and the experiment: completes what is known of a run before the store makes it."""
+
+
+class Sender:
+    """Sends a run while it goes on, in a thread of its own; mlflow is imported there, which takes seconds.
+
+    Args:
+        run: of this process.
+        prepare: asked in the background, once the store is there.
+        for_stages: send the runs of other processes, too, that name this one as their sender.
+    """
+
+    def __init__(self, run: TrackedRun, prepare: Prepare, *, for_stages: bool) -> None:
+        self._run = run
+        self._prepare = prepare
+        self._home = runs_folder() if for_stages else None
+        self._sent: dict[Path, int] = {}
+        self._client: MlflowClient | None = None
+        self._experiment = ""
+        self._opened = threading.Event()
+        self._stop = threading.Event()
+        self._warned = False
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def wait_until_open(self) -> str | None:
+        """The run's id, or None where the store failed."""
+        self._opened.wait()
+        return self._run.id
+
+    def close(self) -> None:
+        """Send what is left. What cannot be sent stays, and it is said where."""
+        self._stop.set()
+        self._thread.join()
+        try:
+            self._send_all()
+        except Exception as error:  # the stage's work must not be lost with its tracking
+            self._warn(error)
+            with contextlib.suppress(OSError):
+                for folder in self._folders():
+                    birth = _read_birth(folder)
+                    birth.sender = ""
+                    birth.write(folder)
+            say(f"the values are in {runs_folder()}; `python -m parrot.tracking` sends them")
+
+    def _work(self) -> None:
+        pause = FLUSH_SECONDS
+        while True:
+            try:
+                self._send_all()
+                pause = FLUSH_SECONDS
+            except Exception as error:  # whatever ails the store, training goes on
+                self._warn(error)
+                pause = RETRY_SECONDS
+            self._opened.set()
+            if self._stop.wait(pause):
+                return
+
+    def _send_all(self) -> None:
+        folders = self._folders()
+        for folder in folders:
+            with contextlib.suppress(Exception):  # no tag is worth a stage
+                _gather(folder)
+        client = self._client or self._open()
+        errors = []
+        for folder in folders:
+            try:
+                self._sent[folder] = _send(client, self._experiment, folder, self._sent.get(folder, 0))
+            except Exception as error:  # the other runs are well
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _folders(self) -> list[Path]:
+        """Of the runs to be sent; this process's own comes last, as it ends when its stages have ended."""
+        others = []
+        for file in sorted(self._home.glob(f"*/{BIRTH}")) if self._home else []:
+            with contextlib.suppress(Exception):  # of somebody else
+                if file.parent != self._run.folder and _read_birth(file.parent).sender == identity():
+                    others.append(file.parent)
+        return [*others, *([self._run.folder] if self._run.folder.is_dir() else [])]
+
+    def _open(self) -> "MlflowClient":
+        client, self._experiment = connect()
+        _end_dead_runs(client, self._experiment)
+        birth = _read_birth(self._run.folder)
+        self._prepare(client, self._experiment, birth)
+        self._run.id = _make(client, self._experiment, self._run.folder, birth)
+        self._run.experiment = self._experiment
+        self._client = client
+        if self._home:
+            send_all(client, self._experiment)  # of flows that were killed
+        return client
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
+            say(f"MLflow at {shown_uri()} does not take values ({reason}); the run goes on")
+        self._warned = True
+
+
+def send_all(client: "MlflowClient", experiment: str) -> None:
+    """Send every folder that nobody else sends; one that cannot be sent is named and stays."""
+    for file in sorted(runs_folder().glob(f"*/{BIRTH}")):
+        folder = file.parent
+        try:
+            birth = _read_birth(folder)
+            if find_process(birth.sender):
+                continue
+            _send_left(client, experiment, folder, birth)
+        except Exception as error:  # of the file or of the store: whatever it is, the next may be well
+            reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
+            say(f"{folder}: not sent ({type(error).__name__}: {reason}); "
+                f"`python -m parrot.tracking` tries again, or remove it")  # fmt: skip
+        else:
+            say(f"sent the values of '{birth.name}' that were left in {folder}")
+
+
+def _send_left(client: "MlflowClient", experiment: str, folder: Path, birth: Birth) -> None:
+    """Send a folder; if that fails, take back the run that the store has made for it."""
+    birth.run, birth.parent = _existing(client, birth.run), _existing(client, birth.parent)
+    birth.write(folder)
+    was_there = birth.run is not None
+    try:
+        _send(client, experiment, folder)
+    except Exception:
+        birth = _read_birth(folder)
+        if birth.run and not was_there:
+            # The next try goes on with this run, should it not be possible to delete it.
+            client.delete_run(birth.run)
+            birth.run = None
+            birth.write(folder)
+        raise
+
+
+def _send(client: "MlflowClient", experiment: str, folder: Path, start: int = 0) -> int:
+    """Send what has been noted from byte `start` on, and remove the folder if that is the end.
+
+    Returns:
+        Where to go on.
+    """
+    birth = _read_birth(folder)
+    run = birth.run or _make(client, experiment, folder, birth)
+    alive = find_process(birth.tags["parrot.process"]) is not None  # asked before its last words are read
+    values, end, start = _read_notes(folder, start)
+    values.write(client, run, birth.parent, folder)
+    if not (end or alive):
+        end = {"end": "KILLED", "time": milliseconds()}
+    if end:
+        ended = [run, birth.parent] if birth.parent and birth.ends_parent else [run]
+        for name in ended:
+            client.set_terminated(name, end["end"], end_time=end["time"])
+        shutil.rmtree(folder)
+    return start
+
+
+def _make(client: "MlflowClient", experiment: str, folder: Path, birth: Birth) -> str:
+    """Let the store make the run, if it has not done so already and was only too slow to answer."""
+    process = birth.tags["parrot.process"]
+    query = f"attributes.start_time = {birth.start} AND tags.`parrot.process` = '{process}'"
+    for run in client.search_runs([experiment], query, max_results=1):
+        birth.run = run.info.run_id
+    if birth.run is None:
+        tags = birth.tags | ({"mlflow.parentRunId": birth.parent} if birth.parent else {})
+        made = client.create_run(experiment, birth.start, run_name=birth.name, tags=tags)
+        birth.run = str(made.info.run_id)
+    birth.write(folder)
+    return birth.run
+
+
+def _gather(folder: Path) -> None:
+    """Note where the run comes from, once: that takes a moment, for which no stage waits."""
+    birth = _read_birth(folder)
+    if birth.gathered:
+        return
+    birth.gathered = True  # or not, but there is no second try: this is asked every second
+    birth.write(folder)
+    inputs = dvc_hashes(birth.stage, "deps") if birth.stage else {}
+    tags = tag_texts(run_tags() | {f"input.{path}": md5 for path, md5 in inputs.items()})
+    append_line(folder, Values(tags=tags).filled())
+
+
+def _read_birth(folder: Path) -> Birth:
+    return Birth(**json.loads((folder / BIRTH).read_text(encoding="utf-8")))
+
+
+def _read_notes(folder: Path, start: int) -> tuple[Values, dict[str, Any] | None, int]:
+    """All that is noted from byte `start` on, how the run has ended if it has, and where the notes end."""
+    values, end = Values(), None
+    if not (folder / NOTES).exists():
+        return values, end, start
+    with (folder / NOTES).open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):  # is being written
+                break
+            start += len(line)
+            note = json.loads(line)
+            if "end" in note:
+                end = end or note
+            else:
+                values.add(Values(**note))
+    return values, end, start
+
+
+def _existing(client: "MlflowClient", run: str | None) -> str | None:
+    """The run, if this store has it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return run if run and client.get_run(run).info.lifecycle_stage == "active" else None
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def _end_dead_runs(client: "MlflowClient", experiment: str) -> None:
+    """A process killed with SIGKILL leaves its run RUNNING; end those of this machine."""
+    query = f"attributes.status = 'RUNNING' AND tags.`parrot.host` = '{socket.gethostname()}'"
+    for run in client.search_runs([experiment], query):
+        process = run.data.tags.get("parrot.process")
+        if process and find_process(process) is None:
+            client.set_terminated(run.info.run_id, "KILLED")

@@ -1,0 +1,156 @@
+"""One parent run for a pipeline run, one child for each of its stages."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from parrot.errors import ParrotError
+from parrot.lineage import run_tags
+from parrot.params import PARAMS_FILE, read_params_tree
+from parrot.pipeline.graph import display_name, stage_address
+from parrot.pipeline.processes import dvc_process, find_process, identity
+from parrot.tracking.dvc_stages import locked_stages, params_of_other_parts, stages_before
+from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
+from parrot.tracking.runs import Birth, TrackedRun, begin, birth_tags, ending, say
+from parrot.tracking.sending import Sender, send_all
+from parrot.tracking.store import check_store, connect, shown_uri, where_to_look
+from parrot.tracking.values import Values, allowed, param_texts, stage_tags
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PARENT_VARIABLE = "PARROT_PARENT_RUN"
+"""Set by the flow for its stages: the id of the run that they are children of."""
+SENDER_VARIABLE = "PARROT_SENDER"
+"""Set by the flow for its stages: its `identity`. Where it lives it sends their runs, too: many
+stages take seconds, and so does importing mlflow."""
+
+
+@contextlib.contextmanager
+def track_stage(name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
+    """Track one stage: `params` are those that it depends on, by section.
+
+    Under the flow the run is a child of the flow's; under a bare `dvc repro` the stages of that
+    DVC process share a parent, made by the first; without DVC the run stands alone, and what it
+    reads is not known.
+
+    Raises:
+        ParrotError: the store cannot be used, found before the stage begins.
+    """
+    check_store()
+    address, parent = stage_address(), os.environ.get(PARENT_VARIABLE)
+    flow = os.environ.get(SENDER_VARIABLE, "")
+    is_sent = parent is not None and find_process(flow) is not None
+    run = begin("stage", name, sender=flow if is_sent else identity(), stage=address, parent=parent)
+    run.log_params(params)
+
+    def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
+        if parent is None and address and (dvc := dvc_process()):
+            birth.parent = _parent_of_stage(client, experiment, identity(dvc), address)
+            birth.ends_parent = True
+
+    sender = None if is_sent else Sender(run, prepare, for_stages=False)
+    try:
+        with ending(run):
+            yield run
+    finally:
+        if sender:
+            sender.close()
+
+
+@contextlib.contextmanager
+def track_pipeline() -> Iterator[TrackedRun]:
+    """Track a pipeline run; stages started inside become children of it.
+
+    Raises:
+        ParrotError: the store cannot be used, or `params.yaml` is not what it must be.
+    """
+    check_store()
+    params, tags = _all_params(), run_tags()
+
+    def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
+        birth.name = name_by_changes(client, experiment, param_texts(params), tags)
+
+    run = begin("pipeline", "pipeline", sender=identity(), gathered=True)
+    run.log_params(params)
+    run.set_tags(tags)
+    sender = Sender(run, prepare, for_stages=True)
+    try:
+        with ending(run):
+            if (parent := sender.wait_until_open()) is None:
+                raise ParrotError(f"{shown_uri()}: MLflow cannot use this store; see the message above")
+            os.environ |= {PARENT_VARIABLE: parent, SENDER_VARIABLE: identity()}
+            try:
+                yield run
+            finally:
+                del os.environ[PARENT_VARIABLE], os.environ[SENDER_VARIABLE]
+    finally:
+        sender.close()
+
+
+def log_states(pipeline: TrackedRun, states: Mapping[str, str]) -> None:
+    """Let a pipeline run show what became of its stages, also of those that did not run.
+
+    Args:
+        states: by the stages' addresses; of those "cached" or "restored" it shows what the run that made
+            them found.
+    """
+    try:
+        for address, state in states.items():
+            pipeline.note(Values(tags=stage_tags(display_name(address), state)))
+        cached = [address for address, state in states.items() if state in ("cached", "restored")]
+        client, experiment = connect()
+        for stage in locked_stages(cached) if cached else []:
+            pipeline.add(values_of_cached(client, experiment, stage, states[stage.address]))
+    except Exception as error:  # the pipeline's work must not be lost with its tracking
+        say(f"MLflow is not told of the cached stages: {error}")
+
+
+def ensure_store() -> None:
+    """Create the store where there is none, and send what an absent server has left behind.
+
+    Raises:
+        ParrotError: the store cannot be used.
+    """
+    check_store()
+    send_all(*connect())
+
+
+def _parent_of_stage(client: "MlflowClient", experiment: str, dvc: str, address: str) -> str:
+    parent = _parent_of_dvc(client, experiment, dvc)
+    told = client.get_run(parent).data.tags
+    before = [
+        earlier for earlier in stages_before(address) if f"stage.{allowed(display_name(earlier))}" not in told
+    ]
+    for stage in locked_stages(before) if before else []:
+        values_of_cached(client, experiment, stage).write(client, parent, None)
+    return parent
+
+
+def _parent_of_dvc(client: "MlflowClient", experiment: str, dvc: str) -> str:
+    query = (
+        f"tags.`parrot.kind` = 'pipeline' AND tags.`parrot.host` = '{socket.gethostname()}' "
+        f"AND tags.`parrot.process` = '{dvc}'"
+    )
+    for run in client.search_runs([experiment], query, max_results=1):
+        found: str = run.info.run_id
+        client.update_run(found, status="RUNNING")
+        return found
+    params, tags = param_texts(_all_params()), run_tags()
+    name = name_by_changes(client, experiment, params, tags)
+    made = client.create_run(experiment, run_name=name, tags=tags | birth_tags("pipeline", dvc))
+    parent: str = made.info.run_id
+    Values(params=params).write(client, parent, None)
+    for what, how in where_to_look(experiment, parent):
+        say(f"MLflow, {what}: {how}")
+    return parent
+
+
+def _all_params() -> dict[str, Any]:
+    """What the schema has accepted: a key that it does not know may hold anything, a password even.
+
+    Of the files of other parts of the graph what their stages depend on, after the name of the part.
+    """
+    return read_params_tree() | params_of_other_parts() if PARAMS_FILE.exists() else {}

@@ -1,0 +1,5 @@
+"""A tiny model and its processor."""
+
+from model_fixtures import build, processor, tokenizer
+
+__all__ = ["build", "processor", "tokenizer"]
