@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from PIL import ImageColor
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
+from parrot.config_training import Count as Count
+from parrot.config_training import Launch as Launch
+from parrot.config_training import Rate as Rate
+from parrot.config_training import RatedTraining as RatedTraining
+from parrot.config_training import Section as Section
+from parrot.config_training import Seed as Seed
+from parrot.config_training import Share as Share
+from parrot.config_training import Training as Training
 
 
 def _colour(name: str) -> str:
     if len(ImageColor.getrgb(name)) != 3:
         raise ValueError("a colour that covers what is below it, such as white or #ffffff, is expected")
     return name
-
-
-class Section(BaseModel):
-    """Frozen, strict and closed: a typing mistake in `params.yaml` must not become a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Speed(Section):
@@ -53,7 +51,7 @@ class Source(Section):
     `train2017.zip/train2017`; of a source without pictures its `path` again."""
     language: str = EACH
     """Of all its records; not given with `files`."""
-    ignore: list[str] = []
+    ignore: list[str] = Field(default=[])
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
 
     @model_validator(mode="after")
@@ -124,71 +122,6 @@ class Validate(Section):
     max_text_only_share: Share
     english_share: list[Share] = Field(min_length=2, max_length=2)
     min_language_share: Share
-
-
-class Launch(Section):
-    """How many processes (ranks) train together, and what starts them; docs/training.md."""
-
-    processes: Count = 1
-    """On each node: one for each of its accelerators."""
-    nodes: Count = 1
-    kind: Literal["torchrun", "deepspeed", "slurm"] = "torchrun"
-    """`torchrun`: the same command is started on each node; `deepspeed`: over ssh on the nodes of `hostfile`;
-    `slurm`: by srun, within an allocation."""
-    rendezvous: str | None = None
-    """HOST:PORT of the first node; for torchrun on several."""
-    hostfile: str | None = None
-    """A file of lines such as `node1 slots=8`; for deepspeed."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for kind, name in (("torchrun", "rendezvous"), ("deepspeed", "hostfile")):
-            given = getattr(self, name) is not None
-            wanted = self.kind == kind and (self.nodes > 1 or kind == "deepspeed")
-            if given != wanted:
-                raise ValueError(
-                    f"{name}: {'missing' if wanted else 'without use'} for {self.kind} on {self.nodes} nodes"
-                )
-        return self
-
-    @property
-    def ranks(self) -> int:
-        return self.processes * self.nodes
-
-
-class Training(Section):
-    """What every `Trainer` run needs to know; names as in `TrainingArguments`, `warmup_steps` a share."""
-
-    max_steps: Annotated[int, Field(ge=0)]
-    """0 leaves the stage out: its output holds the weights it started from."""
-    batch_size: Count
-    """Of each rank at a time; a step sees as many samples times `gradient_accumulation_steps` times ranks."""
-    warmup_steps: Share
-    weight_decay: Annotated[float, Field(ge=0)]
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """`muon`: for the matrices of hidden layers; AdamW for the rest. Faster from scratch."""
-    logging_steps: Count
-    save_steps: Count
-    """A killed run resumes from the last of these."""
-    gradient_accumulation_steps: Count = 1
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    deepspeed: str | None = None
-    """A DeepSpeed JSON, such as parrot/training/deepspeed/zero2.json."""
-    launch: Launch = Launch()
-
-    @model_validator(mode="after")
-    def _optimizer_can_be_sharded(self) -> Self:
-        if self.deepspeed and self.optimizer != "adamw":
-            raise ValueError(
-                f"optimizer: {self.optimizer} needs whole matrices, and DeepSpeed cuts them into pieces; "
-                f"with `deepspeed` take `optimizer: adamw`"
-            )
-        return self
-
-
-class RatedTraining(Training):
-    learning_rate: Rate
 
 
 class Align(Section):

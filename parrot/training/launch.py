@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,16 @@ def is_first() -> bool:
     return not is_rank() or os.environ["RANK"] == "0"
 
 
+class Untracked:
+    """What a rank that is not the first has in the place of a run in MLflow."""
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Nothing."""
+
+    def log_artifact(self, path: Path) -> None:
+        """Nothing."""
+
+
 def launch(launch: Launch) -> None:
     """Run this process's own command as ranks, and wait for them.
 
@@ -72,14 +82,14 @@ def launch(launch: Launch) -> None:
 
 
 @contextlib.contextmanager
-def as_rank(launch: Launch) -> Iterator[None]:
+def as_rank(launch: Launch | None) -> Iterator[None]:
     """What fails in the block is left to what started this rank: it shows the first error once."""
     if not is_rank():
         yield
         return
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls
     try:
-        if (size := int(os.environ["WORLD_SIZE"])) != launch.ranks:
+        if launch and (size := int(os.environ["WORLD_SIZE"])) != launch.ranks:
             raise ParrotError(f"params.yaml: training.launch: {launch.ranks} ranks, but {size} were started")
         yield
     except Exception as error:
@@ -200,4 +210,4 @@ def _fail(cause: dict[str, Any], folder: Path) -> None:
     raise ParrotError(f"rank {cause['rank']}: {cause['sentence']}; the other ranks are ended{said}")
 
 
-__all__ = ["as_rank", "is_first", "is_rank", "launch", "starts_ranks"]
+__all__ = ["Untracked", "as_rank", "is_first", "is_rank", "launch", "starts_ranks"]

@@ -1,15 +1,18 @@
 """Small trainings that one process or two ranks run: as a module for tests, as a program for ranks."""
 
+import csv
 import io
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image as Picture
+from safetensors.torch import load_file
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -19,9 +22,19 @@ from transformers import (
 )
 
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
-from parrot.config import Align, FlamingoModel, Lora, Moe, ParrotModel, RatedTraining, Sft, Training
+from parrot.config import (
+    Align,
+    FlamingoArchitecture,
+    Lora,
+    Moe,
+    ParrotArchitecture,
+    RatedTraining,
+    Sft,
+    Training,
+)
 from parrot.errors import ParrotError
 from parrot.hardware import tell_deepspeed
+from parrot.loading import load_model, load_processor
 from parrot.pipeline.processes import end_with_parents
 from parrot.training import assembly
 from parrot.training.align import align
@@ -29,6 +42,7 @@ from parrot.training.launch import as_rank, launch, starts_ranks
 from parrot.training.sft import sft
 from parrot.training.trainer import TrainingRun
 
+MIXED = [0, 1, 2, 1] * 4
 WORDS = ("red", "green", "blue")
 LORA = Lora(rank=2, alpha=2, dropout=0.0, target_modules=["q_proj", "v_proj", "down_proj"])
 MOE = Moe(num_experts=2, intermediate_size=8, residual="token", weight=1.0)
@@ -104,10 +118,10 @@ def run_case(case: dict[str, Any], backbones: Path) -> None:
     training["deepspeed"] = str(DEEPSPEED / f"{deepspeed}.json") if deepspeed else None
     shared: dict[str, Any] = {"vision_feature_layer": -1, "max_length": 256}
     if case["architecture"] == "parrot":
-        model: Any = ParrotModel(architecture="parrot", projector="mlp2x_gelu", **shared)
+        model: Any = ParrotArchitecture(architecture="parrot", projector="mlp2x_gelu", **shared)
     else:
         sizes = {"resampler_n_latents": 4, "resampler_depth": 1, "cross_layer_interval": 1}
-        model = FlamingoModel(architecture="flamingo", **sizes, **shared)
+        model = FlamingoArchitecture(architecture="flamingo", **sizes, **shared)
     paths: dict[str, Any] = {
         "records": folder, "mixture": folder, "vision": backbones / "vision",
         "language": backbones / "language", "output": folder / "output", "curve": folder / "curve.csv",
@@ -132,6 +146,62 @@ def _killing(case: dict[str, Any]) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return report
+
+
+class Workshop:
+    """A folder with backbones, in which cases are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_backbones(folder)
+        self.alone(self.case("aligned-parrot", "align", "parrot"))
+        self.alone(self.case("aligned-flamingo", "align", "flamingo"))
+
+    def case(self, name: str, stage: str, architecture: str, **choices: Any) -> dict[str, Any]:
+        folder = self.folder / name
+        folder.mkdir()
+        aligned = str(self.folder / f"aligned-{architecture}/output")
+        shared = {"stage": stage, "architecture": architecture, "images": MIXED, "aligned": aligned}
+        return {"folder": str(folder), **shared, **choices}
+
+    def alone(self, case: dict[str, Any]) -> None:
+        run_case(case, self.folder)
+
+    def start(self, cases: list[dict[str, Any]]) -> subprocess.Popen[str]:
+        file = self.folder / f"{Path(cases[0]['folder']).name}.json"
+        file.write_text(json.dumps(cases), encoding="utf-8")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):  # left in this process by DeepSpeed, if at all
+            environment.pop(name, None)
+        command = [sys.executable, __file__, str(self.folder), str(file)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        process = self.start(cases)
+        try:
+            _, said = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+            raise AssertionError(f"it hangs:\n{said[-3000:]}") from None
+        return subprocess.CompletedProcess(process.args, process.returncode, "", said)
+
+    def losses(self, name: str) -> list[float]:
+        with (self.folder / name / "curve.csv").open(encoding="utf-8") as file:
+            return [float(row["loss"]) for row in csv.DictReader(file)]
+
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        files = sorted((self.folder / name / "output").rglob("*.safetensors"))
+        assert files
+        return {f"{file.name}:{key}": value for file in files for key, value in load_file(file).items()}
+
+    def answer(self, name: str) -> list[int]:
+        model, processor = (load(self.folder / name / "output") for load in (load_model, load_processor))
+        chat = [{"role": "user", "content": "<image>\nWhat is it?"}]
+        text = processor.apply_chat_template(chat, add_generation_prompt=True)
+        inputs = processor(text=text, images=[Picture.new("RGB", (20, 20), "red")], return_tensors="pt")
+        ids: list[list[int]] = model.generate(**inputs, max_new_tokens=8, do_sample=False).tolist()
+        return ids[0]
 
 
 def main(backbones: Path, cases: list[dict[str, Any]]) -> None:

@@ -1,86 +1,17 @@
 """Two ranks under DeepSpeed: the losses and the answers of one process, whatever their batches hold."""
 
-import csv
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image as Picture
-from rank_cases import make_backbones, run_case
-from safetensors.torch import load_file
+from rank_cases import Workshop
 
-from parrot.loading import load_model, load_processor
-
-PROGRAM = Path(__file__).with_name("rank_cases.py")
-MIXED = [0, 1, 2, 1] * 4
 TWO_RANKS: dict[str, Any] = {"batch_size": 2, "launch": {"processes": 2}}
 """The global batch is the single process's: four."""
 LOSS = {"rel": 2e-5}
 """Float32: sums in another order."""
 WEIGHTS = {"atol": 2e-4, "rtol": 0.0}
 """AdamW divides by gradients that are almost zero where a weight hardly matters."""
-
-
-class Workshop:
-    """A folder with backbones, in which cases are run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        make_backbones(folder)
-        self.alone(self.case("aligned-parrot", "align", "parrot"))
-        self.alone(self.case("aligned-flamingo", "align", "flamingo"))
-
-    def case(self, name: str, stage: str, architecture: str, **choices: Any) -> dict[str, Any]:
-        folder = self.folder / name
-        folder.mkdir()
-        aligned = str(self.folder / f"aligned-{architecture}/output")
-        shared = {"stage": stage, "architecture": architecture, "images": MIXED, "aligned": aligned}
-        return {"folder": str(folder), **shared, **choices}
-
-    def alone(self, case: dict[str, Any]) -> None:
-        run_case(case, self.folder)
-
-    def start(self, cases: list[dict[str, Any]]) -> subprocess.Popen[str]:
-        file = self.folder / f"{Path(cases[0]['folder']).name}.json"
-        file.write_text(json.dumps(cases), encoding="utf-8")
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):  # left in this process by DeepSpeed, if at all
-            environment.pop(name, None)
-        command = [sys.executable, str(PROGRAM), str(self.folder), str(file)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-
-    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        process = self.start(cases)
-        try:
-            _, said = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=60)
-            pytest.fail(f"it hangs:\n{said[-3000:]}")
-        return subprocess.CompletedProcess(process.args, process.returncode, "", said)
-
-    def losses(self, name: str) -> list[float]:
-        with (self.folder / name / "curve.csv").open(encoding="utf-8") as file:
-            return [float(row["loss"]) for row in csv.DictReader(file)]
-
-    def weights(self, name: str) -> dict[str, torch.Tensor]:
-        files = sorted((self.folder / name / "output").rglob("*.safetensors"))
-        assert files
-        return {f"{file.name}:{key}": value for file in files for key, value in load_file(file).items()}
-
-    def answer(self, name: str) -> list[int]:
-        model, processor = (load(self.folder / name / "output") for load in (load_model, load_processor))
-        chat = [{"role": "user", "content": "<image>\nWhat is it?"}]
-        text = processor.apply_chat_template(chat, add_generation_prompt=True)
-        inputs = processor(text=text, images=[Picture.new("RGB", (20, 20), "red")], return_tensors="pt")
-        ids: list[list[int]] = model.generate(**inputs, max_new_tokens=8, do_sample=False).tolist()
-        return ids[0]
 
 
 @pytest.fixture(scope="module")
