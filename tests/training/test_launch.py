@@ -1,6 +1,7 @@
 """Ranks end together, and what is shown is the error of the first that failed."""
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -176,3 +177,14 @@ def test_more_or_fewer_ranks_than_chosen_are_refused(monkeypatch: pytest.MonkeyP
         launching.as_rank(Launch(processes=2)),
     ):
         pass
+
+
+def test_the_example_for_slurm_is_a_script_and_asks_for_what_a_launch_can_say() -> None:
+    script = Path("examples/train.slurm")
+    subprocess.run(["bash", "-n", script], check=True)
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script.read_text(encoding="utf-8"), re.MULTILINE))
+    said = re.search(r"\{kind: slurm, nodes: (\d+), processes: (\d+)\}", script.read_text(encoding="utf-8"))
+    assert said
+    chosen = Launch(kind="slurm", nodes=int(said[1]), processes=int(said[2]))
+    assert asked["nodes"] == str(chosen.nodes)
+    assert asked["ntasks-per-node"] == asked["gpus-per-node"] == str(chosen.processes)
