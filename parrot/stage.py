@@ -25,7 +25,6 @@ from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
 from parrot.pipeline.graph import Reads, display_name, read_by, stage_address
 from parrot.pipeline.processes import end_with_parents
-from parrot.training.launch import Untracked, as_rank, is_first, is_rank, launch, starts_ranks
 
 STAGES = {
     "hub": "parrot.backbones.hub:download",
@@ -93,6 +92,7 @@ def _run(
     from parrot.config import Params
     from parrot.pipeline.checkpoints import name_checkpoints, open_checkpoints
     from parrot.tracking import track_stage
+    from parrot.training.launch import Untracked, as_rank, is_first, is_rank, launch, starts_ranks
 
     sections = {
         key: _section(params, key) for key in signature.parameters if key not in flags and key not in _GIVEN

@@ -60,6 +60,8 @@ def training_arguments(training: Training, run: TrainingRun, seed: int) -> Train
         disable_tqdm=True,
         label_names=["labels"],
     )
+    # One process takes one GPU of several: torch's DataParallel would part texts from their images.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     if training.deepspeed:
         join_deepspeed()
     return arguments

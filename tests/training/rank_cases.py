@@ -35,6 +35,7 @@ from parrot.config import (
 from parrot.errors import ParrotError
 from parrot.hardware import tell_deepspeed
 from parrot.loading import load_model, load_processor
+from parrot.model import chunking
 from parrot.pipeline.processes import end_with_parents
 from parrot.training import assembly
 from parrot.training.align import align
@@ -108,10 +109,12 @@ def run_case(case: dict[str, Any], backbones: Path) -> None:
     """Train as `case` says; what comes of it lies in its `folder`: `output`, `curve.csv`, `metrics.json`.
 
     A case has: folder; stage, "align" or "sft"; architecture; images, one number a record; deepspeed,
-    "zero2", "zero3" or None; lora, moe; aligned, a folder for "sft"; training, what is unlike the default.
+    "zero2", "zero3" or None; lora, moe; aligned, a folder for "sft"; chunk_bytes, in which images are
+    computed; training, what is unlike the default.
     """
     folder = Path(case["folder"])
     images = case["images"]
+    chunking.CPU_BYTES = case.get("chunk_bytes", 2**24)
     assembly.RecordDataset = lambda records, mixture: Records(images)  # type: ignore[assignment,misc]
     deepspeed = case.get("deepspeed")
     training = {**TRAINING, **case.get("training", {})}

@@ -30,6 +30,28 @@ def _same(workshop: Workshop, name: str, single: str, *, answers: bool) -> None:
         assert workshop.answer(name) == workshop.answer(single)
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "accumulated": {"deepspeed": "zero3", "training": {
+        **TWO_RANKS, "batch_size": 1, "gradient_accumulation_steps": 2, "gradient_checkpointing": True,
+    }},
+    "chunked": {"deepspeed": "zero3", "training": TWO_RANKS, "chunk_bytes": 1},
+    "without-deepspeed": {"training": TWO_RANKS},
+    "half": {"deepspeed": "zero3", "training": {**TWO_RANKS, "bf16": True}},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_zero_accumulates_checkpoints_and_chunks_and_ranks_train_without_it(workshop: Workshop) -> None:
+    workshop.alone(workshop.case("one", "sft", "parrot", moe=True))
+    cases = [workshop.case(name, "sft", "parrot", moe=True, **choices) for name, choices in OTHERS.items()]
+    done = workshop.on_ranks(cases)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("accumulated", "chunked", "without-deepspeed"):
+        _same(workshop, name, "one", answers=True)
+    assert {tensor.dtype for tensor in workshop.weights("half").values()} == {torch.bfloat16}
+    assert workshop.losses("half") == pytest.approx(workshop.losses("one"), rel=0.02)
+
+
 STAGES: list[tuple[str, str, dict[str, Any]]] = [
     ("align", "parrot", {}),
     ("sft", "parrot", {"moe": True}),
@@ -85,6 +107,7 @@ def _mixes(workshop: Workshop, zero: str, architecture: str, choices: dict[str, 
             images=images,
             deepspeed=zero,
             training=training,
+            chunk_bytes=1,
             **choices,
         )
         for name, images in MIXES.items()
