@@ -1,7 +1,7 @@
 """Training on a CPU in one run: as it is, with AVX2 alone, and beside busy programs.
 
-    python benchmarks/cpu.py [--stages backbones-vision backbones-language align sft] [--steps 60]
-        [--busy 2] [--threads 1 2] [--repeats 1]
+    python -m benchmarks.cpu [--stages vision language align sft] [--steps 60] [--busy 2]
+        [--threads 1 2] [--repeats 1]
 
 Each stage that trains does a few steps of its real size, with each number of threads in a process of
 its own, over a small world made for it; weights start at random, which costs as much. *Busy* programs
@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parrot.stages import STAGES
-
+from examples.picture_world.sections import PictureWorld, load_picture_world
 from parrot.config import Params
 from parrot.hardware import tell_deepspeed, use_threads
 from parrot.params import load_params
 
-TRAINED = ("backbones-vision", "backbones-language", "align", "sft")
+MODULE = "benchmarks.cpu"
+TRAINED = ("vision", "language", "align", "sft")
 EVERY = 10  # steps between two looks at the clock
 
 
@@ -58,27 +58,18 @@ def busy_programs(number: int) -> Iterator[None]:
             program.wait()
 
 
-def paths_of(stage: str, folder: Path) -> dict[str, Path]:
-    """The stage's paths, all in one folder."""
-    known = {
-        "data": {"backbones-vision": "data/backbones", "backbones-language": "data/backbones/reading.jsonl"},
-        "records": {"align": "prepared/align", "sft": "prepared/sft"},
-        "vision": {stage: "backbones-vision"},
-        "language": {stage: "backbones-language"},
-        "aligned": {stage: "align"},
-        "output": {stage: "prepared" if stage == "prepare" else stage},
-        "curve": {stage: f"{stage}.csv"},
-        "metrics": {stage: f"{stage}.json"},
-    }
-    return {path: folder / known[path][stage] for path in STAGES[stage].paths}
+def with_steps(steps: int) -> tuple[Params, PictureWorld]:
+    """The choices of the project and of the example, for runs of `steps` steps."""
+    params, own = load_params(), load_picture_world()
+    changes = {"max_steps": steps, "logging_steps": EVERY, "save_steps": steps + 1}
 
+    def changed(section: Any) -> dict[str, Any]:
+        return {"training": section.training.model_copy(update=changes)}
 
-def with_steps(params: Params, steps: int) -> Params:
-    """The same choices for a run of `steps` steps."""
-    tree = params.model_dump(by_alias=True)
-    for section in (tree["backbones"]["vision"], tree["backbones"]["language"], tree["align"], tree["sft"]):
-        section["training"] |= {"max_steps": steps, "logging_steps": EVERY, "save_steps": steps + 1}
-    return Params.model_validate(tree)
+    sections = {name: getattr(params, name) for name in ("align", "sft")}
+    params = params.model_copy(update={n: s.model_copy(update=changed(s)) for n, s in sections.items()})
+    sections = {name: getattr(own, name) for name in ("vision", "language")}
+    return params, own.model_copy(update={n: s.model_copy(update=changed(s)) for n, s in sections.items()})
 
 
 def make_inputs(folder: Path, threads: int) -> None:
@@ -86,32 +77,68 @@ def make_inputs(folder: Path, threads: int) -> None:
     use_threads(threads)
     tell_deepspeed()
     from examples.picture_world.world.write_world import write_world
+    from parrot.backbones.fit import fit
+    from parrot.data.mix import mix
+    from parrot.data.prepare import prepare
+    from parrot.pipeline.checkpoints import WorkFolder
 
-    params = with_steps(load_params(), 0)
+    params, own = with_steps(0)
     small = {"backbone_pictures": 1000, "reading_documents": 1500, "align_captions": 600,
              "align_questions": 600, "sft_pictures": 1200, "text_instructions": 60,
              "questions_per_category": 1}  # fmt: skip
-    write_world(params.world.model_copy(update=small), folder / "data")
-    tree = params.model_dump(by_alias=True)
-    tree["prepare"]["benchmarks"] = []
-    for source in (*tree["prepare"]["align"], *tree["prepare"]["sft"]):
-        for key in ("path", "images"):
-            source[key] = source[key] and str(folder / source[key])
-    params = Params.model_validate(tree)
-    for stage in STAGES:
-        if stage in TRAINED:
-            run_stage(stage, params, folder)
-        elif stage == "prepare":
-            STAGES[stage].load()(**STAGES[stage].choices(params), **paths_of(stage, folder))
+    write_world(own.world.model_copy(update=small), folder / "data")
+    for name in ("vision", "language"):
+        train(name, params, own, folder)
+        fit(str(folder / name), None, folder / "backbones" / name)
+    sources = {
+        name: source.model_copy(
+            update={key: str(folder / getattr(source, key)) for key in ("path", "images")}
+        )
+        for name, source in params.sources.items()
+    }
+    mixture = params.mix.model_copy(update={"benchmarks": str(folder / "data/mmmb")})
+    for name, source in sources.items():
+        prepare(
+            params.languages, params.images, params.prepare, sources, source=name,
+            output=folder / "prepared" / source.split / name, metrics=folder / "metrics.json",
+            work=WorkFolder(folder / "work" / name),
+        )  # fmt: skip
+    for split in ("align", "sft"):
+        mix(
+            params.seed, mixture, params.model, split=split, prepared=folder / "prepared" / split,
+            output=folder / "mixtures" / split,
+            vision=folder / "backbones/vision", language=folder / "backbones/language",
+            metrics=folder / "metrics.json",
+        )  # fmt: skip
+        train(split, params, own, folder)
 
 
-def run_stage(stage: str, params: Params, folder: Path) -> list[float]:
-    """Run it and return the times of its logged steps."""
-    from parrot.training.trainer import Run
+def train(stage: str, params: Params, own: PictureWorld, folder: Path) -> list[float]:
+    """Run the stage, all its paths in one folder, and return the times of its logged steps."""
+    from examples.picture_world.backbones.train_language import train_language
+    from examples.picture_world.backbones.train_vision import train_vision
+    from parrot.training.align import align
+    from parrot.training.sft import sft
+    from parrot.training.trainer import TrainingRun
 
     times: list[float] = []
-    run = Run(stage, folder / f"checkpoints-{stage}", lambda metrics, step: times.append(time.perf_counter()))
-    STAGES[stage].load()(**STAGES[stage].choices(params), **paths_of(stage, folder), run=run)
+    common: dict[str, Any] = {
+        "output": folder / stage, "curve": folder / "curve.csv", "metrics": folder / "metrics.json",
+        "run": TrainingRun(
+            stage, folder / f"checkpoints-{stage}", lambda metrics, step: times.append(time.perf_counter())
+        ),
+    }  # fmt: skip
+    if stage == "vision":
+        train_vision(own.vision, params.seed, data=folder / "data/backbones", **common)
+    elif stage == "language":
+        train_language(own.language, params.seed, data=folder / "data/backbones/reading.jsonl", **common)
+    else:
+        common |= {"records": folder / "prepared" / stage, "mixture": folder / "mixtures" / stage}
+        common |= {name: folder / "backbones" / name for name in ("vision", "language")}
+        if stage == "align":
+            align(params.align, params.model, params.seed, **common)
+        else:
+            sft(params.sft, params.model, params.seed, aligned=folder / "align", **common)
     return times
 
 
@@ -119,13 +146,13 @@ def measure(stage: str, folder: Path, threads: int, steps: int) -> dict[str, flo
     """Steps and samples per second, without the first steps; to be called in a process of its own."""
     use_threads(threads)
     tell_deepspeed()
-    params = with_steps(load_params(), EVERY + steps)
-    with tempfile.TemporaryDirectory() as own:
+    params, own = with_steps(EVERY + steps)
+    with tempfile.TemporaryDirectory() as place:
         for made in folder.iterdir():
-            (Path(own) / made.name).symlink_to(made)
-        (Path(own) / stage).unlink()
-        times = run_stage(stage, params, Path(own))
-    section: Any = STAGES[stage].choices(params)["params"]
+            (Path(place) / made.name).symlink_to(made)
+        (Path(place) / stage).unlink()
+        times = train(stage, params, own, Path(place))
+    section: Any = getattr(params if stage in ("align", "sft") else own, stage)
     rate = (len(times) - 1) * EVERY / (times[-1] - times[0])
     return {"steps": rate, "samples": rate * section.training.batch_size}
 
@@ -133,7 +160,7 @@ def measure(stage: str, folder: Path, threads: int, steps: int) -> dict[str, flo
 def measure_elsewhere(
     stage: str, way: Way, threads: int, folder: Path, args: argparse.Namespace
 ) -> dict[str, float]:
-    command = [sys.executable, __file__, "--threads", str(threads), "--steps", str(args.steps),
+    command = [sys.executable, "-m", MODULE, "--threads", str(threads), "--steps", str(args.steps),
                "--measure", stage, str(folder)]  # fmt: skip
     with busy_programs(way.busy):
         done = subprocess.run(command, env=os.environ | way.environment, capture_output=True, text=True)
@@ -179,7 +206,7 @@ def main() -> None:
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     with tempfile.TemporaryDirectory() as inputs:
         print("making a small world …", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, __file__, "--make", inputs], check=True)
+        subprocess.run([sys.executable, "-m", MODULE, "--make", inputs], check=True)
         for stage in args.stages:
             rows = {threads: f"{stage}, threads: {threads}" for threads in args.threads}
             results |= {row: {way.name: [] for way in columns} for row in rows.values()}

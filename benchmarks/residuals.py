@@ -19,36 +19,36 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from parrot.training.stages import sft
 
 from parrot.config import Params
 from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
-from parrot.evaluation.inference.batches import InferenceRun, answer_chunk
+from parrot.evaluation.inference.batches import InferenceRun
 from parrot.evaluation.inference.chunks import cut
 from parrot.evaluation.inference.prompts import protocols
-from parrot.evaluation.inference.workers import load_model
+from parrot.evaluation.inference.workers import answer_chunks
 from parrot.params import load_params
-from parrot.training import trainer
+from parrot.training.sft import sft
+from parrot.training.trainer import TrainingRun
 
 ARTIFACTS = Path("artifacts")
-FORMS: dict[str, dict[str, Any]] = {
+FORMS: dict[str, dict[str, Any] | None] = {
     "x + M(x), M starts at zero": {},
     # With weight 1 this is x + M(x) as well, but its experts start at random.
     "x + M(x), M starts at random": {"residual": "released", "weight": 1.0},
     "0.1 x + M(x), as released": {"residual": "released", "weight": 0.1},
     "M(x)": {"residual": "none"},
-    "no MoE": {"enabled": False},
+    "no MoE": None,
 }
 FIRST_STEPS = 100
 WINDOW = 10
 """Batches hold answers of one length, and short ones are much harder or easier than long ones."""
 
 
-def run(params: Params, form: dict[str, Any], seed: int) -> dict[str, Any]:
+def run(params: Params, form: dict[str, Any] | None, seed: int) -> dict[str, Any]:
     """Accuracy by language, and the losses of the first steps."""
     chosen = params.sft.model_copy(
         update={
-            "moe": params.sft.moe.model_copy(update=form),
+            "moe": params.sft.moe.model_copy(update=form) if params.sft.moe and form is not None else None,
             "training": params.sft.training.model_copy(update={"logging_steps": 1}),
         }
     )
@@ -57,30 +57,35 @@ def run(params: Params, form: dict[str, Any], seed: int) -> dict[str, Any]:
         sft(
             chosen,
             params.model,
-            seed=seed,
+            seed,
+            records=ARTIFACTS / "prepared/sft",
+            mixture=ARTIFACTS / "mixtures/sft",
             vision=ARTIFACTS / "backbones/vision",
             language=ARTIFACTS / "backbones/language",
             aligned=ARTIFACTS / "align",
-            records=ARTIFACTS / "prepared/sft",
             output=folder / "sft",
             curve=folder / "curve.csv",
             metrics=folder / "metrics.json",
-            run=trainer.Run("sft", folder / "checkpoints"),
+            run=TrainingRun("sft", folder / "checkpoints"),
         )
         with (folder / "curve.csv").open() as file:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
         return {"accuracy": accuracy(params, folder / "sft"), "losses": losses[:FIRST_STEPS]}
 
 
-def accuracy(params: Params, model_dir: Path) -> dict[str, float]:
-    model, processor = load_model(model_dir)
+def accuracy(params: Params, model: Path) -> dict[str, float]:
     seeing = InferenceRun("seeing", protocols()["option_likelihood"], "own")
-    hits: dict[str, list[bool]] = {language: [] for language in params.languages}
-    batch_size = params.speed.inference_batch_size
     benchmark = read_benchmark(benchmark_files(params.evaluate, params.languages))
-    for chunk in cut([question for some in benchmark.values() for question in some], batch_size):
-        for one in answer_chunk(model, processor, chunk, [seeing], batch_size=batch_size, swapped={}):
-            hits[one.language].append(one.answers["seeing"].choice == one.question.answer)
+    questions = {(one.language, one.index): one for some in benchmark.values() for one in some}
+    hits: dict[str, list[bool]] = {language: [] for language in params.languages}
+    speed = params.speed
+    for rows in answer_chunks(
+        model, [seeing], cut(questions.values(), speed.inference_batch_size), {},
+        batch_size=speed.inference_batch_size, processes=speed.inference_processes,
+    ):  # fmt: skip
+        for row in rows:
+            question = questions[row["language"], row["index"]]
+            hits[question.language].append(row["answers"]["seeing"]["choice"] == question.answer)
     return {language: mean(found) for language, found in hits.items()}
 
 

@@ -21,9 +21,9 @@ import dvc.api
 BASE = "everything"
 VARIANTS: dict[str, list[str]] = {
     BASE: [],
-    "no language pretraining": ["backbones.language.training.max_steps=0"],
+    "no language pretraining": ["examples/picture_world/params.yaml:language.training.max_steps=0"],
     "no alignment": ["align.training.max_steps=0"],
-    "no MoE": ["sft.moe.enabled=false"],
+    "no MoE": ["sft.moe=null"],
 }
 
 

@@ -121,9 +121,10 @@ def _run_all(stages: Mapping[str, GraphStage], runner: Runner, parallel: int) ->
         done[name] = running.pop(name)
         progress.end(name)
         result = finished.result(raise_on_failure=False)
-        if isinstance(result, Exception):
-            known = isinstance(result, StageFailed)
-            failures.append(result if known else StageFailed(display_name(name), repr(result)))
+        if isinstance(result, StageFailed):
+            failures.append(result)
+        elif isinstance(result, Exception):
+            failures.append(StageFailed(display_name(name), repr(result)))
     if failures:
         raise failures[0]
 

@@ -86,6 +86,7 @@ def _backbone(args: argparse.Namespace) -> None:
     with tracked_by_dvc():
         from parrot.backbones.fit import fit
 
+        tell_deepspeed()
         for line in fit(args.source, args.revision, args.output):
             print(f"{args.output}: {line}")
 

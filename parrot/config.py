@@ -234,9 +234,9 @@ class Package(Section):
 class Params(Section):
     """All of `params.yaml`."""
 
+    languages: list[str] = Field(min_length=1)
     seed: Seed
     threads: Count
-    languages: list[str] = Field(min_length=1)
     speed: Speed
     hub: dict[str, HubModel]
     """Downloaded to `artifacts/hub/NAME`; empty where all backbones are folders already."""

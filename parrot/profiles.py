@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from parrot.config import Params
@@ -159,19 +159,30 @@ def _read(file: Path) -> CommentedMap:
         raise ParrotError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(layer, CommentedMap):
         raise ParrotError(f"{file}: expected sections such as 'sft:'")
-    for token in _comments(layer):
-        token.value = re.sub(r"\n\s*\n", "\n", token.value)
+    for node in _nodes(layer):
+        if isinstance(node, CommentedSeq):
+            node.fa.set_block_style()  # as `dvc exp run -S` writes every list
+        for entry in node.ca.items.values():
+            for token in _flat(entry):
+                token.value = re.sub(r"\n\s*\n", "\n", token.value)
     return layer
 
 
-def _comments(tree: Any) -> Iterator[Any]:
-    """ruamel's tokens of the comments behind the values of a mapping, and of what is in it."""
-    if isinstance(tree, CommentedMap):
-        for entry in tree.ca.items.values():
-            for tokens in filter(None, entry):
-                yield from tokens if isinstance(tokens, list) else [tokens]
-    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _comments(inner)
+def _nodes(tree: Any) -> Iterator[Any]:
+    """Mappings and lists, `tree` itself and what is in it."""
+    if isinstance(tree, CommentedMap | CommentedSeq):
+        yield tree
+        for inner in tree.values() if isinstance(tree, CommentedMap) else tree:
+            yield from _nodes(inner)
+
+
+def _flat(entry: Any) -> Iterator[Any]:
+    """ruamel's tokens of the comments round a value: alone, in lists, or none."""
+    if isinstance(entry, list):
+        for inner in entry:
+            yield from _flat(inner)
+    elif entry is not None:
+        yield entry
 
 
 def _yaml() -> YAML:

@@ -12,19 +12,21 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.hardware import tell_deepspeed, use_threads
-from parrot.pipeline.graph import Reads, display_name, read_by, stage_address
-from parrot.pipeline.processes import end_with_parents
+
+if TYPE_CHECKING:
+    from parrot.pipeline.graph import Reads
 
 STAGES = {
     "hub": "parrot.backbones.hub:download",
@@ -69,6 +71,7 @@ def run_stage(
         SystemExit: the flags are wrong, or ask for help.
     """
     from parrot.params import load_params
+    from parrot.pipeline.processes import end_with_parents
 
     end_with_parents()
     asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
@@ -91,6 +94,7 @@ def _run(
 ) -> None:
     from parrot.config import Params
     from parrot.pipeline.checkpoints import name_checkpoints, open_checkpoints
+    from parrot.pipeline.graph import display_name, read_by, stage_address
     from parrot.tracking import track_stage
     from parrot.training.launch import Untracked, as_rank, is_first, is_rank, launch, starts_ranks
 
@@ -152,9 +156,11 @@ def _section(params: Any, name: str) -> Any:
 
 def _read_by_hand(
     function: Callable[..., Any], sections: Mapping[str, Any], flags: Mapping[str, Any], threads: int
-) -> Reads:
+) -> "Reads":
     """What DVC would say, as far as the function tells: its sections whole, and all of the project's code."""
     from pydantic_core import to_jsonable_python
+
+    from parrot.pipeline.graph import Reads
 
     decisive = {key: section for key, section in sections.items() if key != _ONLY_SPEED}
     params: dict[str, Any] = to_jsonable_python({**decisive, "threads": threads})
@@ -217,12 +223,15 @@ def first_line(target: str) -> str:
 @contextlib.contextmanager
 def tracked_by_dvc() -> Iterator[None]:
     """Track a command that a person may call, too, as the stage for which DVC calls it here, if DVC does."""
-    end_with_parents()
-    if not (address := stage_address()):
+    if "DVC_STAGE" not in os.environ:
         yield
         return
+    from parrot.pipeline.graph import display_name, read_by, stage_address
+    from parrot.pipeline.processes import end_with_parents
     from parrot.tracking import track_stage
 
+    end_with_parents()
+    address = stage_address() or ""
     with track_stage(display_name(address), read_by(address).params):
         yield
 

@@ -39,7 +39,7 @@ def change(tree: dict[str, Any], key: str, value: Any) -> None:
         ("mix.sft.instructions", {"weigt": 1.0}, "mix.sft.instructions.weigt: unknown key; did you"),
         ("mix.sft.instructions", {"weight": 0}, "mix.sft.instructions.weight: Input should be"),
         ("mix.sft.instructions", "all", "mix.sft.instructions: a weight such as 1.0 is expected"),
-        ("zzz", 1, "zzz: unknown key; known here: seed, threads"),
+        ("zzz", 1, "zzz: unknown key; known here: languages, seed"),
         ("sft.learning_rate", "fast", "sft.learning_rate: Input should be a valid number (found 'fast')"),
         ("sft.learning_rate", -1.0, "sft.learning_rate: Input should be greater than 0 (found -1.0)"),
         ("sft.moe.num_experts", 2.5, "sft.moe.num_experts: Input should be a valid integer"),
@@ -104,13 +104,12 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
 
 
 def test_an_experiment_changes_nothing_but_its_values(tmp_path: Path) -> None:
-    from dvc.utils.serialize import modify_yaml  # how `dvc exp run -S` writes
+    from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` does
 
     file = tmp_path / "params.yaml"
     written = (ROOT / "params.yaml").read_text(encoding="utf-8")
     file.write_text(written, encoding="utf-8")
-    with modify_yaml(str(file)) as tree:
-        tree["sft"]["learning_rate"] = 2.0e-3
+    apply_overrides(str(file), ["sft.learning_rate=0.002"])
     now, before = file.read_text(encoding="utf-8").splitlines(), written.splitlines()
     [changed] = [new for new, old in zip(now, before, strict=True) if new != old]
     assert changed.startswith("  learning_rate: 0.002")
@@ -164,11 +163,11 @@ def test_a_background_is_a_colour_that_covers(tmp_path: Path, colour: str) -> No
 @pytest.mark.parametrize(
     ("found", "put", "sentence"),
     [
-        ("seed: 1 ", "seed: " + "9" * 5000, "a number of too many digits in line 5, column 7: seed: 9999"),
-        ("seed: 1 ", "seed: 2020-13-45", "month must be in 1..12 in line 5, column 7: seed: 2020-13-45"),
-        ("seed: 1 ", "seed: 1\nseed: 2", "'seed' stands there already in line 5"),
-        ("seed: 1 ", "seed: 2\nextra: " + "[" * 5000 + "]" * 5000, "line 6, 'extra: [[[[[[["),
-        ("seed: 1 ", "seed: 2\nextra: " + "{a: " * 5000, "line 6, 'extra: {a: "),
+        ("seed: 1 ", "seed: " + "9" * 5000, "a number of too many digits in line 12, column 7: seed: 9999"),
+        ("seed: 1 ", "seed: 2020-13-45", "month must be in 1..12 in line 12, column 7: seed: 2020-13-45"),
+        ("seed: 1 ", "seed: 1\nseed: 2", "'seed' stands there already in line 12"),
+        ("seed: 1 ", "seed: 2\nextra: " + "[" * 5000 + "]" * 5000, "line 13, 'extra: [[[[[[["),
+        ("seed: 1 ", "seed: 2\nextra: " + "{a: " * 5000, "line 13, 'extra: {a: "),
         ("seed: 1 ", "seed: 99999999999999999999", "seed: Input should be less than 4294967296"),
         ("seed: 1 ", "seed: -1", "seed: Input should be greater than or equal to 0 (found -1)"),
         ("weight: 1.0", "weight: .inf", "sft.moe.weight: Input should be a finite number (found inf)"),
@@ -177,7 +176,7 @@ def test_a_background_is_a_colour_that_covers(tmp_path: Path, colour: str) -> No
             "max_reject_share: .nan",
             "prepare.max_reject_share: Input should be a finite",
         ),
-        ("seed: 1 ", "? [1]\n: 2\nseed: 1", "a key must be a word in line 5"),
+        ("seed: 1 ", "? [1]\n: 2\nseed: 1", "a key must be a word in line 12"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, found: str, put: str, sentence: str) -> None:

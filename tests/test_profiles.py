@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dvc.utils.serialize import modify_yaml  # how `dvc exp run -S` writes
+from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` does
 
 from parrot.config import Params
 from parrot.errors import ParrotError
@@ -44,8 +44,7 @@ def test_every_profile_is_valid_and_keeps_its_form_in_an_experiment(name: str) -
     write_profile(name)
     load_params()
     before = Path("params.yaml").read_text(encoding="utf-8")
-    with modify_yaml("params.yaml") as tree:
-        tree["sft"]["learning_rate"] = 0.125
+    apply_overrides("params.yaml", ["sft.learning_rate=0.125"])
     now = Path("params.yaml").read_text(encoding="utf-8")
     [changed] = [line for line, old in zip(now.splitlines(), before.splitlines(), strict=True) if line != old]
     assert changed.startswith("  learning_rate: 0.125")
@@ -102,9 +101,7 @@ def test_profiles_are_listed_with_what_they_are_and_which_params_are() -> None:
 
 def test_changes_are_listed_and_not_overwritten() -> None:
     file = Path("params.yaml")
-    with modify_yaml(str(file)) as tree:
-        tree["sft"]["learning_rate"] = 2.0e-3
-        tree["sources"]["mine"] = {"split": "sft"}
+    apply_overrides(str(file), ["sft.learning_rate=0.002", "+sources.mine.split=sft"])
     changed = file.read_text(encoding="utf-8")
     lost = ["  sft.learning_rate: 0.002 (demo: 0.001)", "  sources.mine.split: sft (demo: not there)"]
     assert list_profiles()[-3:] == ["params.yaml is demo, with changes", *lost]
@@ -156,9 +153,10 @@ def test_mappings_merge_and_all_else_is_replaced_with_its_comment() -> None:
     params, text = written("mine"), Path("params.yaml").read_text(encoding="utf-8")
     assert (params.threads, params.languages, params.validate_.english_share) == (2, ["en", "tr"], [0.1, 0.2])
     assert params.sft.lora and params.sft.moe and params.validate_.min_records == 100
-    assert "\nthreads: 2                          # two\nlanguages: [en, tr]\n\nspeed:" in text
-    assert "english_share: [0.1, 0.2]\n" in text  # what was said of other values went with them
-    assert "    dropout: 0.5\n    target_modules: [q_proj]\n  moe:" in text
+    assert "\nlanguages:\n- en\n- tr\nseed: 1 " in text
+    assert "\nthreads: 2                          # two\n\nspeed:" in text
+    assert "english_share:\n  - 0.1\n  - 0.2\n" in text  # what was said of other values went with them
+    assert "    dropout: 0.5\n    target_modules:\n    - q_proj\n  moe:" in text
 
 
 def test_a_tagged_mapping_takes_the_place_of_the_other() -> None:

@@ -40,7 +40,9 @@ def mix(
     output: Path,
     metrics: Path,
 ) -> dict[str, Any]:
-    """Write `output/index.parquet`, `output/rejects.parquet` and `metrics` of a split.
+    """Say which records of a split are trained on, how often, and in which order.
+
+    Writes `output/index.parquet`, `output/rejects.parquet` and `metrics`.
 
     The same inputs and seed give the same bytes. The backbones in the folders `vision` and `language`
     say how long a record is; their weights are not read.

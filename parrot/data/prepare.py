@@ -49,10 +49,11 @@ def prepare(
     metrics: Path,
     work: Path,
 ) -> dict[str, Any]:
-    """Write `output/part-*.parquet`, `output/entries.parquet`, `output/rejects.parquet` and `metrics`.
+    """Make records of one source, in shards, and a table of what was rejected.
 
-    The same inputs give the same bytes, also if a run is killed and begun again with the same `work`: there
-    each partition is put as soon as it is done.
+    Writes `output/part-*.parquet`, `output/entries.parquet`, `output/rejects.parquet` and `metrics`. The same
+    inputs give the same bytes, also if a run is killed and begun again with the same `work`: there each
+    partition is put as soon as it is done.
 
     Args:
         languages: whose files are read, in this order, of a source that has one for each.

@@ -16,7 +16,7 @@ CHECKPOINTS = Path(".parrot/checkpoints")
 WorkFolder = NewType("WorkFolder", Path)
 """A folder where a killed stage finds what it had done; a stage that takes one as `work` is given it."""
 MADE_BY = "made_by.json"
-LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
+LIBRARIES = ("torch", "pyarrow", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
 """Those that turn records into numbers and numbers into weights and answers."""
 
 

@@ -146,7 +146,7 @@ def _read_graph(targets: Sequence[str]) -> dict[str, GraphStage]:
 
 
 def _longest_first(stages: Mapping[str, GraphStage]) -> dict[str, GraphStage]:
-    """By the minutes from a stage's begin to the end of all that needs it; a stage still follows its needs."""
+    """By the minutes from a stage's begin to the end of all that needs it; a stage follows its needs."""
     minutes: dict[str, float] = {}
     for name in reversed(list(stages)):
         behind = [minutes[other] for other in minutes if name in stages[other].needs]

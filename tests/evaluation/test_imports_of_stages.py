@@ -1,4 +1,4 @@
-"""What each of the two stages loads: a change of the rest repeats neither the inference nor takes its seconds."""
+"""What each stage loads: a change of the rest repeats no inference."""
 
 import json
 import subprocess

@@ -195,8 +195,8 @@ def test_lora_leaves_the_language_models_own_weights_alone(finished: Project) ->
     adapted = ["q_proj", "v_proj"]
     lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "target_modules": adapted}
     finished.set_params({"sft.lora": lora})
-    inputs = {"records": "prepared/sft", "mixture": "mixtures/sft", "vision": "backbones/vision", "language": "backbones/language",
-              "aligned": "align", "output": "lora"}  # fmt: skip
+    inputs = {"records": "prepared/sft", "mixture": "mixtures/sft", "vision": "backbones/vision",
+              "language": "backbones/language", "aligned": "align", "output": "lora"}  # fmt: skip
     paths = [part for name, path in inputs.items() for part in (f"--{name}", f"artifacts/{path}")]
     done = finished.run("parrot", "sft", *paths, "--curve", "lora.csv", "--metrics", "lora.json")
     finished.set_params({"sft.lora": None})
