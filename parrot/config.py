@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from PIL import ImageColor
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
+from parrot.config_training import Count as Count
+from parrot.config_training import Launch as Launch
+from parrot.config_training import Rate as Rate
+from parrot.config_training import RatedTraining as RatedTraining
+from parrot.config_training import Section as Section
+from parrot.config_training import Seed as Seed
+from parrot.config_training import Share as Share
+from parrot.config_training import Training as Training
 
 
 def _colour(name: str) -> str:
     if len(ImageColor.getrgb(name)) != 3:
         raise ValueError("a colour that covers what is below it, such as white or #ffffff, is expected")
     return name
-
-
-class Section(BaseModel):
-    """Frozen, strict and closed: a typing mistake in `params.yaml` must not become a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Speed(Section):
@@ -53,7 +51,7 @@ class Source(Section):
     `train2017.zip/train2017`; of a source without pictures its `path` again."""
     language: str = EACH
     """Of all its records; not given with `files`."""
-    ignore: list[str] = []
+    ignore: list[str] = Field(default=[])
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
 
     @model_validator(mode="after")
@@ -124,30 +122,6 @@ class Validate(Section):
     max_text_only_share: Share
     english_share: list[Share] = Field(min_length=2, max_length=2)
     min_language_share: Share
-
-
-class Training(Section):
-    """What every `Trainer` run needs to know; names as in `TrainingArguments`, `warmup_steps` a share."""
-
-    max_steps: Annotated[int, Field(ge=0)]
-    """0 leaves the stage out: its output holds the weights it started from."""
-    batch_size: Count
-    warmup_steps: Share
-    weight_decay: Annotated[float, Field(ge=0)]
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """`muon`: for the matrices of hidden layers; AdamW for the rest. Faster from scratch."""
-    logging_steps: Count
-    save_steps: Count
-    """A killed run resumes from the last of these."""
-    gradient_accumulation_steps: Count = 1
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    deepspeed: str | None = None
-    """A DeepSpeed JSON, such as parrot/training/deepspeed/zero2.json."""
-
-
-class RatedTraining(Training):
-    learning_rate: Rate
 
 
 class Align(Section):

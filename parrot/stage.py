@@ -93,31 +93,44 @@ def _run(
     flags: dict[str, Any],
 ) -> None:
     from parrot.config import Params
-    from parrot.pipeline.checkpoints import open_checkpoints
+    from parrot.pipeline.checkpoints import name_checkpoints, open_checkpoints
     from parrot.pipeline.graph import display_name, read_by, stage_address
     from parrot.tracking import track_stage
+    from parrot.training.launch import Untracked, as_rank, is_first, is_rank, launch, starts_ranks
 
     sections = {
         key: _section(params, key) for key in signature.parameters if key not in flags and key not in _GIVEN
     }
     trains = "run" in signature.parameters
-    if trains and isinstance(params, Params):  # what the project trains it evaluates
+    if trains and isinstance(params, Params) and not is_rank():  # what the project trains it evaluates
         from parrot.evaluation.ahead import check_ahead
 
         check_ahead(params.evaluate, params.languages, seed=params.seed)
+    training = next((section.training for section in sections.values() if hasattr(section, "training")), None)
+    if training and starts_ranks(training):
+        launch(training.launch)
+        return
     address = stage_address()
     name = display_name(address) if address else name
     reads = read_by(address) if address else _read_by_hand(function, sections, flags, params.threads)
-    with track_stage(name, reads.params) as tracked, contextlib.ExitStack() as stack:
+    first = is_first()
+    with (
+        as_rank(training.launch if training else None),
+        track_stage(name, reads.params) if first else contextlib.nullcontext(Untracked()) as tracked,
+        contextlib.ExitStack() as stack,
+    ):
         given: dict[str, Any] = {}
         if trains or "work" in signature.parameters:
-            work = open_checkpoints(name, reads.inputs, reads.params, reads.code)
+            if first:
+                work = open_checkpoints(name, reads.inputs, reads.params, reads.code)
+            else:
+                work = name_checkpoints(name, reads.inputs, reads.params)
             stack.enter_context(naming_full_disk(work))
             given = {"run": _training_run(name, work, tracked, params.speed)} if trains else {"work": work}
         if "torch" in sys.modules:
             tell_deepspeed()
         metrics = function(**sections, **flags, **given)
-        if given:
+        if given and first:
             shutil.rmtree(work, ignore_errors=True)  # not earlier: now the outputs are in place
         tracked.log_metrics(metrics or {})
         for flag in LOGGED:

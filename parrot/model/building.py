@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.modeling_utils import set_zero3_state
 
 from .language_models import check_language_model
 from .modeling_flamingo import FlamingoForConditionalGeneration, gated_cross_attn_layers, perceiver_resampler
@@ -86,7 +87,8 @@ def _join(
         tie_word_embeddings=head.weight is embeddings.weight,
         **options,
     )
-    with torch.device("meta"):
+    # The second context keeps ZeRO-3 from sharding parameters that are about to be replaced.
+    with torch.device("meta"), set_zero3_state():
         model = model_class(config)
     for part, given, expected in (
         ("vision_tower", vision_tower, model.model.vision_tower),

@@ -1,8 +1,7 @@
 """How much of a batch is computed at once where its parts do not see each other."""
 
-import sys
-
 import torch
+from torch import distributed
 
 CPU_BYTES = 2**24
 """Larger tensors leave the caches, and are paged in anew by every operation."""
@@ -10,15 +9,23 @@ ACCELERATOR_BYTES = 2**30
 """Enough to fill it, and little beside its memory."""
 
 
-def images_at_once(bytes_per_image: int, device: torch.device) -> int:
-    """Of how many images the widest intermediate tensor stays within bounds; at least one.
+def chunk_sizes(count: int, bytes_per_image: int, device: torch.device, *, training: bool) -> list[int]:
+    """Into which chunks `count` images are split so that the widest intermediate tensor stays within bounds.
 
-    All of them in a distributed run, where every rank has to call every module as often as the others.
+    There is at least one chunk. In a distributed training every rank has to call every module as often as
+    the others: one with fewer images has as many chunks as they, the last of them of no images. Otherwise
+    in a distributed run it is one chunk, because nobody knows what the other ranks do.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return sys.maxsize
     bound = CPU_BYTES if device.type == "cpu" else ACCELERATOR_BYTES
-    return max(1, bound // max(1, bytes_per_image))
+    at_once = max(1, bound // max(1, bytes_per_image))
+    chunks = max(1, -(-count // at_once))
+    if distributed.is_available() and distributed.is_initialized():
+        if not training:
+            return [count]
+        most = torch.tensor(chunks, device=device)
+        distributed.all_reduce(most, distributed.ReduceOp.MAX)
+        chunks = int(most)
+    return [max(0, min(at_once, count - begin)) for begin in range(0, chunks * at_once, at_once)]
 
 
-__all__ = ["images_at_once"]
+__all__ = ["chunk_sizes"]

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .chunking import images_at_once
+from .chunking import chunk_sizes
 from .image_positions import repeat_images
 
 IGNORE_INDEX = -100
@@ -87,15 +87,14 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
 
     def tower_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """CLS (or what stands for it) and patches [N, 1 + patches, D] of `pixel_values`; N may be 0."""
-        count = len(pixel_values)
-        if count == 0:
-            # Attention cannot run on no rows, yet a distributed run needs every rank to pass every module.
-            pixel_values = pixel_values.new_zeros(1, *pixel_values.shape[1:])
+        # Attention cannot run on no rows, yet a distributed run needs every rank to pass every module.
+        blank = pixel_values.new_zeros(1, *pixel_values.shape[1:])
         config = self.config.vision_config
         widest = (pixel_values.shape[-1] // config.patch_size) ** 2 * config.intermediate_size
-        images = images_at_once(widest * pixel_values.element_size(), pixel_values.device)
-        features = torch.cat([self._tower_features(some) for some in torch.split(pixel_values, images)])
-        return features[:count]
+        bytes_per_image = widest * pixel_values.element_size()
+        sizes = chunk_sizes(len(pixel_values), bytes_per_image, pixel_values.device, training=self.training)
+        chunks = torch.split(pixel_values, sizes)
+        return torch.cat([self._tower_features(some if len(some) else blank)[: len(some)] for some in chunks])
 
     def _tower_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         outputs = self.vision_tower(pixel_values, output_hidden_states=True, return_dict=True)

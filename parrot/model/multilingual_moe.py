@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .chunking import images_at_once
+from .chunking import chunk_sizes
 from .configuration_parrot import ParrotConfig
 
 
@@ -79,10 +79,11 @@ class MultilingualMoe(nn.Module):
         """Σ_e weights[n, e] · expert_e(features[n]) [N, L, H], some images at a time."""
         width = self.gate_proj.weight.shape[0]
         per_unit = weights.repeat_interleave(width // self.num_experts, dim=-1)[:, None, :]
-        images = images_at_once(features.shape[1] * width * features.element_size(), features.device)
+        bytes_per_image = features.shape[1] * width * features.element_size()
+        sizes = chunk_sizes(len(features), bytes_per_image, features.device, training=self.training)
         mixtures = [
             self.down_proj(_gated(self.gate_proj(x), self.up_proj(x), scale))
-            for x, scale in zip(torch.split(features, images), torch.split(per_unit, images), strict=True)
+            for x, scale in zip(torch.split(features, sizes), torch.split(per_unit, sizes), strict=True)
         ]
         return torch.cat(mixtures)
 

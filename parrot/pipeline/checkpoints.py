@@ -31,7 +31,7 @@ def open_checkpoints(
         inputs: files and folders that the stage reads; one that was touched is another.
         code: files and folders of Python that the stage runs.
     """
-    folder = WorkFolder(CHECKPOINTS / f"{stage.replace(':', '-')}-{_fingerprint(inputs, params)}")
+    folder = name_checkpoints(stage, inputs, params)
     now = _made_by(code)
     if folder.exists() and (changed := _changed(folder / MADE_BY, now)):
         print(
@@ -43,6 +43,11 @@ def open_checkpoints(
         shutil.rmtree(folder)
     write_json(folder / MADE_BY, now)
     return folder
+
+
+def name_checkpoints(stage: str, inputs: Sequence[Path], params: Mapping[str, Any]) -> WorkFolder:
+    """The folder that `open_checkpoints` opens, as it is: for those that do not open it themselves."""
+    return WorkFolder(CHECKPOINTS / f"{stage.replace(':', '-')}-{_fingerprint(inputs, params)}")
 
 
 def _fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:

@@ -29,6 +29,12 @@ FLOW_VARIABLE = "PARROT_FLOW"
 STAGE_VARIABLE = "DVC_STAGE"
 """Set by DVC for the command of a stage; everything that descends from it carries it."""
 
+LAUNCH_VARIABLE = "PARROT_LAUNCH"
+"""Set by a process that starts the ranks of a training: its identity, or `OUT_OF_SIGHT`."""
+
+OUT_OF_SIGHT = "elsewhere"
+"""Ranks are perhaps on other machines: what started them cannot be watched from there, and it ends them."""
+
 GRACE_SECONDS = 1.0
 """Between being asked to end and being killed."""
 
@@ -148,13 +154,19 @@ def end_with_parents() -> None:
 
 
 def _watched_ancestors() -> list[psutil.Process]:
-    """All ancestors up to DVC or the flow, whichever is further up."""
+    """All ancestors up to DVC or the flow, whichever is further up; of a rank, up to what started it."""
+    launcher = os.environ.get(LAUNCH_VARIABLE)
+    if launcher == OUT_OF_SIGHT:
+        return []
     ancestors = _ancestors()
     tops: list[psutil.Process | None] = []
-    if STAGE_VARIABLE in os.environ:
-        tops.append(_dvc_among(ancestors))
-    if name := os.environ.get(FLOW_VARIABLE):
-        tops.append(find_process(name))
+    if launcher:
+        tops.append(find_process(launcher))
+    else:
+        if STAGE_VARIABLE in os.environ:
+            tops.append(_dvc_among(ancestors))
+        if name := os.environ.get(FLOW_VARIABLE):
+            tops.append(find_process(name))
     if None in tops:
         with contextlib.suppress(OSError):  # who would read it may have ended, too
             print(

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from parrot.config import Align, Model
 from parrot.errors import ParrotError
-from parrot.files import atomic_directory
 from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.provenance import provenance, write_provenance
-from parrot.training.assembly import assemble, report, train
+from parrot.training.arguments import training_arguments
+from parrot.training.assembly import assemble, placed_by_first_rank, report, train
 from parrot.training.trainer import ParameterGroup, TrainingRun
 
 ALIGNED_FILE = "projector.safetensors"
@@ -44,6 +44,7 @@ def align(
         metrics: JSON to write: steps and last loss, which are returned as well.
     """
     made_by = provenance(seed=seed, model=model, align=align)
+    arguments = training_arguments(align.training, run, seed)
     joined, processor = assemble(vision, language, model, seed)
     aligned = joined.aligned()
     rate = align.training.learning_rate * model.learning_rate_factor
@@ -57,10 +58,12 @@ def align(
         mixture=mixture,
         max_length=model.max_length,
         run=run,
+        arguments=arguments,
     )
-    with atomic_directory(output) as folder:
-        save_file(aligned.state_dict(), folder / ALIGNED_FILE, metadata={"format": "pt"})
-        write_provenance(folder, made_by)
+    with placed_by_first_rank(output) as folder:
+        if folder:
+            save_file(aligned.state_dict(), folder / ALIGNED_FILE, metadata={"format": "pt"})
+            write_provenance(folder, made_by)
     return report(history, curve=curve, metrics=metrics)
 
 

@@ -1,6 +1,7 @@
 """What both stages share: the model joined from its backbones, its training, and what is reported of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    TrainingArguments,
 )
 
 from parrot.config import Architecture, Model, Moe, Training
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
-from parrot.files import write_json
+from parrot.files import atomic_directory, write_json
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ConversationCollator
+from parrot.training.distributed import gather_whole, rank, wait_for_all
 from parrot.training.trainer import LogHistory, ParameterGroup, TrainingRun, fit
 
 LAST = 10
@@ -37,7 +40,8 @@ def assemble(
     """Join the two backbones; what connects them (projector, experts …) starts from `seed`.
 
     Weights are float32, whatever they are published in: small steps are lost in bfloat16. With
-    `bf16` a training computes in bfloat16 all the same.
+    `bf16` a training computes in bfloat16 all the same. With ZeRO-3, while `training_arguments` of it
+    exist, each rank keeps only its share of the backbones, in the precision of the training.
 
     Raises:
         ParrotError: the backbones do not go together, or the tokenizer has no image token.
@@ -53,20 +57,16 @@ def assemble(
     if moe:
         options["num_experts"] = moe.num_experts
         options |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
-    torch.manual_seed(seed)
     try:
-        joined = build(
-            model.architecture,
-            AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False),
-            AutoModelForCausalLM.from_pretrained(
-                language,
-                quantization_config=quantization,
-                dtype="auto" if quantization else torch.float32,
-                trust_remote_code=False,
-            ),
-            image_token_id=image_token_id,
-            **options,
+        tower = AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False)
+        language_model = AutoModelForCausalLM.from_pretrained(
+            language,
+            quantization_config=quantization,
+            dtype="auto" if quantization else torch.float32,
+            trust_remote_code=False,
         )
+        torch.manual_seed(seed)  # after loading, which draws numbers with ZeRO-3 only
+        joined = build(model.architecture, tower, language_model, image_token_id=image_token_id, **options)
     except ValueError as error:
         raise ParrotError(f"model: {error}") from None
     processor = ParrotProcessor(
@@ -89,21 +89,42 @@ def train(
     mixture: Path,
     max_length: int,
     run: TrainingRun,
+    arguments: TrainingArguments,
 ) -> LogHistory:
-    """Train the parameters of `groups` on a mixture of records; see `parrot.training.trainer.fit`."""
+    """Train the parameters of `groups` on a mixture of records; see `parrot.training.trainer.fit`.
+
+    Afterwards rank 0 has the model whole, and the others have nothing to do but to wait.
+    """
     dataset = RecordDataset(records, mixture)
     collate = ConversationCollator(processor, max_length)
-    return fit(model, groups, dataset, collate, training, run, seed=seed, lengths=dataset.lengths)
+    history = fit(
+        model, groups, dataset, collate, training, run,
+        seed=seed, lengths=dataset.lengths, arguments=arguments,
+    )  # fmt: skip
+    gather_whole(model)
+    return history
+
+
+@contextmanager
+def placed_by_first_rank(output: Path) -> Iterator[Path | None]:
+    """As `atomic_directory` on rank 0; None on the others, which wait until it is in its place."""
+    if rank() == 0:
+        with atomic_directory(output) as folder:
+            yield folder
+    else:
+        yield None
+    wait_for_all()
 
 
 def report(history: LogHistory, *, curve: Path, metrics: Path) -> dict[str, Any]:
     """Write the losses to `curve`, and to `metrics` what is returned: steps and last loss, if there are."""
-    history.write_csv(curve)
     last = [row["loss"] for row in history.rows[-LAST:]]
     measured: dict[str, Any] = {"steps": int(history.rows[-1]["step"]) if history.rows else 0}
     measured |= {"loss": round(sum(last) / len(last), 4)} if last else {}
-    write_json(metrics, measured)
+    if rank() == 0:
+        history.write_csv(curve)
+        write_json(metrics, measured)
     return measured
 
 
-__all__ = ["assemble", "report", "train"]
+__all__ = ["assemble", "placed_by_first_rank", "report", "train"]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from parrot.config import Model, Sft
-from parrot.files import atomic_directory
+from parrot.errors import ParrotError
 from parrot.provenance import provenance, read_provenance, write_provenance
 from parrot.training.align import ALIGNED_FILE, load_aligned
-from parrot.training.assembly import assemble, report, train
+from parrot.training.arguments import training_arguments
+from parrot.training.assembly import assemble, placed_by_first_rank, report, train
 from parrot.training.lora import Adapters, four_bits
 from parrot.training.trainer import ParameterGroup, TrainingRun
 
@@ -46,8 +48,13 @@ def sft(
         metrics: JSON to write: steps and last loss, which are returned as well.
     """
     made_by = provenance(seed=seed, model=model, sft=sft) | {"aligned": read_provenance(aligned)}
+    arguments = training_arguments(sft.training, run, seed)
     assembled = partial(assemble, vision, language, model, seed, moe=sft.moe)
     quantized = bool(sft.lora and sft.lora.load_in_4bit)
+    if quantized and is_deepspeed_zero3_enabled():
+        raise ParrotError(
+            "params.yaml: sft.lora.load_in_4bit: not with ZeRO-3; take zero2.json, or set it to false"
+        )
     joined, processor = assembled(quantization=four_bits(bf16=sft.training.bf16) if quantized else None)
     load_aligned(joined, aligned / ALIGNED_FILE)
     connector = _unique(*joined.connector())
@@ -72,21 +79,23 @@ def sft(
         mixture=mixture,
         max_length=model.max_length,
         run=run,
+        arguments=arguments,
     )
-    with atomic_directory(output) as folder:
-        if adapters:
-            adapters.save(folder / "adapter")
-            if quantized:
-                whole, _ = assembled()
-                load_aligned(whole, aligned / ALIGNED_FILE)
-                learns = set(connector)
-                learned = {name: p for name, p in joined.named_parameters() if p in learns}
-                whole.load_state_dict(learned, strict=False)
-                joined, adapters = whole, adapters.copy_to(whole.decoder())
-            adapters.merge()
-        joined.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        write_provenance(folder, made_by)
+    with placed_by_first_rank(output) as folder:
+        if folder:
+            if adapters:
+                adapters.save(folder / "adapter")
+                if quantized:
+                    whole, _ = assembled()
+                    load_aligned(whole, aligned / ALIGNED_FILE)
+                    learns = set(connector)
+                    learned = {name: p for name, p in joined.named_parameters() if p in learns}
+                    whole.load_state_dict(learned, strict=False)
+                    joined, adapters = whole, adapters.copy_to(whole.decoder())
+                adapters.merge()
+            joined.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            write_provenance(folder, made_by)
     return report(history, curve=curve, metrics=metrics)
 
 

@@ -5,10 +5,9 @@ samples that makes a resumed run exact, checkpoints that are only used when they
 place where progress, the log history and MLflow get their numbers.
 """
 
-import json
 import math
 import os
-import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,16 +19,16 @@ from torch import nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from parrot.config import Training
 from parrot.errors import ParrotError
-from parrot.files import atomic_file, naming_full_disk, write_json
+from parrot.files import atomic_file, naming_full_disk
+from parrot.training.arguments import effective_batch, training_arguments
+from parrot.training.distributed import from_first, rank
 from parrot.training.optimizer import muon_with_adamw
+from parrot.training.resume import last_complete, mark_complete, read_since_log
 from parrot.training.sampler import LengthGroupedSampler
 
-COMPLETE = "complete.json"
-"""In every checkpoint that was written to its end: the loss since the last logged step."""
 LOG_COLUMNS = ("step", "loss", "smoothed_loss", "learning_rate", "grad_norm")
 SMOOTHING = 0.8
 """Of a smoothed loss so much is left at the next logged one; batches of short and of long answers differ."""
@@ -86,12 +85,14 @@ def fit(
     *,
     seed: int,
     lengths: Sequence[int],
+    arguments: TrainingArguments | None = None,
 ) -> LogHistory:
     """Train `model` in place and return its log history; `max_steps: 0` leaves it as it is.
 
     `dataset` is a map-style data set. The model is called with what `collate` returns and answers
     with a `loss`. Only the parameters named in `groups` require gradients afterwards. Checkpoints stay
-    where they are, for the caller to remove once what was trained is saved.
+    where they are, for the caller to remove once what was trained is saved. `arguments` is what
+    `training_arguments` made of the same, where the model had to be loaded with them.
 
     Raises:
         ParrotError: the loss became infinite or not a number, the device lacks the wanted precision, or
@@ -103,17 +104,9 @@ def fit(
             parameter.requires_grad_(True)
     if training.max_steps == 0:
         return LogHistory()
-    if (
-        training.bf16
-        and torch.cuda.is_available()
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        raise ParrotError(
-            f"{run.name}: training.bf16: {torch.cuda.get_device_name()} has no bfloat16; set it to false"
-        )
     trainer = _GroupsTrainer(
         model=model,
-        args=_arguments(training, run, seed),
+        args=arguments or training_arguments(training, run, seed),
         train_dataset=dataset,
         data_collator=collate,
         groups=groups,
@@ -122,8 +115,10 @@ def fit(
         seed=seed,
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = _last_complete(run.checkpoints)
+    checkpoint = from_first(lambda: last_complete(run.checkpoints))
     trainer.add_callback(_Progress(run, trainer, checkpoint))
+    if rank() == 0:
+        print(f"{run.name}: {effective_batch(trainer.args, lengths)}", file=sys.stderr, flush=True)
     if run.workers:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork
     with naming_full_disk(run.checkpoints), _one_sentence():
@@ -139,39 +134,6 @@ def _one_sentence() -> Iterator[None]:
     except ParrotError as error:
         name = f"{ParrotError.__module__}.{ParrotError.__qualname__}: "
         raise ParrotError(str(error).rpartition(name)[2]) from None
-
-
-def _arguments(training: Training, run: TrainingRun, seed: int) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(run.checkpoints),
-        max_steps=training.max_steps,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
-        activation_checkpointing=training.gradient_checkpointing,
-        lr_scheduler_type="cosine",
-        warmup_steps=training.warmup_steps,
-        weight_decay=training.weight_decay,
-        max_grad_norm=1.0,
-        optim="adamw_torch" if training.deepspeed else "adamw_torch_fused",
-        bf16=training.bf16,
-        deepspeed=training.deepspeed,
-        use_cpu=not torch.cuda.is_available(),
-        # The trainer writes this into the model's config, which is saved: without a cache every token that
-        # is generated reads all before it again. While they learn the models keep none, whatever it says.
-        use_cache=True,
-        logging_steps=training.logging_steps,
-        logging_nan_inf_filter=False,
-        save_steps=training.save_steps,
-        save_total_limit=2,
-        seed=seed,
-        data_seed=seed,
-        remove_unused_columns=False,
-        dataloader_num_workers=run.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=True,
-        label_names=["labels"],
-    )
 
 
 class _GroupsTrainer(Trainer):
@@ -208,7 +170,17 @@ class _GroupsTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> LengthGroupedSampler:
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGroupedSampler(self._lengths, batch, self._seed)
+        self._sampler = LengthGroupedSampler(self._lengths, batch, self._seed)
+        return self._sampler
+
+    def _run_epoch(self, **options: Any) -> None:
+        """A resumed run: accelerate 1.15 does not tell the sampler of ranks in which epoch it goes on, and
+        transformers 5.23 trains one step too many if all of them were done within an epoch."""
+        if self.state.global_step < self.state.max_steps:
+            self._sampler.set_epoch(options["epoch"])
+            super()._run_epoch(**options)
+        else:
+            self.control.should_training_stop = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -222,17 +194,22 @@ class _GroupsTrainer(Trainer):
             return loss
         return earlier[-1] + (loss - earlier[-1]) * (1 - SMOOTHING) / (1 - SMOOTHING ** (len(earlier) + 1))
 
-    def since_log(self) -> dict[str, float]:
-        """The sum of losses since the last logged step, and that step; to be called by all processes."""
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """For a checkpoint. With DeepSpeed nothing: its own part of the checkpoint holds the weights."""
+        if not self.is_deepspeed_enabled:
+            super().save_model(output_dir, _internal_call)
+
+    def since_log(self) -> dict[str, Any]:
+        """Each rank's sum of losses since the last logged step, and that step; all ranks must call it."""
         return {
-            "loss": self.accelerator.gather(self._tr_loss).mean().item(),
+            "losses": self.accelerator.gather(self._tr_loss).reshape(-1).tolist(),
             "logged_step": self._globalstep_last_logged,
         }
 
-    def resume_since_log(self, since: dict[str, float]) -> None:
+    def resume_since_log(self, since: dict[str, Any]) -> None:
         """Go on from what `since_log` gave; `Trainer` itself begins a new mean with each start."""
-        self._tr_loss.fill_(since["loss"])
-        self._globalstep_last_logged = int(since["logged_step"])
+        self._tr_loss.fill_(since["losses"][rank()])
+        self._globalstep_last_logged = since["logged_step"]
 
 
 class _Progress(TrainerCallback):
@@ -246,7 +223,7 @@ class _Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._checkpoint:
-            self._trainer.resume_since_log(json.loads((self._checkpoint / COMPLETE).read_text()))
+            self._trainer.resume_since_log(read_since_log(self._checkpoint))
         self._bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -271,9 +248,9 @@ class _Progress(TrainerCallback):
         self._run.report({key: value for key, value in row.items() if key != "step"}, state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        since = self._trainer.since_log()
+        since = self._trainer.since_log()  # to gather it, every rank must have written its part
         if state.is_world_process_zero:
-            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, since)
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", since)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
@@ -284,12 +261,3 @@ def _log_row(logs: dict[str, Any]) -> Metrics | None:
     if "loss" not in logs:
         return None
     return {column: float(logs[column]) for column in LOG_COLUMNS}
-
-
-def _last_complete(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed."""
-    for folder in checkpoints.glob("checkpoint-*"):
-        if not (folder / COMPLETE).exists():
-            shutil.rmtree(folder)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    return Path(last) if last else None

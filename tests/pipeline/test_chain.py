@@ -250,3 +250,31 @@ def test_missing_data_gets_a_sentence(make_project: Callable[[], Project]) -> No
     assert done.returncode == 1
     assert "parrot data" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_dvc_trains_on_two_ranks_under_zero_with_one_run_in_mlflow(finished: Project) -> None:
+    """Both stages; stage one by ZeRO-2, stage two by ZeRO-3."""
+    file = finished.folder / "params.yaml"
+    before, earlier = file.read_text(encoding="utf-8"), runs(finished)
+    for stage, zero in (("align", 2), ("sft", 3)):
+        section = f"{stage}.training"
+        deepspeed = f"parrot/training/deepspeed/zero{zero}.json"
+        launch = {"processes": 2}
+        finished.set_params({f"{section}.optimizer": "adamw", f"{section}.deepspeed": deepspeed})
+        finished.set_params({f"{section}.batch_size": 2, f"{section}.launch": launch})
+    try:
+        done = finished.repro("-s", "align", "sft")
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert "4 steps of 4 samples (2 ranks × 2 × accumulation 1)" in done.stdout + done.stderr
+        new = runs(finished)[len(earlier) :]
+        assert sorted((name, status) for name, status, parent in new if parent) == [
+            ("align", "FINISHED"),
+            ("sft", "FINISHED"),
+        ]
+        assert read(finished, "sft")["steps"] == 4
+        assert not list((finished.folder / ".parrot/checkpoints").glob("*"))
+        assert load_file(finished.folder / "artifacts/sft/model.safetensors")
+    finally:
+        file.write_text(before, encoding="utf-8")
+        assert finished.repro("-s", "align", "sft").returncode == 0  # out of DVC's cache

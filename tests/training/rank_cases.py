@@ -1,0 +1,227 @@
+"""Small trainings that one process or two ranks run: as a module for tests, as a program for ranks."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as Picture
+from safetensors.torch import load_file
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from examples.picture_world.backbones.train_tokenizer import train_tokenizer
+from parrot.config import (
+    Align,
+    FlamingoArchitecture,
+    Lora,
+    Moe,
+    ParrotArchitecture,
+    RatedTraining,
+    Sft,
+    Training,
+)
+from parrot.errors import ParrotError
+from parrot.hardware import tell_deepspeed
+from parrot.loading import load_model, load_processor
+from parrot.model import chunking
+from parrot.pipeline.processes import end_with_parents
+from parrot.training import assembly
+from parrot.training.align import align
+from parrot.training.launch import as_rank, launch, starts_ranks
+from parrot.training.sft import sft
+from parrot.training.trainer import TrainingRun
+
+MIXED = [0, 1, 2, 1] * 4
+WORDS = ("red", "green", "blue")
+LORA = Lora(rank=2, alpha=2, dropout=0.0, target_modules=["q_proj", "v_proj", "down_proj"])
+MOE = Moe(num_experts=2, intermediate_size=8, residual="token", weight=1.0)
+TRAINING: dict[str, Any] = {
+    "max_steps": 3, "batch_size": 4, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
+    "save_steps": 100,
+}  # fmt: skip
+DEEPSPEED = Path("parrot/training/deepspeed").absolute()
+
+
+def make_backbones(folder: Path) -> None:
+    """`vision` and `language` in `folder`."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["What is it? It is red, green, blue."] * 3, 300, folder / "language")
+    Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=True, bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    ).save_pretrained(folder / "language")  # fmt: skip
+    tokenizer.save_pretrained(folder / "language")
+    CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16,
+            patch_size=8,
+        )
+    ).save_pretrained(folder / "vision")  # fmt: skip
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder / "vision")
+
+
+class Records:
+    """In the place of a `RecordDataset`: so many images in each of its records as `images` says."""
+
+    def __init__(self, images: list[int]) -> None:
+        self._images = images
+        # All of one length, so that a batch is what stands together in `order`.
+        self.lengths = [1] * len(images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        count = self._images[index]
+        messages = [
+            {"role": "user", "content": "<image>\n" * count + "What is it?"},
+            {"role": "assistant", "content": f"It is {WORDS[index % 3]}."},
+        ]
+        images = [_picture(index + place) for place in range(count)]
+        return {"id": f"r{index}", "source": "s", "language": "en", "messages": messages, "images": images}
+
+
+def _picture(number: int) -> bytes:
+    file = io.BytesIO()
+    colour = [20, 20, 20]
+    colour[number % 3] = 220
+    Picture.new("RGB", (20, 20), tuple(colour)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def run_case(case: dict[str, Any], backbones: Path) -> None:
+    """Train as `case` says; what comes of it lies in its `folder`: `output`, `curve.csv`, `metrics.json`.
+
+    A case has: folder; stage, "align" or "sft"; architecture; images, one number a record; deepspeed,
+    "zero2", "zero3" or None; lora, moe; aligned, a folder for "sft"; chunk_bytes, in which images are
+    computed; training, what is unlike the default.
+    """
+    folder = Path(case["folder"])
+    images = case["images"]
+    chunking.CPU_BYTES = case.get("chunk_bytes", 2**24)
+    assembly.RecordDataset = lambda records, mixture: Records(images)  # type: ignore[assignment,misc]
+    deepspeed = case.get("deepspeed")
+    training = {**TRAINING, **case.get("training", {})}
+    training["deepspeed"] = str(DEEPSPEED / f"{deepspeed}.json") if deepspeed else None
+    shared: dict[str, Any] = {"vision_feature_layer": -1, "max_length": 256}
+    if case["architecture"] == "parrot":
+        model: Any = ParrotArchitecture(architecture="parrot", projector="mlp2x_gelu", **shared)
+    else:
+        sizes = {"resampler_n_latents": 4, "resampler_depth": 1, "cross_layer_interval": 1}
+        model = FlamingoArchitecture(architecture="flamingo", **sizes, **shared)
+    paths: dict[str, Any] = {
+        "records": folder, "mixture": folder, "vision": backbones / "vision",
+        "language": backbones / "language", "output": folder / "output", "curve": folder / "curve.csv",
+        "metrics": folder / "metrics.json",
+        "run": TrainingRun(case["stage"], folder / "checkpoints", _killing(case)),
+    }  # fmt: skip
+    if case["stage"] == "align":
+        align(Align(training=RatedTraining(**training, learning_rate=1e-2)), model, 1, **paths)
+        return
+    params = Sft(
+        learning_rate=1e-3, language_model_learning_rate=1e-3, lora=LORA if case.get("lora") else None,
+        moe=MOE if case.get("moe") else None, training=Training(**training),
+    )  # fmt: skip
+    sft(params, model, 1, aligned=Path(case["aligned"]), **paths)
+
+
+def _killing(case: dict[str, Any]) -> Any:
+    """Dies by SIGKILL at the step `case` names, if it names one."""
+
+    def report(metrics: dict[str, float], step: int) -> None:
+        if step == case.get("dies_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return report
+
+
+class Workshop:
+    """A folder with backbones, in which cases are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_backbones(folder)
+        self.alone(self.case("aligned-parrot", "align", "parrot"))
+        self.alone(self.case("aligned-flamingo", "align", "flamingo"))
+
+    def case(self, name: str, stage: str, architecture: str, **choices: Any) -> dict[str, Any]:
+        folder = self.folder / name
+        folder.mkdir()
+        aligned = str(self.folder / f"aligned-{architecture}/output")
+        shared = {"stage": stage, "architecture": architecture, "images": MIXED, "aligned": aligned}
+        return {"folder": str(folder), **shared, **choices}
+
+    def alone(self, case: dict[str, Any]) -> None:
+        run_case(case, self.folder)
+
+    def start(self, cases: list[dict[str, Any]]) -> subprocess.Popen[str]:
+        file = self.folder / f"{Path(cases[0]['folder']).name}.json"
+        file.write_text(json.dumps(cases), encoding="utf-8")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):  # left in this process by DeepSpeed, if at all
+            environment.pop(name, None)
+        command = [sys.executable, __file__, str(self.folder), str(file)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        process = self.start(cases)
+        try:
+            _, said = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+            raise AssertionError(f"it hangs:\n{said[-3000:]}") from None
+        return subprocess.CompletedProcess(process.args, process.returncode, "", said)
+
+    def losses(self, name: str) -> list[float]:
+        with (self.folder / name / "curve.csv").open(encoding="utf-8") as file:
+            return [float(row["loss"]) for row in csv.DictReader(file)]
+
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        files = sorted((self.folder / name / "output").rglob("*.safetensors"))
+        assert files
+        return {f"{file.name}:{key}": value for file in files for key, value in load_file(file).items()}
+
+    def answer(self, name: str) -> list[int]:
+        model, processor = (load(self.folder / name / "output") for load in (load_model, load_processor))
+        chat = [{"role": "user", "content": "<image>\nWhat is it?"}]
+        text = processor.apply_chat_template(chat, add_generation_prompt=True)
+        inputs = processor(text=text, images=[Picture.new("RGB", (20, 20), "red")], return_tensors="pt")
+        ids: list[list[int]] = model.generate(**inputs, max_new_tokens=8, do_sample=False).tolist()
+        return ids[0]
+
+
+def main(backbones: Path, cases: list[dict[str, Any]]) -> None:
+    """As the command line does: the ranks of the first case run all of them."""
+    training = Training(**{**TRAINING, **cases[0].get("training", {})})
+    end_with_parents()
+    if starts_ranks(training):
+        launch(training.launch)
+        return
+    tell_deepspeed()
+    with as_rank(training.launch):
+        for case in cases:
+            run_case(case, backbones)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
+    except ParrotError as error:
+        sys.exit(f"parrot: {error}")

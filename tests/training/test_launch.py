@@ -1,0 +1,190 @@
+"""Ranks end together, and what is shown is the error of the first that failed."""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parrot.config import Launch, Training
+from parrot.errors import ParrotError
+from parrot.training import launch as launching
+from parrot.training.launch import launch
+
+TRAINING = {
+    "max_steps": 1, "batch_size": 1, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
+    "save_steps": 1,
+}  # fmt: skip
+
+PROGRAM = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from parrot.config import Launch
+    from parrot.errors import ParrotError
+    from parrot.pipeline.processes import end_with_parents
+    from parrot.training.launch import as_rank, is_first, is_rank, launch
+
+    end_with_parents()
+    chosen = Launch.model_validate_json(sys.argv[1])
+    try:
+        if not is_rank():
+            launch(chosen)
+            sys.exit()
+        with as_rank(chosen):
+            rank = os.environ["RANK"]
+            Path(f"rank-{rank}.pid").write_text(str(os.getpid()))
+            if is_first():
+                print("progress of rank", rank, file=sys.stderr)
+            else:
+                print("noise of rank", rank, file=sys.stderr)
+            %s
+    except ParrotError as error:
+        sys.exit(f"parrot sft: {error}")
+"""
+
+
+class Started:
+    """Two ranks, of which rank 1 does as `act` says and rank 0 waits."""
+
+    def __init__(self, folder: Path, act: str, choices: str = '{"processes": 2}', **variables: str) -> None:
+        (folder / "program.py").write_text(textwrap.dedent(PROGRAM) % act, encoding="utf-8")
+        self.folder = folder
+        environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        self.process = subprocess.Popen(
+            [sys.executable, "program.py", choices],
+            cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**environment, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1", **variables},
+        )  # fmt: skip
+
+    def wait_for_ranks(self) -> list[psutil.Process]:
+        files = [self.folder / f"rank-{rank}.pid" for rank in range(2)]
+        deadline = time.monotonic() + 60
+        while not all(file.exists() and file.read_text() for file in files):
+            assert time.monotonic() < deadline, "the ranks do not start"
+            time.sleep(0.1)
+        return [psutil.Process(int(file.read_text())) for file in files]
+
+    def said(self) -> str:
+        return self.process.communicate(timeout=60)[1]
+
+
+def _ended(processes: list[psutil.Process], seconds: float = 60) -> bool:
+    return not psutil.wait_procs(processes, timeout=seconds)[1]
+
+
+def test_the_first_error_is_shown_once_and_ends_all(tmp_path: Path) -> None:
+    started = Started(
+        tmp_path, "if rank == '1': raise ParrotError('record 7: no such picture')\n        time.sleep(99)"
+    )
+    said = started.said()
+    assert started.process.returncode == 1
+    assert said.count("record 7: no such picture") == 1
+    assert said.splitlines()[-1] == (
+        "parrot sft: rank 1: record 7: no such picture; the other ranks are ended"
+    )
+    assert "progress of rank 0" in said and "noise" not in said and "Traceback" not in said
+
+
+def test_a_rank_that_is_killed_ends_the_others_and_is_named(tmp_path: Path) -> None:
+    started = Started(tmp_path, "time.sleep(99)")
+    ranks = started.wait_for_ranks()
+    ranks[1].kill()
+    said = started.said()
+    assert "rank 1: it was killed by SIGKILL; the other ranks are ended\n  noise of rank 1" in said
+    assert started.process.returncode == 1 and _ended(ranks)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ranks_end_with_what_started_them(tmp_path: Path, number: signal.Signals) -> None:
+    started = Started(tmp_path, "time.sleep(99)")
+    ranks = started.wait_for_ranks()
+    started.process.send_signal(number)
+    started.said()
+    assert started.process.returncode == (128 + number if number == signal.SIGTERM else -number)
+    assert _ended(ranks)
+
+
+def test_slurm_starts_the_ranks_by_srun(tmp_path: Path) -> None:
+    srun = tmp_path / "srun"
+    srun.write_text(
+        "#!/bin/bash\n"
+        '[ "$1 $2 $3" = "--nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1" ] || exit 9\nshift 3\n'
+        "export SLURM_NTASKS=2 SLURM_LOCALID=0\n"
+        'for task in 0 1; do SLURM_PROCID=$task "$@" & tasks="$tasks $!"; done\n'
+        "for task in $tasks; do wait $task || exit 1; done\n"
+    )
+    srun.chmod(srun.stat().st_mode | stat.S_IXUSR)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    # DVC's variable reaches the tasks on other nodes, where there is no DVC above them.
+    started = Started(
+        tmp_path,
+        'Path(f"address-{rank}").write_text(os.environ["MASTER_ADDR"] + ":" + os.environ["MASTER_PORT"])',
+        '{"nodes": 2, "kind": "slurm"}', PATH=path, SLURM_JOB_ID="17",
+    )  # fmt: skip
+    assert started.process.wait(60) == 0, started.said()
+    addresses = {(tmp_path / f"address-{rank}").read_text() for rank in range(2)}
+    assert len(addresses) == 1 and addresses.pop().endswith(":20017")
+
+
+def test_deepspeeds_launcher_is_given_hosts_and_sizes(tmp_path: Path) -> None:
+    (tmp_path / "deepspeed").write_text('#!/bin/bash\necho "$@" > given\n')
+    (tmp_path / "deepspeed").chmod(0o700)
+    started = Started(
+        tmp_path, "pass", '{"nodes": 2, "processes": 8, "kind": "deepspeed", "hostfile": "hosts"}',
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+    )  # fmt: skip
+    assert started.process.wait(60) == 0, started.said()
+    given = (tmp_path / "given").read_text()
+    assert given.startswith("--hostfile hosts --num_nodes 2 --num_gpus 8 --no_python --no_local_rank ")
+    assert given.split()[8:10] == [sys.executable, "program.py"]
+
+
+def test_what_a_launch_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="rendezvous: missing for torchrun on 2 nodes"):
+        Launch(nodes=2)
+    with pytest.raises(ValueError, match="hostfile: missing for deepspeed"):
+        Launch(kind="deepspeed")
+    with pytest.raises(ValueError, match="hostfile: without use for torchrun"):
+        Launch(hostfile="hosts")
+    for name in ("NODE_RANK", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(launching.ERRORS_VARIABLE, "")
+    with pytest.raises(ParrotError, match="set NODE_RANK"):
+        launch(Launch(nodes=2, rendezvous="first:29500"))
+    with pytest.raises(ParrotError, match="within an allocation"):
+        launch(Launch(nodes=2, kind="slurm"))
+
+
+def test_an_optimizer_that_cannot_be_sharded_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"optimizer: muon needs whole matrices.*`optimizer: adamw`"):
+        Training(**TRAINING, optimizer="muon", deepspeed="zero2.json")
+
+
+def test_more_or_fewer_ranks_than_chosen_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv(launching.ERRORS_VARIABLE, raising=False)
+    with (
+        pytest.raises(ParrotError, match="2 ranks, but 4 were started"),
+        launching.as_rank(Launch(processes=2)),
+    ):
+        pass
+
+
+def test_the_example_for_slurm_is_a_script_and_asks_for_what_a_launch_can_say() -> None:
+    script = Path("examples/train.slurm")
+    subprocess.run(["bash", "-n", script], check=True)
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script.read_text(encoding="utf-8"), re.MULTILINE))
+    said = re.search(r"\{kind: slurm, nodes: (\d+), processes: (\d+)\}", script.read_text(encoding="utf-8"))
+    assert said
+    chosen = Launch(kind="slurm", nodes=int(said[1]), processes=int(said[2]))
+    assert asked["nodes"] == str(chosen.nodes)
+    assert asked["ntasks-per-node"] == asked["gpus-per-node"] == str(chosen.processes)
