@@ -73,7 +73,9 @@ def test_the_paper_s_numbers() -> None:
         (params.align.training, 256, "zero2"),
         (params.sft.training, 128, "zero3"),
     ):
-        assert training.batch_size * training.gradient_accumulation_steps == batch
+        assert training.launch
+        per_step = training.batch_size * training.gradient_accumulation_steps * training.launch.processes
+        assert per_step == batch
         assert training.deepspeed == f"parrot/training/deepspeed/{deepspeed}.json"
         assert (ROOT / training.deepspeed).is_file()
         assert training.bf16 and training.gradient_checkpointing and training.optimizer == "adamw"
