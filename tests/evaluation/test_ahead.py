@@ -77,7 +77,7 @@ def test_no_stage_trains_for_an_evaluation_that_would_stop(
     (tmp_path / "params.yaml").write_text(json.dumps(tree))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("parrot.stage.end_with_parents", lambda: None)
+    monkeypatch.setattr("parrot.pipeline.processes.end_with_parents", lambda: None)
     command = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["cmd"].split()
     with pytest.raises(SystemExit) as stop:
         main(command[1:])

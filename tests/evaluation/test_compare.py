@@ -13,6 +13,7 @@ from parrot.evaluation.comparison.differences import check_comparable, compare_e
 from parrot.evaluation.samples import read_evaluation
 from parrot.evaluation.scoring.statistics import mcnemar
 from parrot.tracking import track_pipeline, track_stage
+from parrot.tracking.store import connect
 
 
 def good(language: str, run: str, index: int) -> bool:
@@ -146,8 +147,11 @@ def test_runs_of_mlflow_are_found_by_their_own_and_by_their_parents_id(tmp_path:
                 stage.log_artifact(folder)
         with track_stage("package", {}):
             pass
-    of_stage, of_pipeline = load(f"runs:/{stage.id}"), load(str(parent.id))
-    assert of_stage.name == f"runs:/{stage.id}"
+    client, experiment = connect()  # the pipeline has sent what its stages noted
+    stages = client.search_runs([experiment], "attributes.run_name = 'evaluate'")
+    newest = max(stages, key=lambda run: run.info.start_time).info.run_id
+    of_stage, of_pipeline = load(f"runs:/{newest}"), load(str(parent.id))
+    assert of_stage.name == f"runs:/{newest}"
     assert of_stage.samples == of_pipeline.samples
     assert of_stage.samples == read_evaluation(tmp_path / "worse_in_chinese" / "evaluation").samples
 
