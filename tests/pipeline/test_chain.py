@@ -131,9 +131,10 @@ def test_a_stage_that_is_still_starting_ends_with_dvc(
         assert not (project.folder / "artifacts/prepared").exists(), "the stage has done its work"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "kill"),
-    [("sft", signal.SIGKILL), pytest.param("align", signal.SIGTERM, marks=pytest.mark.slow)],
+    [("sft", signal.SIGKILL), ("align", signal.SIGTERM)],
     ids=["sft-KILL", "align-TERM"],
 )
 def test_a_killed_chain_ends_in_the_same_result(
