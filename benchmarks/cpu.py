@@ -186,10 +186,16 @@ def table(results: dict[str, dict[str, list[dict[str, float]]]], columns: list[W
     return "\n".join(lines)
 
 
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) < EVERY:
+        raise argparse.ArgumentTypeError(f"{text} are too few to be timed; take {EVERY} or more")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stages", nargs="+", choices=TRAINED, default=TRAINED)
-    parser.add_argument("--steps", type=int, default=60, help="that are timed, after the first ten")
+    parser.add_argument("--steps", type=_steps, default=60, help=f"that are timed, after the first {EVERY}")
     parser.add_argument("--busy", type=int, default=2, help="programs beside it")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each is a row")
     parser.add_argument("--repeats", type=int, default=1)
