@@ -17,7 +17,7 @@ TORCH_VERSION = $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock)
 COMPILE_LOCK = $(UV) compile --quiet --universal pyproject.toml --extra dev --python-version 3.11 --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links --output-file
 # What `make clean` removes: what runs make and git does not track.
-MADE := artifacts reports dvc_plots .parrot .prefect mlflow.db mlruns
+MADE := artifacts published reports dvc_plots .parrot .prefect mlflow.db mlruns
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 from PIL import ImageColor
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from parrot.config_publishing import Gate as Gate
+from parrot.config_publishing import Package as Package
+from parrot.config_publishing import Publish as Publish
 from parrot.config_training import Count as Count
 from parrot.config_training import Launch as Launch
 from parrot.config_training import Rate as Rate
@@ -220,17 +223,6 @@ class Evaluate(Section):
     blind: Literal["removed", "swapped"]
 
 
-class Package(Section):
-    """The card says `limits` beside what is known from the data; `license_file` holds the license's text."""
-
-    name: str
-    repo_id: str | None
-    """On the Hub; the card's examples load the model from there, or from the package's folder."""
-    license: str
-    license_file: str
-    limits: str
-
-
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -251,6 +243,8 @@ class Params(Section):
     sft: Sft
     evaluate: Evaluate
     package: Package
+    gate: Gate
+    publish: Publish
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

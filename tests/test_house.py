@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[1]
 
 FLOORS = (
     {"examples"},
-    {"flows", "parrot.cli", "parrot.stage"},
+    {"flows", "parrot.cli", "parrot.commands", "parrot.stage"},
     {"parrot.serving", "parrot.publishing", "parrot.evaluation", "parrot.validation", "parrot.training",
      "parrot.backbones", "parrot.conversion"},
     {"parrot.data"},

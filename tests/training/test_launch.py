@@ -41,7 +41,8 @@ PROGRAM = """
             rank = os.environ["RANK"]
             Path(f"rank-{rank}.pid").write_text(str(os.getpid()))
             if is_first():
-                print("progress of rank", rank, file=sys.stderr)
+                print("progress of rank", rank, file=sys.stderr, flush=True)
+                Path("progress").touch()
             else:
                 print("noise of rank", rank, file=sys.stderr)
             %s
@@ -81,7 +82,9 @@ def _ended(processes: list[psutil.Process], seconds: float = 60) -> bool:
 
 def test_the_first_error_is_shown_once_and_ends_all(tmp_path: Path) -> None:
     started = Started(
-        tmp_path, "if rank == '1': raise ParrotError('record 7: no such picture')\n        time.sleep(99)"
+        tmp_path,
+        "while not Path('progress').exists(): time.sleep(0.05)  # it may be slower to start\n"
+        "        if rank == '1': raise ParrotError('record 7: no such picture')\n        time.sleep(99)",
     )
     said = started.said()
     assert started.process.returncode == 1

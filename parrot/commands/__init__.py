@@ -1,0 +1,1 @@
+"""The commands of `parrot` that are no stages, by what they are about."""

@@ -1,0 +1,63 @@
+"""Commands that make or use a model's folder."""
+
+import argparse
+from pathlib import Path
+
+from parrot.commands.command import Command
+from parrot.hardware import tell_deepspeed
+from parrot.stage import tracked_by_dvc
+
+
+def _backbone_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a folder, or a name on the Hub")
+    parser.add_argument("--revision", help="a commit of the Hub's repository")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+
+
+def _backbone(args: argparse.Namespace) -> None:
+    with tracked_by_dvc():
+        from parrot.backbones.fit import fit
+
+        tell_deepspeed()
+        for line in fit(args.source, args.revision, args.output):
+            print(f"{args.output}: {line}")
+
+
+def _chat_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, default=Path("artifacts/package"), help="a model's folder")
+    parser.add_argument(
+        "--image", type=Path, action="append", default=[], metavar="FILE", help="a picture to talk about"
+    )
+    parser.add_argument("--prompt", help="answer this and stop")
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each answer")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+
+
+def _chat(args: argparse.Namespace) -> None:
+    from parrot.serving.terminal import chat
+
+    chat(args.model, args.image, args.prompt, args.max_new_tokens, as_json=args.json)
+
+
+def _convert_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="a new folder")
+    parser.add_argument("--vision-tower", help="the tower's folder; on the way back what names it")
+    parser.add_argument("--to-original", action="store_true", help="ours to the authors' layout")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from parrot.conversion.convert import convert, convert_back
+
+    tell_deepspeed()
+    if args.to_original:
+        convert_back(args.source, args.target, args.vision_tower)
+    else:
+        convert(args.source, args.target, Path(args.vision_tower) if args.vision_tower else None)
+
+
+COMMANDS = {
+    "backbone": Command("make a published language model or vision tower fit", _backbone_flags, _backbone),
+    "chat": Command("ask a trained model", _chat_flags, _chat),
+    "convert": Command("a checkpoint of the authors' code to ours, or back", _convert_flags, _convert),
+}

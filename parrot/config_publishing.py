@@ -1,0 +1,36 @@
+"""The sections of `params.yaml` that say what a published model is called, and when one is published."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from parrot.config_training import Section, Share
+
+
+class Package(Section):
+    """The card says `limits` beside what is known from the data; `license_file` holds the license's text."""
+
+    name: str
+    repo_id: str | None
+    """On the Hub; the card's examples load the model from there, or from the package's folder."""
+    license: str
+    license_file: str
+    limits: str
+
+
+class Gate(Section):
+    """When a new model takes the published one's place. No stage of the graph depends on it."""
+
+    run: str
+    """Which answers decide, such as `seeing`."""
+    margin: Share
+    """A language is not worse if the interval of its difference stays above minus this."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    """How often a model that is no better may be promoted."""
+
+
+class Publish(Section):
+    """Where a promoted model goes: to `package.repo_id` on the Hub, or into a folder if none is given."""
+
+    folder: str
+    private: bool
