@@ -20,7 +20,7 @@ from parrot.provenance import read_provenance
 
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
 
-_AGAIN = "evaluate the champion anew as docs/publishing.md says, and name its folder with --champion"
+AGAIN = "evaluate the champion anew as docs/publishing.md says, and name its folder with --champion"
 
 
 @dataclass(frozen=True)
@@ -56,38 +56,41 @@ class Verdict:
         }
 
     def as_markdown(self) -> str:
-        """A paragraph for the card and, where there was a comparison, its table."""
-        said = f"**{self.decision}**: {'; '.join(self.reasons)}."
+        """For the card: what was decided and why and, where there was a comparison, its table."""
+        lines = [
+            f"The gate's verdict is **{self.decision}**:",
+            "",
+            *(f"- {reason}" for reason in self.reasons),
+        ]
         if not self.comparisons:
-            return said
+            return "\n".join(lines)
         overall, *languages = self.comparisons
         told = [100 * one.smallest_difference for one in languages]
-        lines = [
-            f"{said} Both models answered the same {overall.questions:,} questions (*{self.config.run}*). "
-            f"What these answers tell in {POWER:.0%} of cases is a difference of "
-            f"{100 * overall.smallest_difference:.1f} points overall, and of {min(told):.1f} to "
-            f"{max(told):.1f} in a language.",
+        lines += [
             "",
-            f"| accuracy, % | questions | before | now | now − before, points "
-            f"[{1 - self.config.alpha:.0%} interval] | found |",
+            f"Both models answered the same {overall.questions:,} questions (*{self.config.run}*). In "
+            f"{POWER:.0%} of cases they tell a difference of {100 * overall.smallest_difference:.1f} points "
+            f"overall, and of {min(told):.1f} to {max(told):.1f} in a language. Intervals are of resampled "
+            f"pictures; what is found in a language is corrected by Holm for {len(languages)} languages.",
+            "",
+            f"| accuracy, % | questions | before | now | now − before, points [{1 - self.config.alpha:.0%}] "
+            f"| found |",
             "|---|---:|---:|---:|---:|---|",
         ]
         for one in self.comparisons:
-            found = _FOUND[one.finding] if one is overall else _found_in_language(one, self.config)
             lines.append(
-                f"| {one.name} | {one.questions:,} | {one.champion:.1%} | {one.challenger:.1%} | "
-                f"{_difference(one)} | {found} |"
+                f"| {one.name} | {one.questions:,} | {100 * one.champion:.1f} | {100 * one.challenger:.1f} | "
+                f"{_difference(one)} | {self._found(one)} |"
             )
         return "\n".join(lines)
 
-
-_FOUND = {"good": "better", "worse": "worse", "unclear": "not told from equal"}
-
-
-def _found_in_language(one: Tested, config: Gate) -> str:
-    if one.finding == "good":
-        return f"not worse by {100 * config.margin:g}"
-    return "worse" if one.finding == "worse" else f"worse by {100 * config.margin:g}, or not"
+    def _found(self, one: Tested) -> str:
+        if one.finding == "worse":
+            return "worse"
+        margin = f"a loss of {100 * self.config.margin:g}"
+        if one is self.comparisons[0]:
+            return "better" if one.finding == "good" else "not told from equal"
+        return f"{margin} ruled out" if one.finding == "good" else f"{margin} not ruled out"
 
 
 def gate(challenger: Path, champion: Path | None, config: Gate) -> Verdict:
@@ -114,7 +117,7 @@ def gate(challenger: Path, champion: Path | None, config: Gate) -> Verdict:
         old = read_evaluation(champion, "the champion's evaluation")
         models["champion"] = _model(champion)
     except ParrotError as error:
-        return undecided(f"the champion's evaluation cannot be read ({error}); {_AGAIN}", config)
+        return undecided(f"the champion's evaluation cannot be read ({error}); {AGAIN}", config)
     decision, reasons = _without_numbers(new, old, models, config)
     if decision:
         return Verdict(decision, reasons, config, [], models)
@@ -170,7 +173,7 @@ def _without_numbers(
             f"not asked in {', '.join(gone)}, which the champion answers in; evaluate it in every language"
         ]
     if problems := what_differs(new, old, ("the challenger", "the champion")):
-        return "HOLD", ["the two were not asked the same", *problems, _AGAIN]
+        return "HOLD", ["the two were not asked the same", *problems, AGAIN]
     others = {sample.key: sample for sample in old.samples}
     if all(
         sample.answers[config.run] == (other := others[sample.key]).answers[config.run]

@@ -98,19 +98,21 @@ def _groups(
     _, cluster = np.unique(clusters, return_inverse=True)
     _, first, language = np.unique(languages, return_index=True, return_inverse=True)
 
-    def group(name: str, chosen: NDArray[np.bool_], means: NDArray[np.float64], *accuracies: float) -> _Group:
-        sizes = [np.unique(cluster[chosen & some]).size for some in (chosen, hits != others, hits < others)]
-        claimed = means if sizes[0] >= MIN_CLUSTERS else means[:0]
-        return _Group(name, int(chosen.sum()), *accuracies, claimed, *sizes)
+    def group(name: str, chosen: NDArray[np.bool_], means: NDArray[np.float64], a: float, b: float) -> _Group:
+        clusters_of, differing, losing = (
+            np.unique(cluster[chosen & some]).size for some in (chosen, hits != others, hits < others)
+        )
+        if clusters_of < MIN_CLUSTERS:
+            means = means[:0]
+        return _Group(name, int(chosen.sum()), a, b, means, clusters_of, differing, losing)
 
     parts = []
     for place in np.argsort(first):  # `drawn` and `language` count languages in the order of their names
         chosen = language == place
-        accuracies = hits[chosen].mean(), others[chosen].mean()
-        parts.append(group(drawn.languages[place], chosen, drawn.means[:, place], *accuracies))
-    everything = np.ones(len(hits), dtype=bool)
-    accuracies = fmean(part.challenger for part in parts), fmean(part.champion for part in parts)
-    return [group(OVERALL, everything, drawn.means.mean(axis=1), *accuracies), *parts]
+        a, b = float(hits[chosen].mean()), float(others[chosen].mean())
+        parts.append(group(drawn.languages[place], chosen, drawn.means[:, place], a, b))
+    a, b = fmean(part.challenger for part in parts), fmean(part.champion for part in parts)
+    return [group(OVERALL, np.ones(len(hits), dtype=bool), drawn.means.mean(axis=1), a, b), *parts]
 
 
 def _p_above(bound: float, group: _Group) -> float:
