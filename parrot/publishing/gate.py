@@ -13,7 +13,7 @@ from typing import Any, Literal
 from parrot.config_publishing import Gate
 from parrot.errors import ParrotError
 from parrot.evaluation.comparison.differences import what_differs
-from parrot.evaluation.comparison.noninferiority import POWER, Tested, assess
+from parrot.evaluation.comparison.noninferiority import POWER, Assessed, assess
 from parrot.evaluation.samples import Evaluation, read_evaluation
 from parrot.evaluation.scoring.accuracy import columns, hits_of, points
 from parrot.provenance import read_provenance
@@ -31,7 +31,7 @@ class Verdict:
     reasons: list[str]
     """A phrase for each thing that decides."""
     config: Gate
-    comparisons: list[Tested] = field(default_factory=list)
+    comparisons: list[Assessed] = field(default_factory=list)
     """Overall and each language; empty where the two were not compared."""
     models: dict[str, dict[str, str]] = field(default_factory=dict)
     """`challenger` and `champion` -> commit and digest of the weights that were evaluated, where known."""
@@ -84,7 +84,7 @@ class Verdict:
             )
         return "\n".join(lines)
 
-    def _found(self, one: Tested) -> str:
+    def _found(self, one: Assessed) -> str:
         if one.finding == "worse":
             return "worse"
         margin = f"a loss of {100 * self.config.margin:g}"
@@ -137,7 +137,7 @@ def undecided(reason: str, config: Gate) -> Verdict:
     return Verdict("HOLD", [reason], config)
 
 
-def decide(comparisons: list[Tested], config: Gate) -> tuple[Decision, list[str]]:
+def decide(comparisons: list[Assessed], config: Gate) -> tuple[Decision, list[str]]:
     """The decision, and what it hangs on: all that stands in the way, or all that was shown."""
     overall, *languages = comparisons
     margin = f"{100 * config.margin:g} points"
@@ -194,6 +194,6 @@ def _model(folder: Path) -> dict[str, str]:
     return known
 
 
-def _difference(one: Tested) -> str:
+def _difference(one: Assessed) -> str:
     value, low, high = one.difference
     return f"{points(value)} [{points(low)}, {points(high)}]"

@@ -17,7 +17,7 @@ from parrot.evaluation.scoring.accuracy import OVERALL
 from parrot.evaluation.scoring.statistics import MIN_CLUSTERS, Estimate, holm, resample
 
 POWER = 0.8
-"""How often a difference as large as `Tested.smallest_difference` is found."""
+"""How often a difference as large as `Assessed.smallest_difference` is found."""
 
 Finding = Literal["good", "worse", "unclear"]
 
@@ -26,7 +26,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Tested:
+class Assessed:
     """Challenger minus champion overall (the mean over the languages) or in a language; shares of 1."""
 
     name: str
@@ -69,7 +69,7 @@ def assess(
     *,
     margin: float,
     alpha: float,
-) -> list[Tested]:
+) -> list[Assessed]:
     """Overall first, then each language in the order of its first question.
 
     Args:
@@ -140,7 +140,7 @@ def _share(resamples: NDArray[np.bool_]) -> float:
     return float((1 + np.count_nonzero(resamples)) / (1 + len(resamples)))
 
 
-def _tested(group: _Group, p_good: float, p_worse: float, alpha: float, tests: int) -> Tested:
+def _tested(group: _Group, p_good: float, p_worse: float, alpha: float, tests: int) -> Assessed:
     level = alpha / 2
     finding: Finding = "good" if p_good <= level else "worse" if p_worse <= level else "unclear"
     low, high, smallest = -1.0, 1.0, 1.0
@@ -153,7 +153,7 @@ def _tested(group: _Group, p_good: float, p_worse: float, alpha: float, tests: i
         smallest = max(errors * group.means.std(ddof=1), MIN_CLUSTERS / group.clusters)
     challenger, champion = _rounded(group.challenger), _rounded(group.champion)
     difference = Estimate(_rounded(group.challenger - group.champion), _rounded(low), _rounded(high))
-    return Tested(
+    return Assessed(
         group.name,
         group.questions,
         challenger,
