@@ -24,7 +24,7 @@ AGAIN = "evaluate the champion anew as docs/publishing.md says, and name its fol
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """A decision with its reasons and numbers."""
 
     decision: Decision
@@ -93,7 +93,7 @@ class Verdict:
         return f"{margin} ruled out" if one.finding == "good" else f"{margin} not ruled out"
 
 
-def gate(challenger: Path, champion: Path | None, config: Gate) -> Verdict:
+def gate(challenger: Path, champion: Path | None, config: Gate) -> GateVerdict:
     """Compare two evaluation folders, as `parrot evaluate` writes them.
 
     Args:
@@ -110,7 +110,7 @@ def gate(challenger: Path, champion: Path | None, config: Gate) -> Verdict:
         )
     models = {"challenger": _model(challenger)}
     if champion is None:
-        return Verdict(
+        return GateVerdict(
             "PROMOTE", ["the first model: none is published to compare it with"], config, [], models
         )
     try:
@@ -120,7 +120,7 @@ def gate(challenger: Path, champion: Path | None, config: Gate) -> Verdict:
         return undecided(f"the champion's evaluation cannot be read ({error}); {AGAIN}", config)
     decision, reasons = _without_numbers(new, old, models, config)
     if decision:
-        return Verdict(decision, reasons, config, [], models)
+        return GateVerdict(decision, reasons, config, [], models)
     others = {sample.key: sample for sample in old.samples}
     comparisons = assess(
         hits_of(new.samples, config.run),
@@ -129,12 +129,12 @@ def gate(challenger: Path, champion: Path | None, config: Gate) -> Verdict:
         margin=config.margin,
         alpha=config.alpha,
     )
-    return Verdict(*decide(comparisons, config), config, comparisons, models)
+    return GateVerdict(*decide(comparisons, config), config, comparisons, models)
 
 
-def undecided(reason: str, config: Gate) -> Verdict:
+def undecided(reason: str, config: Gate) -> GateVerdict:
     """HOLD, where there is nothing to compare."""
-    return Verdict("HOLD", [reason], config)
+    return GateVerdict("HOLD", [reason], config)
 
 
 def decide(comparisons: list[Assessed], config: Gate) -> tuple[Decision, list[str]]:

@@ -17,7 +17,7 @@ from parrot.errors import ParrotError
 from parrot.files import write_json
 from parrot.lineage import dvc_hashes
 from parrot.pipeline.processes import file_lock
-from parrot.publishing.gate import AGAIN, Verdict, gate, undecided
+from parrot.publishing.gate import AGAIN, GateVerdict, gate, undecided
 from parrot.publishing.ledger import LEDGER, append, held_back, published_before, read_ledger, shown
 from parrot.tracking.attachments import attach
 
@@ -36,7 +36,7 @@ _STAGES = ("evaluate", "package")
 class Release:
     """What was decided and done."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     version: "ModelVersion | None"
     """The challenger, as it is registered; None where it is not: a dry run, or another's evaluation."""
     champion: "ModelVersion | None"
@@ -158,7 +158,7 @@ def _judge(params: Params, challenger: Path, champion: Path | None, *, dry_run: 
 
 def _verdict(
     params: Params, version: "ModelVersion | None", challenger: Path, champion: Path | None
-) -> tuple[Verdict, "ModelVersion | None"]:
+) -> tuple[GateVerdict, "ModelVersion | None"]:
     """The verdict, and the version that the challenger was compared with."""
     from parrot.tracking import registry
 

@@ -12,7 +12,7 @@ from parrot.config_publishing import Gate
 from parrot.errors import ParrotError
 from parrot.evaluation.comparison.noninferiority import Assessed
 from parrot.evaluation.scoring.statistics import Estimate
-from parrot.publishing.gate import Verdict, decide, gate
+from parrot.publishing.gate import GateVerdict, decide, gate
 
 CONFIG = Gate(run="seeing", margin=0.05, alpha=0.05)
 CHAMPION = right_in(0.70, seed=1)
@@ -174,4 +174,4 @@ def test_worse_anywhere_rejects_and_only_good_everywhere_promotes(overall: str, 
         assert decision == "HOLD" and len(reasons) == every.count("unclear")
     else:
         assert decision == "PROMOTE"
-    assert Verdict(decision, reasons, CONFIG, found).as_markdown().count("\n| ") == len(found) + 1
+    assert GateVerdict(decision, reasons, CONFIG, found).as_markdown().count("\n| ") == len(found) + 1
