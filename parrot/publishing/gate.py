@@ -69,12 +69,12 @@ class GateVerdict:
         lines += [
             "",
             f"Both models answered the same {overall.questions:,} questions (*{self.config.run}*). In "
-            f"{POWER:.0%} of cases they tell a difference of {100 * overall.smallest_difference:.1f} points "
+            f"{100 * POWER:g} % of cases they tell a difference of {100 * overall.smallest_difference:.1f} points "
             f"overall, and of {min(told):.1f} to {max(told):.1f} in a language. Intervals are of resampled "
             f"pictures; what is found in a language is corrected by Holm for {len(languages)} languages.",
             "",
-            f"| accuracy, % | questions | before | now | now − before, points [{1 - self.config.alpha:.0%}] "
-            f"| found |",
+            f"| accuracy, % | questions | before | now | now − before, points "
+            f"[{100 * (1 - self.config.alpha):g} % interval] | found |",
             "|---|---:|---:|---:|---:|---|",
         ]
         for one in self.comparisons:
@@ -148,7 +148,7 @@ def decide(comparisons: list[Assessed], config: Gate) -> tuple[Decision, list[st
     if overall.finding != "good":
         missing.append(
             f"overall {_difference(overall)}: not shown to be better; these questions tell "
-            f"{100 * overall.smallest_difference:.1f} points in {POWER:.0%} of cases"
+            f"{100 * overall.smallest_difference:.1f} points in {100 * POWER:g} % of cases"
         )
     missing += [
         f"{one.name} {_difference(one)}: a loss of {margin} is not ruled out"

@@ -22,7 +22,7 @@ from parrot.publishing.ledger import LEDGER, append, held_back, published_before
 from parrot.tracking.attachments import attach
 
 if TYPE_CHECKING:
-    from parrot.publishing.publish import Published  # type: ignore[import-untyped]
+    from parrot.publishing.target import Published  # type: ignore[import-untyped]
     from parrot.tracking.registry import ModelVersion  # type: ignore[import-untyped]
 
 MODEL, EVALUATION, PACKAGE = Path("artifacts/sft"), Path("artifacts/evaluation"), Path("artifacts/package")

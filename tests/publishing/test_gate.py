@@ -46,7 +46,7 @@ def test_what_is_no_better_waits_and_hears_what_would_be_told(tmp_path: Path, ch
     assert verdict.decision == "HOLD"
     smallest = verdict.smallest_difference
     assert (
-        f"these questions tell {100 * smallest['overall']:.1f} points in 80% of cases" in verdict.reasons[0]
+        f"these questions tell {100 * smallest['overall']:.1f} points in 80 % of cases" in verdict.reasons[0]
     )
     assert 0.01 < smallest["overall"] < min(smallest[name] for name in LANGUAGES) < 0.2
 
