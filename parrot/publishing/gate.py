@@ -69,9 +69,10 @@ class GateVerdict:
         lines += [
             "",
             f"Both models answered the same {overall.questions:,} questions (*{self.config.run}*). In "
-            f"{100 * POWER:g} % of cases they tell a difference of {100 * overall.smallest_difference:.1f} points "
-            f"overall, and of {min(told):.1f} to {max(told):.1f} in a language. Intervals are of resampled "
-            f"pictures; what is found in a language is corrected by Holm for {len(languages)} languages.",
+            f"{100 * POWER:g} % of cases they tell a difference of "
+            f"{100 * overall.smallest_difference:.1f} points overall, and of {min(told):.1f} to "
+            f"{max(told):.1f} in a language. Intervals are of resampled pictures; what is found in a "
+            f"language is corrected by Holm for {len(languages)} languages.",
             "",
             f"| accuracy, % | questions | before | now | now − before, points "
             f"[{100 * (1 - self.config.alpha):g} % interval] | found |",
