@@ -3,6 +3,8 @@
 import contextlib
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from parrot.cli import main
 from parrot.config import Params
 from parrot.errors import ParrotError
 from parrot.params import load_params
+from parrot.pipeline.processes import file_lock
 from parrot.publishing import release as module
 from parrot.publishing.ledger import append, read_ledger
 from parrot.publishing.release import EVALUATION, judge, release, rollback
@@ -36,7 +39,10 @@ MODELS = {
 @pytest.fixture(scope="session")
 def evaluations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("evaluations")
-    return {name: write_evaluation(folder / name, hit, weights=name) for name, hit in MODELS.items()}
+    return {
+        name: write_evaluation(folder / name, hit, weights=name, questions=150)
+        for name, hit in MODELS.items()
+    }
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def test_first_better_and_worse(world: World, params: Params) -> None:
     third = release(params)
     assert third.verdict.decision == "REJECT" and third.published is None and not third.is_champion
     assert (world.aliases["champion"], world.current, list(world.published)) == ("2", "2", ["1", "2"])
-    assert "**PROMOTE**" in world.published["2"] and "| overall | 900 |" in world.published["2"]
+    assert "**PROMOTE**" in world.published["2"] and "| overall | 450 |" in world.published["2"]
     assert world.tags["3", "gate.decision"] == "REJECT"
     assert json.loads(world.attached["run3/gate/verdict.json"])["champion"]["version"] == "2"
     assert events() == [
@@ -140,6 +146,18 @@ def test_a_release_killed_at_any_step_is_finished_by_the_next(world: World, para
         world.dies_at = None
         release(params)
         assert state(world) == expected, step
+
+
+def test_two_releases_at_once_wait_for_each_other(world: World, params: Params) -> None:
+    train(world, "w1")
+    with ThreadPoolExecutor() as pool:
+        with file_lock(LEDGER.parent / ".release.lock"):  # as another clone holds it
+            waiting = [pool.submit(release, params) for _ in range(2)]
+            time.sleep(0.2)
+            assert world.steps == []
+        done = [one.result() for one in waiting]
+    assert sorted(one.published is not None for one in done) == [False, True]
+    assert events() == [("verdict", "1"), ("publication", "1")]
 
 
 def test_a_dry_run_decides_and_changes_nothing(world: World, params: Params) -> None:

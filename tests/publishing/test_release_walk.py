@@ -77,6 +77,7 @@ def shown() -> str:
     return str(champion.version)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkout")
 def test_the_walk() -> None:
     train("a", share=0.70, seed=1)
