@@ -19,7 +19,7 @@ class Package(Section):
 
 
 class Gate(Section):
-    """When a new model takes the published one's place (docs/publishing.md). No stage depends on it."""
+    """When a new model takes the published one's place (docs/gate.md). No stage depends on it."""
 
     run: str
     """Which answers decide, such as `seeing`."""

@@ -64,10 +64,10 @@ def _publish(args: argparse.Namespace) -> None:
     params = load_params()
     done = release(params, champion=args.champion, dry_run=args.dry_run)
     print(done.verdict.as_markdown())
-    if (published := done.published) and published.placed and published.placed.pull_request:
-        print(f"\n{published.name}: version {published.version} waits at {published.placed.pull_request}")
-    elif published:
-        print(f"\n{published.name}: shows version {published.version}")
+    if done.waits_at:
+        print(f"\nwaits at {done.waits_at}; once it is merged, `parrot publish` does the rest")
+    elif done.published:
+        print(f"\n{done.published.name}: shows version {done.published.version}")
     elif args.dry_run and done.verdict.decision == "PROMOTE":
         target = target_of(params)
         print("", *would_send(PACKAGE, target, next_version(PACKAGE, target)), sep="\n")

@@ -20,7 +20,7 @@ from parrot.provenance import read_provenance
 
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
 
-AGAIN = "evaluate the champion anew as docs/publishing.md says, and name its folder with --champion"
+AGAIN = "evaluate the champion anew as docs/gate.md says, and name its folder with --champion"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parrot.config import Params
 from parrot.errors import ParrotError
@@ -43,6 +43,8 @@ class Release:
     """The one before."""
     published: "Published | None" = None
     """None: the champion stays."""
+    waits_at: str | None = None
+    """A pull request: once a person has merged it, the next release finishes what this one began."""
 
     @property
     def is_champion(self) -> bool:
@@ -77,7 +79,7 @@ def release(params: Params, *, champion: Path | None = None, dry_run: bool = Fal
     Raises:
         ParrotError: as `judge`, or the target does not take the package. Another call goes on.
     """
-    from parrot.publishing.publish import publish, target_of
+    from parrot.publishing.publish import publish, target_of  # type: ignore[import-untyped]
     from parrot.tracking import registry
 
     with _alone(params, dry_run):
@@ -87,9 +89,11 @@ def release(params: Params, *, champion: Path | None = None, dry_run: bool = Fal
             return judged
         paragraph = judged.verdict.as_markdown()
         published = publish(PACKAGE, target_of(params), version=version.version, paragraph=paragraph)
+        if published.placed and published.placed.pull_request:
+            return replace(judged, waits_at=published.placed.pull_request)
         replaced = judged.champion and _identity(judged.champion)
         facts = {**_identity(version), "replaced": replaced, "target": published.name}
-        append(_ledger(params), "publication", params.package.name, facts, _placed(published))
+        append(_ledger(params), "publication", params.package.name, facts, _revision(published))
         registry.promote(version)
         return replace(judged, published=published)
 
@@ -127,7 +131,7 @@ def rollback(params: Params, version: str | None = None, *, hold: bool = False) 
         published = retag(target_of(params), version)
         facts = {**_identity(to), "replaced": current, "hold": hold, "target": published.name}
         if current != _identity(to):
-            append(_ledger(params), "rollback", name, facts, _placed(published))
+            append(_ledger(params), "rollback", name, facts, _revision(published))
             registry.promote(to)
         return published
 
@@ -228,6 +232,6 @@ def _identity(version: "ModelVersion") -> dict[str, str]:
     return {key: str(getattr(version, key)) for key in _IDENTITY}
 
 
-def _placed(published: "Published") -> dict[str, Any]:
-    placed = published.placed
-    return {"revision": placed and placed.revision, "pull_request": placed and placed.pull_request}
+def _revision(published: "Published") -> dict[str, str]:
+    """Not known of what was there already."""
+    return {"revision": published.placed.revision} if published.placed else {}

@@ -50,6 +50,8 @@ class World:
     published: dict[str, str] = field(default_factory=dict)
     """Version -> the paragraph on its card."""
     current: str | None = None
+    pull_request: str | None = None
+    """Which nobody has merged yet."""
     steps: list[str] = field(default_factory=list)
     dies_at: int | None = None
     """Before so many steps from now."""
@@ -107,6 +109,8 @@ class World:
 
     def publish(self, package: Path, target: "World", *, version: str, paragraph: str = "") -> Published:
         self.step("publish")
+        if self.pull_request:
+            return Published("place", version, self.current, False, Placed("a commit", self.pull_request))
         former, added = self.current, version not in self.published
         self.published.setdefault(version, paragraph)
         if self.current == version:

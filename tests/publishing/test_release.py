@@ -121,6 +121,21 @@ def test_once_published_there_is_nothing_to_do(world: World, params: Params) -> 
     assert world.steps[steps:] == ["register"]
 
 
+def test_what_waits_for_a_person_is_no_champion_yet(world: World, params: Params) -> None:
+    train(world, "w1")
+    release(params)
+    train(world, "w2")
+    world.pull_request = "https://hub/parrot/discussions/1"
+    for _ in range(2):
+        waiting = release(params)
+        assert waiting.waits_at == world.pull_request
+        assert waiting.published is None and not waiting.is_champion
+    assert (world.aliases["champion"], world.current) == ("1", "1")
+    world.pull_request = None
+    assert release(params).is_champion
+    assert events() == [("verdict", "1"), ("publication", "1"), ("verdict", "2"), ("publication", "2")]
+
+
 def state(world: World) -> dict[str, Any]:
     facts = ("registered", "aliases", "tags", "attached", "published", "current")
     entries = [{**entry, "time": "", "revision": ""} for entry in read_ledger(LEDGER)]
