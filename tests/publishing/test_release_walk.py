@@ -1,5 +1,6 @@
 """Better, worse and back again: DVC's lock, MLflow's registry and a folder as the target, all real."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -107,3 +108,24 @@ def test_the_walk() -> None:
         ("verdict", "2", "HOLD"),
         ("rollback", "2", None),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("checkout")
+def test_releases_that_are_killed_lose_and_double_nothing() -> None:
+    train("a", share=0.70, seed=1)
+    assert run("publish") == 0
+    train("b", share=0.80, seed=2)
+    command = [sys.executable, "-c", "from parrot.cli import main; main()", "publish"]
+    for seconds in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
+        process.kill()
+        process.wait()
+    assert run("publish") == 0
+    assert shown() == "2"
+    assert [one.version for one in registry.versions(NAME)] == ["1", "2"]
+    ledger = read_ledger(Path("published/ledger.jsonl"))
+    told = [(entry["event"], entry["version"]) for entry in ledger if entry["event"] != "repair"]
+    assert told == [("verdict", "1"), ("publication", "1"), ("verdict", "2"), ("publication", "2")]
