@@ -19,14 +19,15 @@ class Package(Section):
 
 
 class Gate(Section):
-    """When a new model takes the published one's place. No stage of the graph depends on it."""
+    """When a new model takes the published one's place (docs/gate.md). No stage depends on it."""
 
     run: str
     """Which answers decide, such as `seeing`."""
     margin: Share
-    """A language is not worse if the interval of its difference stays above minus this."""
+    """A language is no worse if the interval of its difference, corrected by Holm, stays above minus this:
+    for what a benchmark can tell, see `python -m benchmarks.gate`."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
-    """How often a model that is no better may be promoted."""
+    """How often one of two equal models may be found better or worse; half as often it is found better."""
 
 
 class Publish(Section):

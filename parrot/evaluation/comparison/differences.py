@@ -90,9 +90,19 @@ def _compare(
 
 def check_comparable(first: Evaluation, second: Evaluation) -> None:
     """Raise a `ParrotError` that names every setting that differs and the questions that only one has."""
+    if problems := what_differs(first, second):
+        raise ParrotError(
+            f"{first.name} (A) and {second.name} (B) cannot be compared; evaluate one of them again with "
+            "the questions and prompts of the other:\n" + "\n".join(f"  {problem}" for problem in problems)
+        )
+
+
+def what_differs(first: Evaluation, second: Evaluation, names: tuple[str, str] = ("A", "B")) -> list[str]:
+    """Each setting that differs, and the questions that only one has, in the words of `names`."""
+    one, two = names
     a, b = dotted(first.settings), dotted(second.settings)
     problems = [
-        f"{name}: {_shown(a, name)} in A, {_shown(b, name)} in B"
+        f"{name}: {_shown(a, name)} in {one}, {_shown(b, name)} in {two}"
         for name in a | b
         if (name in a) != (name in b) or a[name] != b[name]
     ]
@@ -100,19 +110,15 @@ def check_comparable(first: Evaluation, second: Evaluation) -> None:
     other = {sample.key: sample.question for sample in second.samples}
     changed = [key for key in mine.keys() & other.keys() if mine[key] != other[key]]
     for place, keys in (
-        ("only in A", mine.keys() - other.keys()),
-        ("only in B", other.keys() - mine.keys()),
+        (f"only in {one}", mine.keys() - other.keys()),
+        (f"only in {two}", other.keys() - mine.keys()),
         ("of another category, answer or cluster", changed),
     ):
         if keys:
             named = ", ".join(f"{language} {index}" for language, index in sorted(keys)[:SHOWN])
             more = ", …" if len(keys) > SHOWN else ""
             problems.append(f"questions {place}: {len(keys)} ({named}{more})")
-    if problems:
-        raise ParrotError(
-            f"{first.name} (A) and {second.name} (B) cannot be compared; evaluate one of them again with "
-            "the questions and prompts of the other:\n" + "\n".join(f"  {problem}" for problem in problems)
-        )
+    return problems
 
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -80,26 +80,44 @@ def difference_interval(
     return estimate
 
 
-def _mean_interval(
-    values: NDArray[np.float64], languages: Sequence[str], clusters: Sequence[str], lowest: float, seed: int
-) -> Estimate:
-    """Percentiles of the mean over the languages of sum / questions; `lowest` … 1 is what it can be."""
+class Resample(NamedTuple):
+    """Means over questions, by language, in resamples of their clusters: one draw serves all languages."""
+
+    languages: list[str]
+    """Sorted."""
+    values: NDArray[np.float64]
+    """[languages]: the mean of each on the questions as they are."""
+    means: NDArray[np.float64]
+    """[resamples, languages]; no resample where nothing can be claimed."""
+
+
+def resample(
+    values: NDArray[np.float64], languages: ArrayLike, clusters: ArrayLike, *, seed: int = SEED
+) -> Resample:
+    """Draw clusters anew; `values`, `languages` and `clusters` are of each question."""
     names, language = np.unique(languages, return_inverse=True)
     drawn, cluster = np.unique(clusters, return_inverse=True)
     sums = np.zeros((len(drawn), len(names)))
     sizes = np.zeros_like(sums)
     np.add.at(sums, (cluster, language), values)
     np.add.at(sizes, (cluster, language), 1)
-    value = _rounded((sums.sum(0) / sizes.sum(0)).mean())
-    if len(drawn) < MIN_CLUSTERS:
+    means = np.empty((0, len(names)))
+    if len(drawn) >= MIN_CLUSTERS:
+        summed, questions = np.hsplit(_draw(len(drawn), seed) @ np.hstack([sums, sizes]), 2)
+        whole = questions.all(axis=1)  # where languages share few clusters, a draw can miss one altogether
+        means = summed[whole] / questions[whole]
+    return Resample([str(name) for name in names], sums.sum(0) / sizes.sum(0), means)
+
+
+def _mean_interval(
+    values: NDArray[np.float64], languages: Sequence[str], clusters: Sequence[str], lowest: float, seed: int
+) -> Estimate:
+    """Percentiles of the mean over the languages of sum / questions; `lowest` … 1 is what it can be."""
+    drawn = resample(values, languages, clusters, seed=seed)
+    value = _rounded(drawn.values.mean())
+    if not len(drawn.means):
         return Estimate(value, lowest, 1.0)
-    counts = _draw(len(drawn), seed)
-    questions = counts @ sizes
-    whole = questions.all(axis=1)  # where languages share few clusters, a draw can miss one altogether
-    if not whole.any():
-        return Estimate(value, lowest, 1.0)
-    means = (counts[whole] @ sums / questions[whole]).mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(drawn.means.mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, _rounded(low), _rounded(high))
 
 

@@ -1,0 +1,131 @@
+"""Better, worse and back again: DVC's lock, MLflow's registry and a folder as the target, all real."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from written_evaluations import right_in, write_evaluation
+
+from parrot.cli import main
+from parrot.publishing.ledger import read_ledger
+
+registry = pytest.importorskip("parrot.tracking.registry", reason="this checkout has no registry of models")
+pytest.importorskip("parrot.publishing.folder_target", reason="this checkout cannot publish")
+
+PARAMS_FILE = Path(__file__).parents[2] / "params.yaml"
+NAME = "parrot-demo"
+GRAPH = """
+stages:
+  sft: {cmd: cp -r made/sft artifacts/sft, deps: [made/sft], outs: [artifacts/sft]}
+  predict:
+    cmd: cp -r made/evaluation artifacts/predictions
+    deps: [artifacts/sft, made/evaluation]
+    outs: [artifacts/predictions]
+  evaluate:
+    cmd: cp -r artifacts/predictions artifacts/evaluation
+    deps: [artifacts/predictions]
+    outs: [artifacts/evaluation]
+  package:
+    cmd: cp -r artifacts/sft artifacts/package
+    deps: [artifacts/sft]
+    outs: [artifacts/package]
+"""
+
+
+@pytest.fixture
+def checkout(tracked_folder: Path) -> Path:
+    shutil.copy(PARAMS_FILE, "params.yaml")
+    Path("dvc.yaml").write_text(GRAPH)
+    Path("artifacts").mkdir()
+    init = [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"]
+    subprocess.run(init, check=True, env=os.environ | {"DVC_NO_ANALYTICS": "1"})
+    return tracked_folder
+
+
+def train(weights: str, share: float, seed: int) -> None:
+    from dvc.repo import Repo
+
+    shutil.rmtree("made", ignore_errors=True)
+    write_evaluation(Path("made/evaluation"), right_in(share, seed), weights=weights)
+    model = Path("made/sft")
+    model.mkdir()
+    (model / "model.safetensors").write_text(weights)
+    (model / "config.json").write_text("{}")
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    (model / "provenance.json").write_text(json.dumps({"commit": weights * 40}))
+    with Repo() as repo:
+        repo.reproduce()
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([*words])
+    assert isinstance(stop.value.code, int), stop.value.code
+    return stop.value.code
+
+
+def shown() -> str:
+    champion = registry.champion(NAME)
+    assert champion is not None
+    current = Path("published", NAME, "current")
+    assert current.readlink().name == champion.version
+    assert champion.commit == (current / "model.safetensors").read_text() * 40
+    return str(champion.version)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("checkout")
+def test_the_walk() -> None:
+    train("a", share=0.70, seed=1)
+    assert run("publish") == run("publish") == 0
+    assert shown() == "1"
+    train("b", share=0.80, seed=2)
+    assert run("gate", "--dry-run") == run("gate") == run("publish") == 0
+    assert shown() == "2"
+    assert "| overall | 900 | " in Path("published", NAME, "2", "README.md").read_text()
+    train("c", share=0.65, seed=3)
+    assert run("publish") == 4
+    assert shown() == "2"
+    main(["rollback"])
+    assert shown() == "1"
+    train("b", share=0.80, seed=2)
+    assert run("publish") == 3  # it was taken back
+    main(["rollback", "2"])
+    assert shown() == "2"
+    ledger = read_ledger(Path("published/ledger.jsonl"))
+    assert [(entry["event"], entry["version"], entry.get("decision")) for entry in ledger] == [
+        ("verdict", "1", "PROMOTE"),
+        ("publication", "1", None),
+        ("verdict", "2", "PROMOTE"),
+        ("publication", "2", None),
+        ("verdict", "3", "REJECT"),
+        ("rollback", "1", None),
+        ("verdict", "2", "HOLD"),
+        ("rollback", "2", None),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("checkout")
+def test_releases_that_are_killed_lose_and_double_nothing() -> None:
+    train("a", share=0.70, seed=1)
+    assert run("publish") == 0
+    train("b", share=0.80, seed=2)
+    command = [sys.executable, "-c", "from parrot.cli import main; main()", "publish"]
+    for seconds in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
+        process.kill()
+        process.wait()
+    assert run("publish") == 0
+    assert shown() == "2"
+    assert [one.version for one in registry.versions(NAME)] == ["1", "2"]
+    ledger = read_ledger(Path("published/ledger.jsonl"))
+    told = [(entry["event"], entry["version"]) for entry in ledger if entry["event"] != "repair"]
+    assert told == [("verdict", "1"), ("publication", "1"), ("verdict", "2"), ("publication", "2")]
