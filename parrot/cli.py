@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from parrot import __version__
-from parrot.commands import data, evaluation, models, project
+from parrot.commands import data, evaluation, models, project, publishing
 from parrot.stage import STAGES, first_line, run_stage, sentences
 
-COMMANDS = data.COMMANDS | project.COMMANDS | models.COMMANDS | evaluation.COMMANDS
+COMMANDS = data.COMMANDS | project.COMMANDS | models.COMMANDS | evaluation.COMMANDS | publishing.COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

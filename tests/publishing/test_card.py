@@ -8,7 +8,8 @@ from huggingface_hub import ModelCard
 
 from parrot.config import Backbones, HubModel
 from parrot.params import load_params
-from parrot.publishing.card import CardFacts, ModelFacts, model_card
+from parrot.publishing.card import model_card
+from parrot.publishing.card_facts import CardFacts, ModelFacts
 
 COLUMN = {"en": 0.91, "zh": 0.902, "overall": 0.906}
 SCORES = {
@@ -34,6 +35,7 @@ def facts(**changes: Any) -> CardFacts:
         "evaluate": PARAMS.evaluate,
         "backbones": PARAMS.backbones,
         "hub": PARAMS.hub,
+        "sources": PARAMS.sources,
         "languages": ["en", "zh"],
         "model": ModelFacts("an architecture", {"projector": 2000, "language_model": 30000}, 64, 17, 2048),
         "scores": SCORES,

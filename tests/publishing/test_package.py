@@ -136,6 +136,7 @@ def make(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make
             PARAMS.evaluate.model_copy(update={"benchmark": str(trained / "mmmb")}),
             PARAMS.backbones,
             PARAMS.hub,
+            PARAMS.sources,
             list(ASKED),
             model=trained / "model",
             evaluation=trained / "evaluate.json",
