@@ -79,13 +79,14 @@ class FolderTarget:
         """One at a time: the lock is the operating system's and falls with its holder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / ".lock").open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-        except PermissionError as error:
+            lock = (self.folder / ".lock").open("w")
+        except OSError as error:
             raise ParrotError(
-                f"{error.filename}: may not be written; correct its permissions, or publish.folder"
+                f"{self.folder}: cannot be written ({error.strerror}); correct that, or publish.folder"
             ) from None
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 def _put(content: Path | bytes, place: Path) -> None:

@@ -5,7 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from httpx2 import HTTPError
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 from parrot.errors import ParrotError
 
@@ -30,10 +35,8 @@ def patiently(repo: str, endpoint: str, call: Callable[[], Answer], waits: Seque
     for wait in (*waits, None):
         try:
             return call()
-        except ParrotError:
-            raise
-        # huggingface_hub wraps the failure of an upload in a RuntimeError; it raises a ValueError if the Hub
-        # takes neither the card's metadata nor the name of the repository.
+        # huggingface_hub wraps the failure of an upload in a RuntimeError, that of a download in an OSError;
+        # a ValueError says that the Hub does not take the card's metadata, or the name of the repository.
         except (HTTPError, OSError, RuntimeError, ValueError) as error:
             said = _innermost(error)
             if wait is None or not _passes(said):
@@ -43,7 +46,8 @@ def patiently(repo: str, endpoint: str, call: Callable[[], Answer], waits: Seque
 
 
 def _innermost(error: BaseException) -> BaseException:
-    while not isinstance(error, HfHubHTTPError | OfflineModeIsEnabled) and error.__cause__:
+    """What the library has wrapped."""
+    while isinstance(error, RuntimeError | LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__
     return error
 

@@ -114,7 +114,7 @@ def contents_of(package: Path, version: str, paragraph: str) -> Contents:
     for needed in (CARD, "config.json"):
         if needed not in contents:
             raise ParrotError(
-                f"{package}: holds no {needed}, so no package; make it with `dvc repro package`"
+                f"{package}: holds no {needed}, so it is no package; make one with `dvc repro package`"
             )
     if not any(path.endswith(WEIGHTS) for path in contents):
         raise ParrotError(f"{package}: holds no weights (*{WEIGHTS}); make it anew with `dvc repro package`")
