@@ -1,6 +1,7 @@
 """Publishing by the Hub's protocol and into a folder: once, again, cut off, and the way back."""
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -13,13 +14,17 @@ from typing import Any, NamedTuple
 import pytest
 from hub_server import Commit, Fault, HubServer, PullRequest, Request, without_xet
 from huggingface_hub import HfApi, ModelCard
+from trained_models import ASKED, make_package, make_trained
 
 from parrot.config import Publish
 from parrot.errors import ParrotError
+from parrot.loading import load_model, load_processor
 from parrot.params import load_params
-from parrot.publishing import folder_target
+from parrot.publishing import folder_target, load_back
+from parrot.publishing import package as stage
 from parrot.publishing.folder_target import FolderTarget
 from parrot.publishing.hub_target import HubTarget
+from parrot.publishing.load_back import answers
 from parrot.publishing.publish import next_version, publish, retag, target_of, unpublish, would_send
 from parrot.publishing.target import Target
 
@@ -292,6 +297,14 @@ def test_main_never_shows_half_a_model(hub: HubServer, package: Make) -> None:
 PARROT = "import sys; from parrot.cli import main; main(sys.argv[1:])"
 
 
+def environment(hub: HubServer, folder: Path) -> dict[str, str]:
+    """Of a process that knows no other Hub, and has downloaded nothing yet."""
+    return os.environ | {
+        "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+
+
 @pytest.fixture
 def command(tmp_path: Path, hub: HubServer) -> Callable[..., subprocess.Popen[str]]:
     """Starts `parrot publish` in a folder whose params.yaml names the repository."""
@@ -302,15 +315,11 @@ def command(tmp_path: Path, hub: HubServer) -> Callable[..., subprocess.Popen[st
         return subprocess.Popen(
             [sys.executable, "-c", PARROT, "publish", *arguments],
             cwd=tmp_path,
-            env=os.environ
-            | {
-                "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HUB_DISABLE_XET": "1",
-                "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0",
-            },
+            env=environment(hub, tmp_path),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
 
     return start
 
@@ -483,6 +492,31 @@ def test_the_card_of_another_repository_names_this_one_as_its_new_version(
     assert ModelCard(files["README.md"].decode()).data.to_dict()["new_version"] == REPO
     assert files["README.md"].endswith(b"\nOlder.\n") and files["model.safetensors"] == b"w"
     assert len(hub.history("someone/older")) == 3
+
+
+def test_a_stranger_loads_the_model_by_its_name_and_gets_its_answers(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = make_trained(tmp_path / "trained")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_answers_elsewhere", lambda folder, asked, place: {})  # here it is this test
+        make_package(trained, tmp_path / "package", repo_id=REPO)
+    publish(tmp_path / "package", on_hub(hub), version="1")
+    image = tmp_path / "elsewhere.jpg"
+    image.write_bytes(hub.files(REPO)["example.jpg"])
+    model, processor = load_model(trained / "model"), load_processor(trained / "model")
+    asked = [(str(image), question) for question in ASKED.values()]
+    done = subprocess.run(
+        [sys.executable, "-P", load_back.__file__, REPO, json.dumps(asked)],
+        cwd=tmp_path,
+        env=environment(hub, tmp_path) | {"PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["alone"] == [
+        answers(model, processor, [one])[0] for one in asked
+    ]
 
 
 def test_params_say_where_a_model_goes() -> None:
