@@ -499,17 +499,17 @@ def test_a_stranger_loads_the_model_by_its_name_and_gets_its_answers(
 ) -> None:
     trained = make_trained(tmp_path / "trained")
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_answers_elsewhere", lambda folder, asked, place: {})  # here it is this test
+        patch.setattr(stage, "_prove", lambda asked, source, folder: [""])  # here it is this test that does
         make_package(trained, tmp_path / "package", repo_id=REPO)
     publish(tmp_path / "package", on_hub(hub), version="1")
     image = tmp_path / "elsewhere.jpg"
     image.write_bytes(hub.files(REPO)["example.jpg"])
     model, processor = load_model(trained / "model"), load_processor(trained / "model")
-    asked = [(str(image), question) for question in ASKED.values()]
+    asked = [(str(image), question) for question in list(ASKED.values())[:2]]
     done = subprocess.run(
         [sys.executable, "-P", load_back.__file__, REPO, json.dumps(asked)],
         cwd=tmp_path,
-        env=environment(hub, tmp_path) | {"PYTHONPATH": ""},
+        env=environment(hub, tmp_path) | {"PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
