@@ -1,15 +1,15 @@
 """A folder that keeps the versions of a model: `NAME/VERSION`, and the link `NAME/current` to one of them."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory
+from parrot.pipeline.processes import file_lock
 from parrot.publishing.target import CURRENT, WEIGHTS, Contents, Placed, in_order, sha256, size
 
 
@@ -76,16 +76,13 @@ class FolderTarget:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One at a time: the lock is the operating system's and falls with its holder."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise ParrotError(
-                f"{self.folder}: cannot be written ({error.strerror}); correct that, or publish.folder"
-            ) from None
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(self.folder / ".lock"))
+            except OSError as error:
+                raise ParrotError(
+                    f"{self.folder}: cannot be written ({error.strerror}); correct that, or publish.folder"
+                ) from None
             yield
 
 

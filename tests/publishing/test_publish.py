@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from hub_server import Commit, Fault, HubServer, PullRequest, Request, without_x
 from huggingface_hub import HfApi, ModelCard
 from trained_models import ASKED, make_package, make_trained
 
+from parrot.cli import main
 from parrot.config import Publish
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
@@ -324,31 +326,45 @@ def command(tmp_path: Path, hub: HubServer) -> Callable[..., subprocess.Popen[st
     return start
 
 
-def test_one_that_is_killed_between_two_uploads_is_finished_by_the_next(
-    hub: HubServer, package: Make, command: Callable[..., subprocess.Popen[str]]
+@pytest.mark.parametrize("place", ["/store/", "/commit/", "/tag/"])
+def test_one_that_is_killed_is_finished_by_the_next(
+    hub: HubServer, package: Make, command: Callable[..., subprocess.Popen[str]], place: str
 ) -> None:
+    """Between two uploads, or when its commit or its tag is made and the answer has not come."""
     publish(package(1), on_hub(hub), version="1")
-    earlier = list(hub.uploads)
     started = command("--package", str(package(2)), "--version", "2")
 
     def kill(request: Request) -> None:
-        if request.path.startswith("/store/"):
+        if place in request.path:
             started.kill()
 
     hub.watch = kill
     started.communicate()
     hub.watch = lambda request: None
-    assert started.returncode == -9
-    finished = hub.uploads[len(earlier) :]
-    assert len(finished) >= 1 and numbers(hub.history(REPO)) == [None, 1]
-    second = command("--package", str(package(2)))
-    said, errors = second.communicate()
-    assert second.returncode == 0, errors
-    assert said.startswith(f"{REPO}: shows version 2 (")
+    assert started.returncode == -9 and len(hub.uploads) > 2
+    publish(package(2), on_hub(hub), version="2")
     assert numbers(hub.history(REPO)) == [None, 1, 2]
     assert len(hub.uploads) == len(set(hub.uploads)) == 4
-    tokens = (said, errors, *(request.path for request in hub.log), *hub.files(REPO).values())
-    assert not [text for text in tokens if hub.token in str(text)]
+    assert on_hub(hub).versions() == ["1", "2"]
+
+
+def test_the_command_publishes_on_the_hub_and_tells_nobody_its_token(
+    hub: HubServer, package: Make, command: Callable[..., subprocess.Popen[str]]
+) -> None:
+    done = command("--package", str(package(1)))
+    said, errors = done.communicate()
+    assert done.returncode == 0, errors
+    assert said == f"{REPO}: shows version 1 ({hub.history(REPO)[-1].id})\n"
+    hub.faults = [Fault("POST", "/commit/", 401)]
+    refused = command("--package", str(package(2)))
+    _, sentence = refused.communicate()
+    assert refused.returncode == 1
+    assert sentence.splitlines()[-1] == (
+        f"parrot publish: {REPO}: {hub.endpoint} does not know who asks; log in with `hf auth login`, or set "
+        f"HF_TOKEN, with a token that may write there (401)"
+    )
+    told = (said, errors, sentence, *(request.path for request in hub.log), *hub.files(REPO).values())
+    assert not [text for text in told if hub.token in str(text)]
 
 
 def test_faults_that_pass_are_waited_for(
@@ -517,6 +533,29 @@ def test_a_stranger_loads_the_model_by_its_name_and_gets_its_answers(
     assert json.loads(done.stdout.splitlines()[-1])["alone"] == [
         answers(model, processor, [one])[0] for one in asked
     ]
+
+
+def test_the_command_publishes_into_a_folder_and_says_what_it_did(
+    package: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", token := "hf_" + "PlantedToken" * 3)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    command = ["publish", "--package", str(package(1))]
+    main([*command, "--dry-run"])
+    assert not Path("published").exists()
+    main(command)
+    main(command)
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "published/parrot-demo: version 1, in place of nothing"
+    assert said.out.splitlines()[-2:] == [
+        "published/parrot-demo: shows version 1 (published/parrot-demo/1)",
+        "published/parrot-demo: version 1 is there and shown",
+    ]
+    published = in_folder(Path("published"))
+    assert token not in said.out + said.err + str(published)
+    with pytest.raises(SystemExit, match=r"nowhere: holds no README\.md"):
+        main(["publish", "--package", "nowhere"])
 
 
 def test_params_say_where_a_model_goes() -> None:
