@@ -1,5 +1,6 @@
 """A folder that keeps the versions of a model: `NAME/VERSION`, and the link `NAME/current` to one of them."""
 
+import filecmp
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory
 from parrot.pipeline.processes import file_lock
-from parrot.publishing.target import CURRENT, WEIGHTS, Contents, Placed, in_order, sha256, size
+from parrot.publishing.target import CURRENT, WEIGHTS, Contents, Placed, in_order
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,7 @@ class FolderTarget:
     def differing(self, contents: Contents, version: str | None) -> set[str]:
         there = self._files(version or CURRENT)
         return (contents.keys() ^ there.keys()) | {
-            path
-            for path in contents.keys() & there.keys()
-            if size(contents[path]) != size(there[path]) or sha256(contents[path]) != sha256(there[path])
+            path for path in contents.keys() & there.keys() if not _same(contents[path], there[path])
         }
 
     def add(self, contents: Contents, version: str) -> Placed:
@@ -84,6 +83,12 @@ class FolderTarget:
                     f"{self.folder}: cannot be written ({error.strerror}); correct that, or publish.folder"
                 ) from None
             yield
+
+
+def _same(content: Path | bytes, file: Path) -> bool:
+    if isinstance(content, bytes):
+        return file.read_bytes() == content
+    return file.samefile(content) or filecmp.cmp(file, content, shallow=False)
 
 
 def _put(content: Path | bytes, place: Path) -> None:

@@ -4,6 +4,7 @@ What `main` shows is moved by one commit, which replaces all files at once. Of a
 `version` say which it is. A tag is made last and never moved: what has one is whole.
 """
 
+import hashlib
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from huggingface_hub.utils.sha import git_hash
 from parrot.config_publishing import Publish
 from parrot.errors import ParrotError
 from parrot.publishing.hub_errors import WAITS, patiently
-from parrot.publishing.target import CARD, Contents, Placed, in_order, read, sha256, size
+from parrot.publishing.target import CARD, WEIGHTS, Contents, Placed, in_order, read, size
 
 Answer = TypeVar("Answer")
 Tree = dict[str, RepoFile]
@@ -75,7 +76,9 @@ class HubTarget:
     def _add(self, contents: Contents, version: str) -> Placed:
         self._provide()
         head = self._head()
-        operations = self._replace(contents, self._tree(head))
+        there = self._tree(head)
+        finished = self._shown(head) == version and not self._has_other_weights(contents, there)
+        operations = [] if finished else self._replace(contents, there)
         if operations and self.settings.pull_request:
             return self._propose(contents, operations, head, version)
         commit = self._commit(operations, head, _title(version)) if operations else head
@@ -174,16 +177,19 @@ class HubTarget:
             if size(contents[path]) != there[path].size or not self._same(contents, path, there[path])
         }
 
+    def _has_other_weights(self, contents: Contents, there: Tree) -> bool:
+        return any(path.endswith(WEIGHTS) for path in self._differing(contents, there))
+
     def _same(self, contents: Contents, path: str, there: RepoFile) -> bool:
         if there.lfs is None:
             return git_hash(read(contents[path])) == there.blob_id
         content = contents[path]
         if isinstance(content, bytes):
-            return sha256(content) == there.lfs.sha256
+            return _sha256(content) == there.lfs.sha256
         stat = content.stat()
         key = (str(content), stat.st_mtime_ns, stat.st_size)
         if key not in self._digests:
-            self._digests[key] = sha256(content)
+            self._digests[key] = _sha256(content)
         return self._digests[key] == there.lfs.sha256
 
     def _head(self) -> str:
@@ -243,3 +249,10 @@ def _tag(version: str) -> str:
 
 def _deleted(paths: Set[str]) -> list[Operation]:
     return [CommitOperationDelete(path) for path in sorted(paths - {KEPT})]
+
+
+def _sha256(content: Path | bytes) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """What a place is that keeps the versions of a model: the Hub, or a folder."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,10 +96,3 @@ def size(content: Path | bytes) -> int:
 
 def read(content: Path | bytes) -> bytes:
     return content if isinstance(content, bytes) else content.read_bytes()
-
-
-def sha256(content: Path | bytes) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -155,6 +155,8 @@ class HubServer:
         self.faults: list[Fault] = []
         self.watch: Callable[[Request], None] = lambda request: None
         """Called with each request that was done, before its answer is sent."""
+        self.connections = 0
+        """Those that are open: what a killed client has sent arrives before its are not."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -534,6 +536,16 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            with hub._lock:
+                hub.connections += 1
+
+        def finish(self) -> None:
+            with hub._lock:
+                hub.connections -= 1
+            super().finish()
 
         def _answer(self) -> None:
             fault = self._fault()

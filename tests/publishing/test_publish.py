@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -286,7 +287,7 @@ def test_two_at_once_leave_both(place: Place, package: Make) -> None:
 # Of the Hub alone.
 
 
-def test_main_never_shows_half_a_model(hub: HubServer, package: Make) -> None:
+def test_main_never_shows_half_a_model(hub: HubServer, package: Make, tmp_path: Path) -> None:
     target = on_hub(hub)
     for number in (1, 2):
         publish(package(number), target, version=str(number))
@@ -294,6 +295,10 @@ def test_main_never_shows_half_a_model(hub: HubServer, package: Make) -> None:
     assert numbers(hub.history(REPO)) == [None, 1, 2, 1]
     assert len(hub.uploads) == 4  # the way back sends no weights
     assert hub.repositories[REPO].private
+    target.api.snapshot_download(REPO, revision="v2", local_dir=tmp_path / "v2")
+    downloaded = {path: content for path, content in in_folder(tmp_path / "v2").items() if path[:2] != ".c"}
+    del downloaded[".gitattributes"]
+    assert downloaded == hub.files(REPO, "v2")
 
 
 PARROT = "import sys; from parrot.cli import main; main(sys.argv[1:])"
@@ -332,6 +337,7 @@ def test_one_that_is_killed_is_finished_by_the_next(
 ) -> None:
     """Between two uploads, or when its commit or its tag is made and the answer has not come."""
     publish(package(1), on_hub(hub), version="1")
+    connections = hub.connections
     started = command("--package", str(package(2)), "--version", "2")
 
     def kill(request: Request) -> None:
@@ -340,6 +346,8 @@ def test_one_that_is_killed_is_finished_by_the_next(
 
     hub.watch = kill
     started.communicate()
+    while hub.connections > connections:
+        time.sleep(0.01)
     hub.watch = lambda request: None
     assert started.returncode == -9 and len(hub.uploads) > 2
     publish(package(2), on_hub(hub), version="2")
@@ -479,7 +487,7 @@ def test_a_pull_request_waits_for_a_person(hub: HubServer, package: Make) -> Non
     assert b"This is version 2. Why." in hub.files(REPO, "refs/pr/1")["README.md"]
     assert (target.versions(), number_of(hub.files(REPO))) == (["1"], 1)
     hub.merge(REPO, 1)
-    taken = publish(package(2), target, version="2", paragraph="Why.")
+    taken = publish(package(2), target, version="2", paragraph="In other words.")
     assert taken.placed and not taken.placed.pull_request and taken.former == "1"
     assert target.versions() == ["1", "2"] and len(found.requests) == 1
     unpublish(target, publish(package(3), target, version="3"))
