@@ -56,11 +56,13 @@ class Fault:
     """What goes wrong with the next `times` requests of this kind."""
 
     method: str
+    """A regular expression, as is `path`, which is searched for in the path."""
     path: str
-    """A regular expression that is searched for in the path."""
     status: int | None = None
     """The answer; None: none, the connection is cut."""
     times: int = 1
+    after: int = 0
+    """So many of this kind pass before."""
     after_bytes: int | None = None
     """Cut after so many bytes of the body; None: before the answer, with the body read and thrown away."""
     answered: bool = False
@@ -569,7 +571,10 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
         def _fault(self) -> Fault | None:
             with hub._lock:
                 for fault in hub.faults:
-                    if fault.times and fault.method == self.command and re.search(fault.path, self.path):
+                    kind = re.fullmatch(fault.method, self.command) and re.search(fault.path, self.path)
+                    if kind and fault.after:
+                        fault.after -= 1
+                    elif kind and fault.times:
                         fault.times -= 1
                         return fault
             return None

@@ -1,6 +1,9 @@
 """Publishing by the Hub's protocol and into a folder: once, again, cut off, and the way back."""
 
+import contextlib
+import copy
 import errno
+import itertools
 import json
 import os
 import re
@@ -373,6 +376,26 @@ def test_the_command_publishes_on_the_hub_and_tells_nobody_its_token(
     )
     told = (said, errors, sentence, *(request.path for request in hub.log), *hub.files(REPO).values())
     assert not [text for text in told if hub.token in str(text)]
+
+
+def test_whatever_request_is_refused_the_next_attempt_finishes(hub: HubServer, package: Make) -> None:
+    publish(package(1), on_hub(hub), version="1")
+    before = copy.deepcopy((hub.repositories, hub.blobs))
+    for place in itertools.count():
+        hub.repositories, hub.blobs = copy.deepcopy(before)
+        hub.log.clear()
+        hub.faults = [Fault(".*", "", 403, after=place)]
+        with contextlib.suppress(ParrotError):
+            publish(package(2), on_hub(hub), version="2")
+        assert numbers(hub.history(REPO)) in ([None, 1], [None, 1, 2])
+        missed = hub.faults.pop().times
+        publish(package(2), on_hub(hub), version="2")
+        assert numbers(hub.history(REPO)) == [None, 1, 2]
+        assert len(hub.uploads) == len(set(hub.uploads)) == 2
+        assert on_hub(hub).versions() == ["1", "2"]
+        if missed:
+            break
+    assert place > 10
 
 
 def test_faults_that_pass_are_waited_for(
