@@ -56,6 +56,8 @@ class Source(Section):
     """Of all its records; not given with `files`."""
     ignore: list[str] = Field(default=[])
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
+    dataset: str | None = None
+    """What it is on the Hub, for the card."""
 
     @model_validator(mode="after")
     def _one_language_a_file(self) -> Self:
@@ -217,6 +219,8 @@ class Sft(Section):
 class Evaluate(Section):
     name: str
     """What the benchmark is called wherever its numbers are published."""
+    dataset: str | None = None
+    """What it is on the Hub, for the card."""
     benchmark: str
     files: dict[str, str]
     circular: bool

@@ -1,8 +1,8 @@
 """The sections of `params.yaml` that say what a published model is called, and when one is published."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from parrot.config_training import Section, Share
 
@@ -14,8 +14,16 @@ class Package(Section):
     repo_id: str | None
     """On the Hub; the card's examples load the model from there, or from the package's folder."""
     license: str
+    license_name: str | None = None
+    """Of a license that the Hub has no identifier for: `license: other`."""
     license_file: str
     limits: str
+
+    @model_validator(mode="after")
+    def _license_has_a_name(self) -> Self:
+        if (self.license == "other") != (self.license_name is not None):
+            raise ValueError("license_name: goes with `license: other`, and that with it")
+        return self
 
 
 class Gate(Section):
@@ -35,3 +43,10 @@ class Publish(Section):
 
     folder: str
     private: bool
+    """What nobody else may see goes to no repository that others see."""
+    gated: Literal["auto", "manual"] | None
+    """Who wants the model asks for it on its page, and gets it at once or when its owner agrees."""
+    pull_request: bool
+    """A person takes each version over, on the Hub."""
+    replaces: str | None
+    """Another repository, whose card then points to this one as its new version."""

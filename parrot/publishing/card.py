@@ -2,57 +2,18 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-
-from parrot.config import HUB, Backbones, Evaluate, HubModel, Package
+from parrot.config import HubModel
+from parrot.publishing.card_facts import CardFacts, ModelFacts
+from parrot.publishing.card_metadata import card_metadata
 from parrot.publishing.snippets import ask_many, ask_one
 
-PAPERS = ("2406.02539", "2305.04790")
 EXAMPLE_IMAGE = "example.jpg"
 ARTIFACTS = ("artifacts",)
 """Where the pipeline's own folders begin."""
 SPLITS = {"align": "stage one", "sft": "stage two"}
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What the model says of itself."""
-
-    summary: str
-    """ "the architecture of …"."""
-    parameters: dict[str, int]
-    """Part -> how many; a head that shares its weights with the embeddings is none of its own."""
-    image_size: int
-    """Pixels on a side of what it sees of a picture."""
-    image_positions: int
-    """That one picture takes in the text."""
-    max_positions: int | None
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """All that a card tells."""
-
-    package: Package
-    evaluate: Evaluate
-    backbones: Backbones
-    hub: Mapping[str, HubModel]
-    languages: Sequence[str]
-    model: ModelFacts
-    scores: Mapping[str, Any]
-    """As `metrics/evaluate.json`."""
-    mixtures: Mapping[str, Mapping[str, Any]]
-    """Split -> as `metrics/mix/SPLIT.json`."""
-    trained: Mapping[str, Any]
-    """See `parrot.provenance`; empty if that is not known."""
-    example: Mapping[str, str]
-    """Question and answer about the picture."""
-    questions: Sequence[str]
-    """About the same picture, in several languages."""
 
 
 def model_card(facts: CardFacts, folder: Path) -> str:
@@ -64,7 +25,7 @@ def model_card(facts: CardFacts, folder: Path) -> str:
     package, scores, languages = facts.package, facts.scores, facts.languages
     place = (package.repo_id, folder, EXAMPLE_IMAGE)
     return f"""---
-{_metadata(facts).to_yaml()}
+{card_metadata(facts).to_yaml()}
 ---
 
 # {package.name}
@@ -120,42 +81,6 @@ letter read from what the model writes, *VLMEvalKit* the same as that reads it.
 """
 
 
-def _metadata(facts: CardFacts) -> ModelCardData:
-    bases = [model.repo for _, model in _backbones(facts) if isinstance(model, HubModel)]
-    return ModelCardData(
-        language=list(facts.languages),
-        license=facts.package.license,
-        library_name="transformers",
-        pipeline_tag="image-text-to-text",
-        base_model=bases or None,
-        tags=["parrot", "multilingual", "vision-language", *(f"arxiv:{paper}" for paper in PAPERS)],
-        model_name=facts.package.name,
-        eval_results=_results(facts),
-    )
-
-
-def _results(facts: CardFacts) -> list[EvalResult]:
-    """For each language: the likeliest option text, and written answers as VLMEvalKit reads them."""
-    columns = {
-        f"accuracy, {facts.scores['protocol']}": facts.scores["accuracy"],
-        "accuracy, letter_generation read as VLMEvalKit does": facts.scores["written"]["vlmevalkit"],
-    }
-    return [
-        EvalResult(
-            task_type="visual-question-answering",
-            dataset_type=facts.evaluate.name,
-            dataset_name=f"{facts.evaluate.name} ({language})",
-            dataset_config=language,
-            dataset_split=Path(facts.evaluate.benchmark).name,
-            metric_type="accuracy",
-            metric_name=name,
-            metric_value=column[language],
-        )
-        for language in facts.languages
-        for name, column in columns.items()
-    ]
-
-
 def _accuracy_table(languages: Sequence[str], scores: Mapping[str, Any]) -> str:
     written = scores["written"]
     columns = (scores["blind"], scores["letter"], written["parrot"], written["vlmevalkit"])
@@ -167,20 +92,9 @@ def _accuracy_table(languages: Sequence[str], scores: Mapping[str, Any]) -> str:
     return _table(["language", "image", "no image", "letter", "written", "VLMEvalKit"], rows)
 
 
-def _backbones(facts: CardFacts) -> list[tuple[str, HubModel | Path]]:
-    """What the backbones are: downloaded, or folders."""
-    return [
-        (part, facts.hub[Path(folder).name] if folder.startswith(f"{HUB}/") else Path(folder))
-        for part, folder in (
-            ("vision tower", facts.backbones.vision),
-            ("language model", facts.backbones.language),
-        )
-    ]
-
-
 def _base_models(facts: CardFacts) -> str:
     said = []
-    for part, model in _backbones(facts):
+    for part, model in facts.made_from():
         if isinstance(model, HubModel):
             what = f"{_code(model.repo)} at revision `{model.revision}`"
         elif model.parts[:1] == ARTIFACTS:

@@ -7,7 +7,6 @@ come from the code inside the package.
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,16 +35,17 @@ def answers(model: Any, processor: Any, asked: Sequence[tuple[str, str]]) -> lis
     return [str(text).strip() for text in texts]
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
+def _load(name: str) -> tuple[Any, Any]:
+    """Of a folder, or of a repository of the Hub."""
     # In half precision the likeliest token may be another one in a batch than alone.
-    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(name, trust_remote_code=True, dtype=torch.float32)
     if not type(model).__module__.startswith("transformers_modules."):
-        raise SystemExit(f"{folder}: loaded from {type(model).__module__}, not from the package's own code")
-    return model.eval(), AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        raise SystemExit(f"{name}: loaded from {type(model).__module__}, not from the package's own code")
+    return model.eval(), AutoProcessor.from_pretrained(name, trust_remote_code=True)
 
 
 if __name__ == "__main__":
-    package, questions = Path(sys.argv[1]), json.loads(sys.argv[2])
+    package, questions = sys.argv[1], json.loads(sys.argv[2])
     loaded = _load(package)
     alone = [answers(*loaded, [question])[0] for question in questions]
     print(json.dumps({"alone": alone, "together": answers(*loaded, questions)}, ensure_ascii=False))

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from huggingface_hub.constants import EVAL_RESULTS_FOLDER
 
-from parrot.config import Backbones, Evaluate, HubModel, Package, Split
+from parrot.config import Backbones, Evaluate, HubModel, Package, Source, Split
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_questions
 from parrot.files import atomic_directory, write_json, write_text
@@ -21,7 +22,9 @@ from parrot.lineage import run_tags
 from parrot.loading import load_model, load_processor
 from parrot.provenance import read_provenance
 from parrot.publishing import load_back
-from parrot.publishing.card import EXAMPLE_IMAGE, CardFacts, ModelFacts, model_card
+from parrot.publishing.card import EXAMPLE_IMAGE, model_card
+from parrot.publishing.card_facts import CardFacts, ModelFacts
+from parrot.publishing.card_metadata import LICENCE, eval_results
 from parrot.publishing.load_back import answers
 
 LINEAGE = "lineage.json"
@@ -32,6 +35,7 @@ def package(
     evaluate: Evaluate,
     backbones: Backbones,
     hub: Mapping[str, HubModel],
+    sources: Mapping[str, Source],
     languages: Sequence[str],
     *,
     model: Path,
@@ -60,7 +64,7 @@ def package(
     trained = read_provenance(model)
     with atomic_directory(output) as partial:
         facts = _save_model(model, partial)
-        shutil.copyfile(licence, partial / "LICENSE")
+        shutil.copyfile(licence, partial / LICENCE)
         given = _prove(asked, model, partial)
         (partial / EXAMPLE_IMAGE).write_bytes(first.image)
         example = {"image": EXAMPLE_IMAGE, "question": first.question, "answer": given[0]}
@@ -78,6 +82,7 @@ def package(
             evaluate,
             backbones,
             hub,
+            sources,
             languages,
             facts,
             scores=_read(evaluation),
@@ -87,6 +92,8 @@ def package(
             questions=[some[0].question for some in questions.values() if some[0].image == first.image],
         )
         write_text(partial / "README.md", model_card(card, output))
+        for name, content in eval_results(card).items():
+            write_text(partial / EVAL_RESULTS_FOLDER / name, content)
     return {"answer": example["answer"]}
 
 

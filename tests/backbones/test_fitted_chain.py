@@ -250,8 +250,8 @@ def to_a_package(model: Path, workplace: Path) -> Path:
         (workplace / "validated" / f"{split}.json").write_text(json.dumps({"sha256": "0"}))
     package(
         PARAMS.package.model_copy(update={"license_file": str(ROOT / "LICENSE")}), params, PARAMS.backbones,
-        PARAMS.hub, ["en"], model=model, evaluation=workplace / "evaluate.json", mixtures=workplace / "mix",
-        validated=workplace / "validated", output=workplace / "package",
+        PARAMS.hub, PARAMS.sources, ["en"], model=model, evaluation=workplace / "evaluate.json",
+        mixtures=workplace / "mix", validated=workplace / "validated", output=workplace / "package",
     )  # fmt: skip
     return workplace / "package"
 

@@ -4,16 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from hub_server import metadata_errors
+from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
 
 from parrot.config import Backbones, HubModel
 from parrot.params import load_params
-from parrot.publishing.card import CardFacts, ModelFacts, model_card
+from parrot.profiles import compose
+from parrot.publishing.card import model_card
+from parrot.publishing.card_facts import CardFacts, ModelFacts
+from parrot.publishing.card_metadata import eval_results
 
 COLUMN = {"en": 0.91, "zh": 0.902, "overall": 0.906}
 SCORES = {
     "accuracy": COLUMN,
-    "interval": {name: {"low": value - 0.03, "high": value + 0.02} for name, value in COLUMN.items()},
+    "interval": {
+        name: {"low": round(value - 0.03, 3), "high": round(value + 0.02, 3)}
+        for name, value in COLUMN.items()
+    },
     "blind": dict.fromkeys(COLUMN, 0.25),
     "letter": dict.fromkeys(COLUMN, 0.27),
     "written": {"parrot": dict.fromkeys(COLUMN, 0.04), "vlmevalkit": dict.fromkeys(COLUMN, 0.03)},
@@ -23,7 +31,9 @@ SCORES = {
     "questions": 600,
 }
 SPLIT = {"records": 1200, "images": 1000, "languages": {"en": 1100, "zh": 100}, "sources": {"captions": 1200}}
-PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+ROOT = Path(__file__).parents[2]
+PROFILES = sorted(file.stem for file in (ROOT / "conf").glob("*.yaml"))
+PARAMS = load_params(ROOT / "params.yaml")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -34,6 +44,7 @@ def facts(**changes: Any) -> CardFacts:
         "evaluate": PARAMS.evaluate,
         "backbones": PARAMS.backbones,
         "hub": PARAMS.hub,
+        "sources": PARAMS.sources,
         "languages": ["en", "zh"],
         "model": ModelFacts("an architecture", {"projector": 2000, "language_model": 30000}, 64, 17, 2048),
         "scores": SCORES,
@@ -63,10 +74,46 @@ def test_the_hub_reads_the_accuracies_of_every_language() -> None:
             ("accuracy, letter_generation read as VLMEvalKit does", 0.03),
         )
     }
+    intervals = {(result.dataset_config, str(result.metric_args)) for result in data.eval_results}
+    assert ("zh", "{'confidence': 0.95, 'low': 0.872, 'high': 0.922}") in intervals
     assert {result.dataset_type for result in data.eval_results} == {"picture-world-mmmb"}
     assert {result.dataset_split for result in data.eval_results} == {"test"}
     assert "<code>a | b</code>" not in text and "<code>a &#124; &lt;b&gt;</code>" in text
     assert "| zh | 90.2% [87.2%, 92.2%] | 25.0% | 27.0% | 4.0% | 3.0% |" in text
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_hub_takes_the_metadata_of_every_profile(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "params.yaml").write_text(compose(name), encoding="utf-8")
+    params = load_params(tmp_path / "params.yaml")
+    sections = ("package", "evaluate", "backbones", "hub", "sources")
+    made = facts(languages=["en"], **{section: getattr(params, section) for section in sections})
+    text = model_card(made, Path("artifacts/package"))
+    assert not list(metadata_errors(text))
+    card = ModelCard(text)
+    assert ModelCard(card.content).data.to_dict() == card.data.to_dict()
+    downloaded = [model.repo for model in params.hub.values()]
+    assert sorted(card.data.base_model or []) == sorted(downloaded)
+    assert card.data.to_dict().get("base_model_relation") == ("finetune" if downloaded else None)
+    if "parrot-" in name or name == "multimodal-gpt":
+        assert "liuhaotian/LLaVA-Pretrain" in (card.data.datasets or [])
+        entries = [
+            entry
+            for written in eval_results(made).values()
+            for entry in parse_eval_result_entries(yaml.safe_load(written))
+        ]
+        assert entries[0] == EvalResultEntry(
+            dataset_id="AIDC-AI/Parrot-dataset",
+            task_id="mmmb_en",
+            value=0.91,
+            notes="option_likelihood, 95% interval 0.88 to 0.93",
+        )
+        assert [entry.value for entry in entries] == [0.91, 0.03]
+    else:
+        assert not eval_results(made) and card.data.datasets is None
 
 
 def test_a_reader_finds_what_it_is_made_of() -> None:
