@@ -151,8 +151,8 @@ def run_case(case: dict[str, Any], backbones: Path) -> None:
     and of each rank what it saw, `seen-0.json` and so on.
 
     A case has: folder; stage, "align" or "sft"; architecture; images, one number a record; deepspeed,
-    "zero2", "zero3" or None; lora, moe, frozen_moe; aligned, a folder for "sft"; chunk_bytes, in which
-    images are computed; training, what is unlike the default.
+    "zero2", "zero3" or None; offload, to the CPU's memory; lora, moe, frozen_moe; aligned, a folder for
+    "sft"; chunk_bytes, in which images are computed; training, what is unlike the default.
     """
     folder = Path(case["folder"])
     chunking.CPU_BYTES = case.get("chunk_bytes", 2**24)
@@ -172,6 +172,8 @@ def _train(case: dict[str, Any], folder: Path, backbones: Path) -> None:
     deepspeed = case.get("deepspeed")
     training = {**TRAINING, **case.get("training", {})}
     training["deepspeed"] = str(DEEPSPEED / f"{deepspeed}.json") if deepspeed else None
+    if case.get("offload"):
+        training["deepspeed"] = _offloading(folder, Path(training["deepspeed"]))
     shared: dict[str, Any] = {"vision_feature_layer": -1, "max_length": 256}
     if case["architecture"] == "parrot":
         model: Any = ParrotArchitecture(architecture="parrot", projector="mlp2x_gelu", **shared)
@@ -192,6 +194,15 @@ def _train(case: dict[str, Any], folder: Path, backbones: Path) -> None:
         moe=MOE if case.get("moe") or case.get("frozen_moe") else None, training=Training(**training),
     )  # fmt: skip
     sft(params, model, SEED, aligned=Path(case["aligned"]), **paths)
+
+
+def _offloading(folder: Path, file: Path) -> str:
+    """A copy as docs/training.md tells people to make it; each rank's own."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+    copy = folder / f"offload-{os.environ['RANK']}.json"
+    copy.write_text(json.dumps(settings), encoding="utf-8")
+    return str(copy)
 
 
 def _killing(case: dict[str, Any]) -> Any:
@@ -237,7 +248,7 @@ class Workshop:
         command = [sys.executable, __file__, str(self.folder), str(file)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
-    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 600) -> subprocess.CompletedProcess[str]:
         process = self.start(cases)
         try:
             _, said = process.communicate(timeout=timeout)

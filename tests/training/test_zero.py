@@ -36,12 +36,14 @@ OTHERS: dict[str, dict[str, Any]] = {
         **TWO_RANKS, "batch_size": 1, "gradient_accumulation_steps": 2, "gradient_checkpointing": True,
     }},
     "chunked": {"deepspeed": "zero3", "training": TWO_RANKS, "chunk_bytes": 1},
+    "offloaded": {"deepspeed": "zero3", "offload": True, "training": TWO_RANKS},
+    "offloaded-2": {"deepspeed": "zero2", "offload": True, "training": TWO_RANKS},
     "without-deepspeed": {"training": TWO_RANKS},
 }  # fmt: skip
 
 
 @pytest.mark.slow
-def test_zero_accumulates_checkpoints_and_chunks_and_ranks_train_without_it(workshop: Workshop) -> None:
+def test_zero_accumulates_chunks_and_offloads_and_ranks_train_without_it(workshop: Workshop) -> None:
     workshop.alone(workshop.case("one", "sft", "parrot", moe=True))
     cases = [workshop.case(name, "sft", "parrot", moe=True, **choices) for name, choices in OTHERS.items()]
     done = workshop.on_ranks(cases)
@@ -174,7 +176,7 @@ def _mixes(workshop: Workshop, mixes: list[tuple[str, str]], timeout: float) -> 
 
 
 def test_zero_does_not_hang_whatever_the_ranks_have_in_their_batches(workshop: Workshop) -> None:
-    _mixes(workshop, SOME, timeout=240)
+    _mixes(workshop, SOME, timeout=600)
 
 
 @pytest.mark.slow
