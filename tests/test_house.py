@@ -178,6 +178,37 @@ def test_no_room_is_over_a_quarter_of_the_product() -> None:
     assert not {name: count for name, count in lines.items() if count > lines.total() / 4}
 
 
+def test_no_library_is_patched() -> None:
+    """What is unlike a library is a subclass of it or an argument to it; docs/training.md says why."""
+    assert not [
+        f"{name}: {place} of {library}" for name in modules() for place, library in writes_elsewhere(name)
+    ]
+
+
+def writes_elsewhere(module: str) -> Iterator[tuple[str, str]]:
+    """What a module assigns to of a library that it imports, and the library."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    libraries = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                source = alias.name if isinstance(node, ast.Import) else node.module or ""
+                libraries[(alias.asname or alias.name).split(".")[0]] = source.split(".")[0]
+    known = {*sys.stdlib_module_names, "parrot", "flows", "examples", ""}
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+            targets = [ast.Attribute(node.args[0], "…")]
+        for target in targets:
+            owner = target
+            while isinstance(owner, ast.Attribute | ast.Subscript):
+                owner = owner.value
+            if owner is not target and isinstance(owner, ast.Name):
+                library = libraries.get(owner.id, "")
+                if library not in known:
+                    yield ast.unparse(target), library
+
+
 def test_the_product_imports_no_example() -> None:
     product = {module for module in modules() if not module.startswith("examples")}
     assert not [module for module in product if imports(module) - product]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.modeling_utils import set_zero3_state
 
 from .language_models import check_language_model
@@ -98,7 +99,9 @@ def _join(
             raise ValueError(
                 f"{part}: expected {type(expected).__name__} inside, found {type(given).__name__}"
             )
-    model.model.vision_tower = vision_tower.to(device=head.weight.device, dtype=head.weight.dtype)
+    # A head sharded by ZeRO-3 says nothing of where a tower that is not sharded should be.
+    alike = {} if is_deepspeed_zero3_enabled() else {"device": head.weight.device, "dtype": head.weight.dtype}
+    model.model.vision_tower = vision_tower.to(**alike)
     model.model.language_model = language_model.base_model
     model.lm_head = head
     config.vision_config, config.text_config = vision_tower.config, language_model.config

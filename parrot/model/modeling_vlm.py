@@ -97,7 +97,10 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
         return torch.cat([self._tower_features(some if len(some) else blank)[: len(some)] for some in chunks])
 
     def _tower_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        outputs = self.vision_tower(pixel_values, output_hidden_states=True, return_dict=True)
+        # With gradient checkpointing the outputs of embeddings require gradients, of a frozen tower's too.
+        learns = any(parameter.requires_grad for parameter in self.vision_tower.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            outputs = self.vision_tower(pixel_values, output_hidden_states=True, return_dict=True)
         features: torch.Tensor = outputs.hidden_states[self.config.vision_feature_layer]
         if self.config.vision_config.model_type == "siglip_vision_model":
             features = torch.cat([outputs.pooler_output[:, None], features], dim=1)

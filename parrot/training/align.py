@@ -45,7 +45,7 @@ def align(
     """
     made_by = provenance(seed=seed, model=model, align=align)
     arguments = training_arguments(align.training, run, seed)
-    joined, processor = assemble(vision, language, model, seed)
+    joined, processor = assemble(vision, language, model, seed, arguments)
     aligned = joined.aligned()
     rate = align.training.learning_rate * model.learning_rate_factor
     history = train(

@@ -21,7 +21,7 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ConversationCollator
-from parrot.training.distributed import gather_whole, rank, wait_for_all
+from parrot.training.distributed import frozen_apart, rank, wait_for_all, whole_on_each_rank
 from parrot.training.trainer import LogHistory, ParameterGroup, TrainingRun, fit
 
 LAST = 10
@@ -33,6 +33,7 @@ def assemble(
     language: Path,
     model: Model,
     seed: int,
+    arguments: TrainingArguments,
     *,
     moe: Moe | None = None,
     quantization: BitsAndBytesConfig | None = None,
@@ -40,8 +41,9 @@ def assemble(
     """Join the two backbones; what connects them (projector, experts …) starts from `seed`.
 
     Weights are float32, whatever they are published in: small steps are lost in bfloat16. With
-    `bf16` a training computes in bfloat16 all the same. With ZeRO-3, while `training_arguments` of it
-    exist, each rank keeps only its share of the backbones, in the precision of the training.
+    `bf16` a training computes in bfloat16 all the same. With ZeRO-3, while `arguments` of it
+    exist, each rank keeps only its share of the language model, in the precision of the training, and the
+    whole tower, which is frozen.
 
     Raises:
         ParrotError: the backbones do not go together, or the tokenizer has no image token.
@@ -58,7 +60,8 @@ def assemble(
         options["num_experts"] = moe.num_experts
         options |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
     try:
-        tower = AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False)
+        with whole_on_each_rank(arguments):
+            tower = AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False)
         language_model = AutoModelForCausalLM.from_pretrained(
             language,
             quantization_config=quantization,
@@ -91,18 +94,14 @@ def train(
     run: TrainingRun,
     arguments: TrainingArguments,
 ) -> LogHistory:
-    """Train the parameters of `groups` on a mixture of records; see `parrot.training.trainer.fit`.
-
-    Afterwards rank 0 has the model whole, and the others have nothing to do but to wait.
-    """
+    """Train the parameters of `groups`, none of them the tower's; see `parrot.training.trainer.fit`."""
     dataset = RecordDataset(records, mixture)
     collate = ConversationCollator(processor, max_length)
-    history = fit(
-        model, groups, dataset, collate, training, run,
-        seed=seed, lengths=dataset.lengths, arguments=arguments,
-    )  # fmt: skip
-    gather_whole(model)
-    return history
+    with frozen_apart(model.model, "vision_tower", arguments):
+        return fit(
+            model, groups, dataset, collate, training, run,
+            seed=seed, lengths=dataset.lengths, arguments=arguments,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def sft(
     """
     made_by = provenance(seed=seed, model=model, sft=sft) | {"aligned": read_provenance(aligned)}
     arguments = training_arguments(sft.training, run, seed)
-    assembled = partial(assemble, vision, language, model, seed, moe=sft.moe)
+    assembled = partial(assemble, vision, language, model, seed, arguments, moe=sft.moe)
     quantized = bool(sft.lora and sft.lora.load_in_4bit)
     if quantized and is_deepspeed_zero3_enabled():
         raise ParrotError(

@@ -24,7 +24,7 @@ from parrot.config import Training
 from parrot.errors import ParrotError
 from parrot.files import atomic_file, naming_full_disk
 from parrot.training.arguments import effective_batch, training_arguments
-from parrot.training.distributed import from_first, rank
+from parrot.training.distributed import from_first, gather_whole, rank
 from parrot.training.optimizer import muon_with_adamw
 from parrot.training.resume import last_complete, mark_complete, read_since_log
 from parrot.training.sampler import LengthGroupedSampler
@@ -89,6 +89,8 @@ def fit(
 ) -> LogHistory:
     """Train `model` in place and return its log history; `max_steps: 0` leaves it as it is.
 
+    Afterwards rank 0 has the model whole, and the others have nothing to do but to wait.
+
     `dataset` is a map-style data set. The model is called with what `collate` returns and answers
     with a `loss`. Only the parameters named in `groups` require gradients afterwards. Checkpoints stay
     where they are, for the caller to remove once what was trained is saved. `arguments` is what
@@ -103,6 +105,7 @@ def fit(
         for parameter in group.parameters:
             parameter.requires_grad_(True)
     if training.max_steps == 0:
+        gather_whole(model, learned=())
         return LogHistory()
     trainer = _GroupsTrainer(
         model=model,
@@ -123,6 +126,7 @@ def fit(
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork
     with naming_full_disk(run.checkpoints), _one_sentence():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    gather_whole(model, learned=[parameter for group in groups for parameter in group.parameters])
     return LogHistory([row for row in map(_log_row, trainer.state.log_history) if row])
 
 

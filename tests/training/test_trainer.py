@@ -163,6 +163,20 @@ def test_the_smoothed_loss_is_a_mean_in_which_late_losses_weigh_more(tmp_path: P
     assert reported == [row["smoothed_loss"] for row in history.rows]
 
 
+def test_what_will_be_trained_is_said_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    steps = {"gradient_accumulation_steps": 2, "max_steps": 6}
+    train(
+        tmp_path,
+        TRAINING.model_copy(update=steps),
+        report=lambda metrics, step: said.append(capsys.readouterr().err),
+    )
+    assert said[0].startswith(
+        "toy: 6 steps of 8 samples (1 rank × 4 × accumulation 2), 1.60 epochs of 30 samples, "
+        "about 696 positions\n"
+    )
+
+
 def test_groups_learn_at_their_rates_and_the_rest_is_frozen(tmp_path: Path) -> None:
     torch.manual_seed(7)
     start = Regression().state_dict()
