@@ -30,8 +30,8 @@ _UNFINISHED = [Kind.PENDING, Kind.RUNNING, Kind.CANCELLING]
 
 def run_name() -> str:
     """When the run began, and what it brings up to date."""
-    targets = flow_run.get_parameters().get("targets")
-    return f"{datetime.now():%Y-%m-%d %H:%M} {', '.join(targets or ['everything'])}"
+    stages = flow_run.get_parameters().get("stages")
+    return f"{datetime.now():%Y-%m-%d %H:%M} {', '.join(stages or ['everything'])}"
 
 
 def claim_run() -> None:
