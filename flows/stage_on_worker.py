@@ -21,6 +21,7 @@ from parrot.pipeline.commits import check_out
 from parrot.pipeline.graph import GraphStage, display_name
 from parrot.pipeline.processes import file_lock, guard_descendants, pipeline_lock
 
+CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
 """Stages that are sent to one worker together run one after the other: a clone has one state."""
 _LEASE_SECONDS = 60.0
@@ -28,8 +29,11 @@ _LEASE_SECONDS = 60.0
 
 
 def enter_clone() -> dict[str, str]:
-    """The step of prefect.yaml before each run: a worker runs in the clone that its Python has."""
-    folder = Path(__file__).parents[1]
+    """The step of prefect.yaml before each run: a worker works in its own clone.
+
+    That is the one that its Python has this project from, unless PARROT_CLONE names another.
+    """
+    folder = os.environ.get(CLONE_VARIABLE) or Path(__file__).parents[1]
     os.chdir(folder)
     return {"directory": str(folder)}
 

@@ -10,7 +10,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling, Completed
 from prefect.utilities.urls import url_for
 
@@ -24,21 +23,16 @@ _LOOK_SECONDS = 2.0
 """Between two looks at how a stage is doing on a worker."""
 
 
-def worker_deployment(pool: str) -> str:
-    """The deployment whose runs are stages on workers of the pool."""
-    return f"stage/{pool}"
+_DEPLOYMENT = "stage/stage"
 
 
 def has_workers(pool: str) -> bool:
-    """Whether stages can be sent to the pool: a server of its own, which a command starts, has none."""
-    if not pool or not PREFECT_API_URL.value():
-        return False
+    """Whether stages can be sent to the pool: the server that a command starts for itself has none."""
     with get_client(sync_client=True) as client:
         try:
-            client.read_deployment_by_name(worker_deployment(pool))
+            return client.read_deployment_by_name(_DEPLOYMENT).work_pool_name == pool
         except ObjectNotFound:
             return False
-    return True
 
 
 def _may_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -75,7 +69,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
     shown = display_name(stage.name)
     exchange("send", stage, log)
     begun = run_deployment(
-        worker_deployment(stage.worker),
+        _DEPLOYMENT,
         parameters={
             "stage": stage.name, "commit": commit, "files": changed_by_runs(), "force": force,
             "timeout_minutes": stage.timeout_minutes,
