@@ -41,7 +41,7 @@ def check_out(commit: str, files: Mapping[str, str]) -> None:
     if _run("cat-file", "-e", f"{commit}^{{commit}}").returncode:
         _git("fetch", "--quiet", "--all")
         if _run("cat-file", "-e", f"{commit}^{{commit}}").returncode:
-            raise ParrotError(f"no remote of the worker's clone {Path.cwd()} has the commit {commit[:10]}; push it")
+            raise ParrotError(f"{Path.cwd()}: no remote of this clone has the commit {commit[:10]}; push it")
     # What the last stage left: its lock, metrics and plots. Code is nobody's to change in a worker's clone.
     if changed := _changed(["dvc.yaml", "parrot", "examples", "flows"], untracked=False):
         by_hand = [name for name in changed if Path(name).name not in ("params.yaml", "dvc.lock")]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,9 @@ FILES = {
     "dvc.yaml": GRAPH,
     "toy/params.yaml": "rate: 1\n",
     "source": "first\n",
-    "validate.sh": "grep -q '^bad' prepared && { echo 'parrot validate: prepared: bad' >&2; exit 1; }; echo > stamp",
+    "validate.sh": (
+        "grep -q '^bad' prepared && { echo 'parrot validate: prepared: bad' >&2; exit 1; }; echo > stamp"
+    ),
     "train.sh": (
         'echo "trains at $(pwd)"; pwd >> "$TRAINED"; '
         "if [ -e \"$HOLD\" ]; then sleep 600 & echo $! > \"$HOLD.pid\"; wait; fi; "
