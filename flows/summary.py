@@ -57,8 +57,9 @@ def release_rows(release: "Release | None") -> list[list[str]]:
     """The gate's decision and its reasons; empty if nothing was to be judged."""
     if release is None:
         return []
-    decision, reasons = release.verdict.decision, release.verdict.reasons
-    return [["release", "why"], *([decision, reason] for reason in reasons)]
+    first, *more = release.verdict.reasons or [""]
+    rows = [[release.verdict.decision, first], *(["", reason] for reason in more)]
+    return [["release", "why"], *rows]
 
 
 def as_markdown(tables: Sequence[list[list[str]]], lines: Sequence[str] = ()) -> str:

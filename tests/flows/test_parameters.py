@@ -10,7 +10,7 @@ from flows.parameters import chosen_params
 from parrot.errors import ParrotError
 
 ROOT = Path(__file__).parents[2]
-RATE = "sft.training.learning_rate"
+RATE = "sft.learning_rate"
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_the_next_run_puts_back_what_a_killed_one_has_left(params: Path) -> None
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("sft.training.learning_rat=1", "sft.training.learning_rat: unknown key; did you mean"),
+        ("sft.learning_rat=1", "sft.learning_rat: unknown key; did you mean"),
         (f"{RATE}=fast", "learning_rate: Input should be a valid number"),
-        ("stf.seed=1", "'stf.seed=1' names no key of params.yaml"),
+        ("stf.rate=1", "'stf.rate=1' names no key of params.yaml"),
         ("seed", "'seed' names no key of params.yaml; write it as"),
         (f"{RATE}=[", "is no value of YAML"),
     ],
