@@ -12,7 +12,7 @@ from parrot.params import load_params
 if TYPE_CHECKING:
     from parrot.publishing.release import Release  # type: ignore[import-untyped]
 
-_PROMOTED = "promoted"
+_PUBLISHED = "published"
 
 
 @task(name="release", task_run_name="release", cache_policy=NO_CACHE)
@@ -22,7 +22,7 @@ def release_package() -> "Release":
 
     done = release(load_params())
     if (here := get_transaction()) is not None:
-        here.set(_PROMOTED, done.verdict.decision == "PROMOTE")
+        here.set(_PUBLISHED, done.published is not None)
     return done
 
 
@@ -31,7 +31,7 @@ def take_back(own: Transaction) -> None:
     """The published model and the alias go back to those before, if they were changed."""
     from parrot.publishing.release import rollback
 
-    if own.get(_PROMOTED, False):
+    if own.get(_PUBLISHED, False):
         rollback(load_params(), None)
 
 

@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import StateType as Kind
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.shown import artifact_key
 from parrot.pipeline.processes import find_process, identity
 
 UPDATE_SECONDS = 5.0
@@ -63,7 +64,7 @@ class StageProgress:
     """A stage's progress bar as an artifact of its task run, which the server shows and keeps."""
 
     def __init__(self, stage: str) -> None:
-        self._key = re.sub("[^a-z0-9]+", "-", f"{stage}-progress".lower())  # no other letters are taken
+        self._key = artifact_key(f"{stage}-progress")
         self._artifact: UUID | None = None
         self._told = (-1.0, -UPDATE_SECONDS)
 

@@ -54,11 +54,13 @@ def accuracy_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
 
 
 def release_rows(release: "Release | None") -> list[list[str]]:
-    """The gate's decision and its reasons; empty if nothing was to be judged."""
+    """The gate's decision, its reasons, and where the package is; empty if nothing was to be judged."""
     if release is None:
         return []
     first, *more = release.verdict.reasons or [""]
-    rows = [[release.verdict.decision, first], *(["", reason] for reason in more)]
+    if release.published is not None:
+        more.append(f"published: {release.published.name}, version {release.published.version}")
+    rows = [[release.verdict.decision, first], *(["", line] for line in more)]
     return [["release", "why"], *rows]
 
 

@@ -16,6 +16,7 @@ from prefect.utilities.urls import url_for
 from flows.console import Tell, console
 from flows.reproduce import Outcome, StageFailed, exchange, reproduce, stopping
 from flows.server import StageProgress
+from flows.shown import show_results
 from parrot.pipeline.commits import changed_by_runs
 from parrot.pipeline.graph import GraphStage, display_name
 
@@ -48,13 +49,18 @@ def run_stage(stage: GraphStage, commit: str | None = None, force: bool = False)
         commit: what a worker is to check out; None: the stage runs in place.
         force: run it even if nothing has changed.
     """
-    log = get_run_logger().info
+    logger = get_run_logger()
     if commit is not None:
-        outcome = _on_worker(stage, commit, force, log)
+        outcome = _on_worker(stage, commit, force, logger.info)
     else:
         progress = StageProgress(display_name(stage.name))
-        outcome = reproduce(stage, log, progress.bar, force=force)
+        outcome = reproduce(stage, logger.info, progress.bar, force=force)
         progress.end()
+    if outcome.state != "cached":
+        try:
+            show_results(stage)
+        except Exception as error:  # what is done is done, also if the server or a file of numbers is broken
+            logger.warning("its metrics and plots are not shown: %s", error)
     return ended(outcome)
 
 

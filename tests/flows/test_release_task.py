@@ -26,8 +26,15 @@ class Judgement:
 
 
 @dataclass
+class Published:
+    name: str
+    version: str
+
+
+@dataclass
 class Released:
     verdict: Judgement
+    published: Published | None
 
 
 @pytest.fixture
@@ -40,7 +47,8 @@ def calls(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> list
 
     def release(_params: object) -> Released:
         made.append("release")
-        return Released(Judgement(next(decisions)))
+        decision = next(decisions)
+        return Released(Judgement(decision), Published("published", "7") if decision == "PROMOTE" else None)
 
     def rollback(_params: object, version: str | None) -> None:
         made.append(f"rollback {version}")
@@ -61,6 +69,7 @@ def test_a_package_is_released_once_and_its_verdict_shown(calls, capsys: pytest.
     said = capsys.readouterr().out
     assert said.count("PROMOTE") == 1
     assert "none worse in Turkish" in said
+    assert "published: published, version 7" in said
     Path("source").write_text("2")
     assert main([]) == 0
     assert calls == ["release", "release"]

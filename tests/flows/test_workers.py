@@ -58,23 +58,10 @@ def stage_runs(team: Team) -> list[Any]:
     return [run for run in team.runs() if run.name == "train"]
 
 
-def submit(team: Team, deployment: str, *parameters: str) -> Any:
-    """Fill in a deployment's form; the run."""
-    options = [part for setting in parameters for part in ("--param", setting)]
-    said = team.run("prefect", "deployment", "run", deployment, *options)
-    run = next(word for line in said.splitlines() if "UUID" in line for word in [line.split()[-1]])
-    return UUID(run)
-
-
 def cancel(team: Team, run: UUID) -> None:
     """What the button in the UI does."""
     with temporary_settings({PREFECT_API_URL: team.api}), team.client() as client:
         client.set_flow_run_state(run, Cancelling())
-
-
-def state_of(team: Team, run: UUID) -> Any:
-    with temporary_settings({PREFECT_API_URL: team.api}), team.client() as client:
-        return client.read_flow_run(run).state
 
 
 def test_a_stage_is_run_in_a_workers_clone_and_comes_back_whole(team: Team) -> None:
@@ -113,13 +100,13 @@ def test_cancelled_in_the_form_the_stage_ends_on_its_worker(
     team: Team, hold: Callable[[], psutil.Process]
 ) -> None:
     set_rate(team, 3)
-    run = submit(team, "parrot/manual", "publish=false")
+    run = team.submit("parrot/manual", "publish=false")
     hanging = hold()
     began = time.monotonic()
     cancel(team, run)
     hanging.wait(timeout=20)
     assert time.monotonic() - began < 20
-    wait_for(lambda: state_of(team, run).name == "Cancelled", 60, "the run is not cancelled")
+    wait_for(lambda: team.state(run).name == "Cancelled", 60, "the run is not cancelled")
     wait_for(lambda: stage_runs(team)[0].state.name == "Cancelled", 60, "the stage is not cancelled")
 
 
@@ -128,15 +115,15 @@ def test_when_a_worker_is_killed_another_takes_its_stage_over(
 ) -> None:
     team.run(sys.executable, str(ROOT / "deploy/automations.py"))
     set_rate(team, 4)
-    run = submit(team, "parrot/manual", "publish=false")
+    run = team.submit("parrot/manual", "publish=false")
     hanging = hold()
     team.hold.unlink()
     team.add_worker("gpu", "two")
     worker = team.workers[0]
     for process in [worker, *psutil.Process(worker.pid).children(recursive=True), hanging]:
         process.send_signal(signal.SIGKILL)  # the machine is gone
-    wait_for(lambda: state_of(team, run).is_final(), 400, "nobody takes over")
-    assert state_of(team, run).name == "Completed"
+    wait_for(lambda: team.state(run).is_final(), 400, "nobody takes over")
+    assert team.state(run).name == "Completed"
     assert team.trained.read_text().split()[-1] == str(team.folder / "two")
     assert [run.state.name for run in stage_runs(team)[:2]] == ["Done", "Crashed"]
 

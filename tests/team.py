@@ -11,12 +11,13 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 GRAPH = """
 stages:
   prepare: {cmd: cp source prepared, deps: [source], outs: [prepared]}
@@ -58,9 +59,10 @@ def wait_for(what: Callable[[], Any], seconds: float, why: str) -> Any:
 class Team:
     """Everything below one folder; commands run there as people would type them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clone: Path | None = None) -> None:
+        """`clone`: the folder in which the pipeline runs."""
         self.folder = folder
-        self.clone = folder / "pipeline"
+        self.clone = clone or folder / "pipeline"
         self.workers: list[subprocess.Popen[bytes]] = []
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -104,7 +106,7 @@ class Team:
             )  # fmt: skip
 
     def make_clone(self, files: dict[str, str]) -> None:
-        """The repository in which the pipeline runs, with a remote of DVC beside it."""
+        """A project of these files and the real code."""
         self.clone.mkdir()
         for name in ("parrot", "flows"):
             shutil.copytree(ROOT / name, self.clone / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -114,8 +116,10 @@ class Team:
             (self.clone / name).write_text(text)
 
     def share(self) -> None:
+        """Make it a repository of git, with a remote of DVC beside it."""
         self.run("git", "init", "--quiet")
-        self.run("dvc", "init", "--quiet")
+        if not (self.clone / ".dvc").exists():
+            self.run("dvc", "init", "--quiet")
         self.run("dvc", "remote", "add", "--default", "shared", str(self.folder / "remote"))
         self.commit()
 
@@ -150,6 +154,17 @@ class Team:
         worker = self.start(name, *command, clone=clone)
         self.workers.append(worker)
         return worker
+
+    def submit(self, deployment: str, *settings: str) -> UUID:
+        """Fill in a deployment's form, with settings such as `force=true`; the run."""
+        options = [part for setting in settings for part in ("--param", setting)]
+        said = self.run("prefect", "deployment", "run", deployment, *options)
+        (run,) = [line.split()[-1] for line in said.splitlines() if "UUID" in line]
+        return UUID(run)
+
+    def state(self, run: UUID) -> Any:
+        with temporary_settings({PREFECT_API_URL: self.api}), self.client() as client:
+            return client.read_flow_run(run).state
 
     def client(self) -> SyncPrefectClient:
         return get_client(sync_client=True)
