@@ -10,6 +10,7 @@ started before, and its start is not counted.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,7 @@ def make_chain(folder: Path) -> None:
         f"stages:\n  sleeper: {{cmd: {sleep}, deps: [../source], outs: [slept]}}\n"
     )
     (folder / "source").write_text("0\n")
+    shutil.copy(ROOT / "prefect.toml", folder)
     subprocess.run([*DVC, "init", "--quiet", "--no-scm"], cwd=folder, env=environment(folder), check=True)
 
 

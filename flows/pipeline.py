@@ -64,6 +64,7 @@ _REPORT_SECONDS = 30.0
 @flow(name="parrot", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
 def pipeline(
     stages: list[str] | None = None,
+    alone: bool = False,
     parallel: Annotated[int, Field(ge=1)] = 1,
     profile: str | None = None,
     overrides: list[str] | None = None,
@@ -77,6 +78,7 @@ def pipeline(
     Args:
         stages: Names of the stages to bring up to date, such as sft, prepare@captions or prepare, each
             with all that it needs; none: all that the project needs.
+        alone: Leave out what these stages need, and take it as it is: nothing is trained for an evaluation.
         parallel: How many stages may run at a time. One, where each uses all cores; two, where there is
             a GPU for each backbone.
         profile: A profile of conf/, such as demo or parrot-7b, for this run only; none: params.yaml as it is.
@@ -99,7 +101,7 @@ def pipeline(
         for file in update_data() if new_data else []:
             console.line(f"{file}: new data")
         anyway = "asked for" if force else why_too_old(max_age_days)
-        graph = read_graph(stages or (), console.line, anyway=anyway)
+        graph = read_graph(stages or (), console.line, alone=alone, anyway=anyway)
         said = _run_and_tell(graph, parallel, force=bool(anyway), publish=publish)
     return Completed(message=said, data=said)
 

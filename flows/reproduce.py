@@ -102,14 +102,14 @@ def reproduce(
             raise StageFailed(shown, str(error)) from None
 
 
-def exchange(action: str, stage: GraphStage, log: Tell) -> None:
-    """`python -m parrot.pipeline.exchange`, which takes a stage's files to and from a DVC remote.
+def travel(action: str, stage: GraphStage, log: Tell) -> None:
+    """`python -m parrot.pipeline.travel`, which takes a stage's files to and from a DVC remote.
 
     Raises:
         StageFailed: the remote cannot be reached or lacks something; a network may be back the next time.
     """
     shown = display_name(stage.name)
-    code, _, tail = _follow(["parrot.pipeline.exchange", action, stage.name], shown, log, lambda _: None)
+    code, _, tail = _follow(["parrot.pipeline.travel", action, stage.name], shown, log, lambda _: None)
     if code:
         failure = _failure(shown, code, tail)
         failure.passing = not stopping.is_set()

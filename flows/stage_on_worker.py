@@ -13,7 +13,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.states import Crashed, Failed
 
 from flows.console import console
-from flows.reproduce import LOCK_FILE, StageFailed, exchange, reproduce, stop_all, stopping
+from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, stopping, travel
 from flows.server import StageProgress, claim_run
 from flows.tasks import ended
 from parrot.errors import ParrotError
@@ -68,9 +68,9 @@ def run_on_worker(
             pipeline_lock(LOCK_FILE),
         ):
             check_out(commit, files or {})
-            exchange("receive", what, log)
+            travel("receive", what, log)
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)
-            exchange("give", what, log)
+            travel("give", what, log)
     except StageFailed as error:
         console.line(str(error))
         return (Crashed if error.passing else Failed)(message=_reason(error, stage))

@@ -4,6 +4,7 @@ import time
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -14,7 +15,7 @@ from prefect.states import Cancelling, Completed
 from prefect.utilities.urls import url_for
 
 from flows.console import Tell, console
-from flows.reproduce import Outcome, StageFailed, exchange, reproduce, stopping
+from flows.reproduce import Outcome, StageFailed, reproduce, stopping, travel
 from flows.server import StageProgress
 from flows.shown import show_results
 from parrot.pipeline.commits import changed_by_runs
@@ -73,7 +74,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
     """Send the stage's inputs, wait until a worker has run it, and put in place what it gives back."""
     began = time.monotonic()
     shown = display_name(stage.name)
-    exchange("send", stage, log)
+    travel("send", stage, log)
     begun = run_deployment(
         _DEPLOYMENT,
         parameters={
@@ -89,7 +90,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
     if not state.is_completed():
         passing = state.is_crashed() and not stopping.is_set()
         raise StageFailed(shown, state.message or f"is {state.name} on its worker", passing=passing)
-    exchange("take", stage, log)
+    travel("take", stage, log)
     reproduce(stage, log, lambda _: None)
     return Outcome((state.name or "done").lower(), time.monotonic() - began)
 
@@ -99,7 +100,11 @@ def _wait(run: UUID, shown: str) -> State[Any]:
     with get_client(sync_client=True) as client:
         begun = False
         while True:
-            state = client.read_flow_run(run).state
+            stopping.wait(_LOOK_SECONDS)
+            try:
+                state = client.read_flow_run(run).state
+            except httpx.TransportError:  # the server is away for a while, and the worker goes on
+                continue
             assert state
             if state.is_final():
                 return state
@@ -109,4 +114,3 @@ def _wait(run: UUID, shown: str) -> State[Any]:
             if state.is_running() and not begun:
                 begun = True
                 console.line(f"{shown} has begun on a worker", shown)
-            stopping.wait(_LOOK_SECONDS)

@@ -101,7 +101,11 @@ def _as_sentence(error: Exception) -> ParrotError:
 
 
 def read_graph(
-    targets: Sequence[str] = (), say: Callable[[str], object] = print, *, anyway: str = ""
+    targets: Sequence[str] = (),
+    say: Callable[[str], object] = print,
+    *,
+    alone: bool = False,
+    anyway: str = "",
 ) -> dict[str, GraphStage]:
     """The stages that `targets` need, each after those it needs itself; first what most time hangs on.
 
@@ -112,6 +116,7 @@ def read_graph(
         targets: addresses or display names, or `prepare` for each `prepare@…`; none: as for `dvc repro` all
             stages of dvc.yaml. Those of another folder's dvc.yaml come along if they are needed.
         say: how to tell a person for whom.
+        alone: leave out what the targets need.
         anyway: why every stage is to run, up to date or not.
 
     Raises:
@@ -125,7 +130,7 @@ def read_graph(
     say_once = cache(say)
     while True:
         try:
-            return _read_graph(targets, anyway)
+            return _read_graph(targets, alone, anyway)
         except DvcException as error:
             words = str(error)
             if not is_locked(words):
@@ -133,7 +138,7 @@ def read_graph(
             wait_for_lock(words, say_once)
 
 
-def _read_graph(targets: Sequence[str], anyway: str) -> dict[str, GraphStage]:
+def _read_graph(targets: Sequence[str], alone: bool, anyway: str) -> dict[str, GraphStage]:
     from dvc.repo import Repo
 
     with Repo() as repo:
@@ -143,7 +148,11 @@ def _read_graph(targets: Sequence[str], anyway: str) -> dict[str, GraphStage]:
             stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
             for stage in commands
         }
-        wanted = _with_needs(_addresses(targets, list(needs)), needs)
+        wanted = set(_addresses(targets, list(needs)))
+        if alone:
+            needs = {name: its & wanted for name, its in needs.items()}
+        else:
+            wanted = _with_needs(wanted, needs)
         chosen = [stage for stage in commands if stage.addressing in wanted]
         with repo.lock:
             changed = {stage.addressing: _changes(stage) for stage in chosen}
@@ -235,7 +244,7 @@ def _addresses(targets: Sequence[str], known: Sequence[str]) -> list[str]:
     return found
 
 
-def _with_needs(addresses: Sequence[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
+def _with_needs(addresses: Collection[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
     found: set[str] = set()
     to_visit = list(addresses)
     while to_visit:

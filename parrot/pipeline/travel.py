@@ -1,6 +1,6 @@
 """How a stage's files travel between the clone that runs the pipeline and a worker's clone: by DVC's remote.
 
-    python -m parrot.pipeline.exchange send|receive|give|take STAGE
+    python -m parrot.pipeline.travel send|receive|give|take STAGE
 
 The clone that runs the pipeline sends what the stage reads, the worker receives it, runs the stage and
 gives what it made, with its entry in DVC's run cache; the first clone takes that. Nothing else travels, so a
