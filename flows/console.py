@@ -32,13 +32,16 @@ class Console:
     """Writes whole lines from several threads; a bar is redrawn in place if it is alone on a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
-        self._terminal = self._stream.isatty()
+        self._given = stream
         self._lock = threading.Lock()
         self._bar_shown = False
         self._bar_times: dict[str, float] = {}
         self.stages: set[str] = set()
         """Those now running; with more than one, every line begins with its stage."""
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._given or sys.stdout
 
     def line(self, text: str, stage: str = "") -> None:
         with self._lock:
@@ -48,7 +51,7 @@ class Console:
 
     def bar(self, text: str, stage: str) -> None:
         """One state of a progress bar."""
-        if self._terminal and len(self.stages) < 2:
+        if self._stream.isatty() and len(self.stages) < 2:
             with self._lock:
                 self._stream.write(_CLEAR_LINE + text)
                 self._stream.flush()
@@ -85,6 +88,10 @@ class Console:
         if self._bar_shown:
             self._stream.write(_CLEAR_LINE)
             self._bar_shown = False
+
+
+console = Console()
+"""Of this process: whatever runs in it writes to one standard output."""
 
 
 def _segments(descriptor: int) -> Iterator[tuple[str, bool]]:

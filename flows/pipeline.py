@@ -1,198 +1,197 @@
 """The pipeline as a Prefect flow: `python -m flows.pipeline [STAGE…]`.
 
 DVC's graph is the pipeline; the flow runs each of its stages as a task and knows nothing of what
-they do.
+they do. See docs/pipeline.md.
 """
 
 import argparse
 import http.client
 import os
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
 from prefect.futures import PrefectFuture, as_completed
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.console import Console
+from flows.console import console
+from flows.needed import (
+    PACKAGE,
+    is_released,
+    note_release,
+    note_run,
+    nothing_to_do,
+    update_data,
+    why_too_old,
+)
+from flows.parameters import chosen_params
+from flows.progress import Progress
+from flows.release_task import release_and_tell
+from flows.reproduce import LOCK_FILE, UP_TO_DATE, Outcome, StageFailed, stop_all, stopping
 from flows.server import claim_run, run_name
 from flows.summary import (
     accuracy_rows,
     as_markdown,
     as_text,
     read_evaluation,
+    release_rows,
     stage_rows,
     where_to_look,
 )
-from flows.tasks import Outcome, Runner, StageFailed, run_stage
+from flows.tasks import has_workers, run_stage
 from parrot.credentials import hide_in_tracebacks, split_address
 from parrot.errors import ParrotError
+from parrot.pipeline.commits import committed
 from parrot.pipeline.data_versions import work_without_git
-from parrot.pipeline.graph import GraphStage, display_name, read_graph, ready, remaining_minutes
+from parrot.pipeline.graph import GraphStage, display_name, read_by, read_graph, ready
 from parrot.pipeline.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
-from parrot.tracking.runs import TrackedRun
 
-LOCK_FILE = Path(".dvc/tmp/parrot.lock")
 _REPORT_SECONDS = 30.0
 
 
 # Threads for as many stages as could ever be ready at once; `parallel` decides how many are started.
 @flow(name="parrot", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
-def pipeline(targets: list[str] | None = None, parallel: Annotated[int, Field(ge=1)] = 1) -> None:
-    """Bring `targets` (by default everything) up to date.
+def pipeline(
+    stages: list[str] | None = None,
+    alone: bool = False,
+    parallel: Annotated[int, Field(ge=1)] = 1,
+    profile: str | None = None,
+    overrides: list[str] | None = None,
+    force: bool = False,
+    publish: bool = True,
+    new_data: bool = False,
+    max_age_days: float | None = None,
+) -> State[str]:
+    """Bring `stages` (by default everything) up to date, and release the package if it is another one.
 
     Args:
-        targets: Names of the stages to bring up to date, such as sft, prepare@captions or prepare, each
+        stages: Names of the stages to bring up to date, such as sft, prepare@captions or prepare, each
             with all that it needs; none: all that the project needs.
+        alone: Leave out what these stages need, and take it as it is: nothing is trained for an evaluation.
         parallel: How many stages may run at a time. One, where each uses all cores; two, where there is
             a GPU for each backbone.
+        profile: A profile of conf/, such as demo or parrot-7b, for this run only; none: params.yaml as it is.
+        overrides: Values of params.yaml for this run only, each written as sft.learning_rate=0.001.
+        force: Run every one of these stages, also those that are up to date.
+        publish: Let the gate judge a package that it has not judged yet, and publish it if it is better.
+        new_data: Look first whether imported data (dvc import-url) have changed where they come from.
+        max_age_days: Run every stage if the last run is longer ago than this; none: age does not matter.
 
     Raises:
-        ParrotError: another run holds the lock, a target is unknown, a lock of DVC is damaged, MLflow's
-            store cannot be used.
+        ParrotError: another run holds the lock, a stage or a parameter is unknown, a lock of DVC is
+            damaged, MLflow's store cannot be used, a worker lacks a commit.
         StageFailed: a stage failed; those that need it have not run.
     """
     guard_descendants()
     claim_run()
-    with pipeline_lock(LOCK_FILE):
+    stopping.clear()
+    with pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
         work_without_git()
-        runner = Runner(Console())
-        stages = read_graph(targets or (), runner.console.line)
-        runner.outcomes = {name: Outcome() for name in stages}
-        with _tracking(stages) as tracked:
-            try:
-                _run_all(stages, runner, parallel)
-            except BaseException:
-                runner.stop()
-                raise
-            finally:
-                evaluation = _evaluation(runner.outcomes)
-                tables = [stage_rows(runner.outcomes), accuracy_rows(evaluation)]
-                if not runner.stopping:
-                    create_markdown_artifact(as_markdown(tables), key="parrot-summary")
-                if tracked:
-                    states = {name: outcome.state for name, outcome in runner.outcomes.items()}
-                    log_states(tracked, states)
-                _print_end(runner.console, tables, tracked)
+        for file in update_data() if new_data else []:
+            console.line(f"{file}: new data")
+        anyway = "asked for" if force else why_too_old(max_age_days)
+        graph = read_graph(stages or (), console.line, alone=alone, anyway=anyway)
+        said = _run_and_tell(graph, parallel, force=bool(anyway), publish=publish)
+    return Completed(message=said, data=said)
 
 
-def _tracking(stages: Mapping[str, GraphStage]) -> AbstractContextManager[TrackedRun | None]:
-    """Where all is up to date there is nothing to tell MLflow."""
-    return track_pipeline() if any(stage.minutes for stage in stages.values()) else nullcontext()
+def _run_and_tell(graph: Mapping[str, GraphStage], parallel: int, *, force: bool, publish: bool) -> str:
+    """Run what has to run, release the package, show how it ended: a sentence about what was done."""
+    outcomes = {name: Outcome("not run" if stage.why else "cached") for name, stage in graph.items()}
+    to_do = [name for name, stage in graph.items() if stage.why]
+    said = f"{len(to_do)} of {len(graph)} stages were brought up to date" if to_do else nothing_to_do()
+    if not to_do:
+        console.line(said)
+    release = None
+    with track_pipeline() if to_do else nullcontext() as tracked:  # nothing to do, nothing to tell MLflow
+        try:
+            _run_all(graph, outcomes, parallel, force)
+            if to_do:
+                note_run()
+            if publish and outcomes.get(PACKAGE, Outcome()).state in UP_TO_DATE and not is_released():
+                release = release_and_tell()
+                note_release()
+        except ParrotError:
+            raise
+        except BaseException:
+            stop_all()
+            raise
+        finally:
+            tables = [stage_rows(outcomes), accuracy_rows(read_evaluation(outcomes)), release_rows(release)]
+            lines = where_to_look(tracked)
+            if not stopping.is_set():
+                create_markdown_artifact(as_markdown(tables, lines), key="parrot-summary")
+            if tracked:
+                log_states(tracked, {name: outcome.state for name, outcome in outcomes.items()})
+            for rows in filter(None, tables):
+                console.line(f"\n{as_text(rows)}")
+            if lines:
+                console.line("\nWhere to look next\n" + "\n".join(lines))
+    return f"{said}; {release.verdict.decision}" if release else said
 
 
-def _evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """The metrics of evaluate if they are this state's, and not those of an earlier one."""
-    up_to_date = outcomes.get("evaluate", Outcome()).state in ("done", "cached", "restored")
-    return read_evaluation() if up_to_date else {}
-
-
-def _run_all(stages: Mapping[str, GraphStage], runner: Runner, parallel: int) -> None:
+def _run_all(
+    graph: Mapping[str, GraphStage], outcomes: dict[str, Outcome], parallel: int, force: bool
+) -> None:
     """Run every stage once those that it needs are done; after a failure, start no more."""
-    progress = Progress(stages, runner, parallel)
-    waiting, done = list(stages), dict[str, PrefectFuture[Any]]()
+    commits = _commits(graph)
+    progress = Progress(graph, outcomes, parallel)
+    waiting = [name for name, stage in graph.items() if stage.why]
+    done = {name for name in graph if name not in waiting}
     running: dict[str, PrefectFuture[Any]] = {}
     failures: list[StageFailed] = []
     while running or (waiting and not failures):
-        startable = [] if failures else ready(stages, waiting, done)
+        startable = [] if failures else ready(graph, waiting, done)
         for name in startable[: parallel - len(running)]:
             waiting.remove(name)
             progress.start(name)
             shown = display_name(name)
             named = run_stage.with_options(name=shown, task_run_name=shown)
-            needs = [done[need] for need in stages[name].needs]
-            running[name] = named.submit(runner=runner, stage=name, return_state=False, wait_for=needs)
+            running[name] = named.submit(graph[name], commits.get(name), force, return_state=False)
         try:
             finished = next(as_completed(list(running.values()), timeout=_REPORT_SECONDS))
         except TimeoutError:
             progress.report()
             continue
         name = next(name for name, future in running.items() if future is finished)
-        done[name] = running.pop(name)
-        progress.end(name)
+        del running[name]
+        done.add(name)
         result = finished.result(raise_on_failure=False)
-        if isinstance(result, StageFailed):
-            failures.append(result)
-        elif isinstance(result, Exception):
-            failures.append(StageFailed(display_name(name), repr(result)))
+        if not isinstance(result, Outcome):
+            failures.append(_failed(name, result))
+            result = Outcome("failed", progress.seconds(name))
+        outcomes[name] = result
+        progress.end(name)
     if failures:
         raise failures[0]
 
 
-class Progress:
-    """Says how far the pipeline is and, by the pace so far, about how long it still takes."""
-
-    def __init__(self, stages: Mapping[str, GraphStage], runner: Runner, parallel: int) -> None:
-        self._stages = stages
-        self._parallel = parallel
-        self._console = runner.console
-        self._outcomes = runner.outcomes
-        self._began: dict[str, float] = {}
-        """Those now running, and when each was started."""
-        self._done: set[str] = set()
-
-    def start(self, name: str) -> None:
-        self._began[name] = time.monotonic()
-        self._console.stages.add(display_name(name))
-        started = len(self._done) + len(self._began)
-        self._say(f"{display_name(name)} ({started} of {len(self._stages)})")
-
-    def end(self, name: str) -> None:
-        del self._began[name]
-        self._console.stages.discard(display_name(name))
-        self._done.add(name)
-        outcome = self._outcomes[name]
-        took = "" if outcome.state == "cached" else f" after {outcome.seconds:.0f} s"
-        self._say(f"{display_name(name)}: {outcome.state}{took}")
-
-    def report(self) -> None:
-        self._say(", ".join(sorted(self._console.stages)) + " running")
-
-    def _say(self, what: str) -> None:
-        total = sum(stage.minutes for stage in self._stages.values())
-        pace = self._pace()
-        now = time.monotonic()
-        running = {name: (now - began) / 60 for name, began in self._began.items()}
-        left = remaining_minutes(self._stages, self._done, running, parallel=self._parallel, pace=pace)
-        behind = sum(self._stages[name].minutes for name in self._done) + sum(
-            min(minutes / pace, self._stages[name].minutes) for name, minutes in running.items()
-        )
-        share = f"{behind / total:.0%}" if total else "100%"
-        self._console.line(f"━━ {what} · {share} of the pipeline done, {_duration(left)}")
-
-    def _pace(self) -> float:
-        """Minutes taken for each minute that was expected, of the stages that have really run."""
-        ran = [name for name in self._done if self._outcomes[name].state == "done"]
-        expected = sum(self._stages[name].minutes for name in ran)
-        taken = sum(self._outcomes[name].seconds for name in ran) / 60
-        # One imagined minute at the expected pace keeps the first short stages from deciding all.
-        return (taken + 1) / (expected + 1)
+def _commits(graph: Mapping[str, GraphStage]) -> dict[str, str]:
+    """For each stage that has to run and that workers run, the commit that they are to check out."""
+    sent = {name: stage for name, stage in graph.items() if stage.why and stage.worker}
+    pools = {pool for pool in {stage.worker for stage in sent.values()} if has_workers(pool)}
+    reads = {name: read_by(name) for name, stage in sent.items() if stage.worker in pools}
+    return {name: committed(display_name(name), [*it.code, *it.inputs]) for name, it in reads.items()}
 
 
-def _duration(minutes: float) -> str:
-    if minutes * 60 < 5:
-        return "seconds left"
-    if minutes < 1.5:
-        return f"about {5 * round(minutes * 12)} s left"
-    return f"about {minutes:.0f} min left"
-
-
-def _print_end(console: Console, tables: list[list[list[str]]], tracked: TrackedRun | None) -> None:
-    for rows in filter(None, tables):
-        console.line("")
-        console.line(as_text(rows))
-    if lines := where_to_look(tracked):
-        console.line("\nWhere to look next\n" + "\n".join(lines))
+def _failed(name: str, result: Any) -> StageFailed:
+    """Tell whoever has subscribed to it (docs/operations.md), in the words of the stage."""
+    shown = display_name(name)
+    failure = result if isinstance(result, StageFailed) else StageFailed(shown, repr(result))
+    resource = {"prefect.resource.id": f"parrot.stage.{shown}", "prefect.resource.name": shown}
+    emit_event("parrot.stage-failed", resource, payload={"reason": str(failure)})
+    return failure
 
 
 def _check_prefect() -> None:
@@ -222,9 +221,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.pipeline", description="Bring the pipeline, or some of its stages, up to date."
     )
-    parser.add_argument("targets", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="and what it needs (default: all)")
     parser.add_argument(
         "--parallel", type=_positive, default=1, metavar="N", help="stages at a time (default: 1)"
+    )
+    parser.add_argument("--force", action="store_true", help="run also what is up to date")
+    parser.add_argument(
+        "--no-publish", dest="publish", action="store_false", help="end when the package is made"
     )
     args = parser.parse_args(arguments)
     hide_in_tracebacks()
@@ -233,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         guard_descendants()  # Prefect's own server among them
         if not PREFECT_API_URL.value():
             print("parrot: starting Prefect's own server (some seconds; more the first time)", flush=True)
-        pipeline(args.targets, args.parallel)
+        pipeline(**vars(args))
     except ParrotError as error:
         print(f"parrot: {error}", file=sys.stderr)
         return 1

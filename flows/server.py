@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import StateType as Kind
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.shown import artifact_key
 from parrot.pipeline.processes import find_process, identity
 
 UPDATE_SECONDS = 5.0
@@ -30,8 +31,8 @@ _UNFINISHED = [Kind.PENDING, Kind.RUNNING, Kind.CANCELLING]
 
 def run_name() -> str:
     """When the run began, and what it brings up to date."""
-    targets = flow_run.get_parameters().get("targets")
-    return f"{datetime.now():%Y-%m-%d %H:%M} {', '.join(targets or ['everything'])}"
+    stages = flow_run.get_parameters().get("stages")
+    return f"{datetime.now():%Y-%m-%d %H:%M} {', '.join(stages or ['everything'])}"
 
 
 def claim_run() -> None:
@@ -63,7 +64,7 @@ class StageProgress:
     """A stage's progress bar as an artifact of its task run, which the server shows and keeps."""
 
     def __init__(self, stage: str) -> None:
-        self._key = re.sub("[^a-z0-9]+", "-", f"{stage}-progress".lower())  # no other letters are taken
+        self._key = artifact_key(f"{stage}-progress")
         self._artifact: UUID | None = None
         self._told = (-1.0, -UPDATE_SECONDS)
 

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flows.tasks import Outcome
+from flows.reproduce import UP_TO_DATE, Outcome
 from parrot.pipeline.graph import display_name
 from parrot.tracking import where_to_look as mlflow_pages
 from parrot.tracking.runs import TrackedRun
+
+if TYPE_CHECKING:
+    from parrot.publishing.release import Release  # type: ignore[import-untyped]
 
 EVALUATION = Path("metrics/evaluate.json")
 
@@ -20,8 +23,10 @@ _WHERE_TO_LOOK = (
 )
 
 
-def read_evaluation() -> dict[str, Any]:
-    """The metrics of the stage evaluate, or nothing where it has not run."""
+def read_evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """The metrics of the stage evaluate if they are this state's, and not those of an earlier one."""
+    if outcomes.get("evaluate", Outcome()).state not in UP_TO_DATE:
+        return {}
     try:
         tree = json.loads(EVALUATION.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -48,12 +53,25 @@ def accuracy_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
     return [["language", "accuracy %", "blind %"], *rows]
 
 
-def as_markdown(tables: Sequence[list[list[str]]]) -> str:
-    """One Markdown table for each list of rows, the first row being its head."""
+def release_rows(release: "Release | None") -> list[list[str]]:
+    """The gate's decision, its reasons, and where the package is; empty if nothing was to be judged."""
+    if release is None:
+        return []
+    first, *more = release.verdict.reasons or [""]
+    if release.published is not None:
+        more.append(f"published: {release.published.name}, version {release.published.version}")
+    rows = [[release.verdict.decision, first], *(["", line] for line in more)]
+    return [["release", "why"], *rows]
+
+
+def as_markdown(tables: Sequence[list[list[str]]], lines: Sequence[str] = ()) -> str:
+    """One Markdown table for each list of rows, the first row being its head; then the lines as a list."""
     parts = []
     for head, *rows in filter(None, tables):
-        lines = [head, ["---"] * len(head), *rows]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        cells = [head, ["---"] * len(head), *rows]
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in cells))
+    if lines:
+        parts.append("\n".join(f"- {' '.join(line.split())}" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -17,6 +17,7 @@ from parrot.pipeline.processes import STAGE_VARIABLE, dvc_process
 GRAPH = Path("dvc.yaml")
 CODE = ("parrot", "examples")
 """The folders of the project's own code; whatever else a stage depends on is an input."""
+_MOST_CHANGES = 4
 DEFAULT_MINUTES = 0.1
 """For a stage of dvc.yaml without `meta: {minutes: …}`."""
 
@@ -29,6 +30,14 @@ class GraphStage:
     """Names of the stages whose outputs it reads."""
     minutes: float
     """About how long it takes on two cores; 0 if it is up to date."""
+    why: str = ""
+    """What makes it run, in words; empty if it is up to date."""
+    worker: str = ""
+    """The work pool that it is for, such as `gpu` (`meta: {worker: gpu}`); empty: any place does."""
+    timeout_minutes: float | None = None
+    """After that it is ended and has failed (`meta: {timeout_minutes: …}`)."""
+    shown: tuple[str, ...] = ()
+    """Its metrics and plots: what people look at."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,13 @@ def _as_sentence(error: Exception) -> ParrotError:
     return ParrotError(f"dvc.yaml: {' '.join(str(error).split())}")
 
 
-def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print) -> dict[str, GraphStage]:
+def read_graph(
+    targets: Sequence[str] = (),
+    say: Callable[[str], object] = print,
+    *,
+    alone: bool = False,
+    anyway: str = "",
+) -> dict[str, GraphStage]:
     """The stages that `targets` need, each after those it needs itself; first what most time hangs on.
 
     Imports and data tracked by a .dvc file are inputs, not stages. Another DVC that is at work here is
@@ -101,6 +116,8 @@ def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print
         targets: addresses or display names, or `prepare` for each `prepare@…`; none: as for `dvc repro` all
             stages of dvc.yaml. Those of another folder's dvc.yaml come along if they are needed.
         say: how to tell a person for whom.
+        alone: leave out what the targets need.
+        anyway: why every stage is to run, up to date or not.
 
     Raises:
         ParrotError: dvc.yaml is missing or wrong, a target is no stage, or a lock of DVC is
@@ -113,7 +130,7 @@ def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print
     say_once = cache(say)
     while True:
         try:
-            return _read_graph(targets)
+            return _read_graph(targets, alone, anyway)
         except DvcException as error:
             words = str(error)
             if not is_locked(words):
@@ -121,7 +138,7 @@ def read_graph(targets: Sequence[str] = (), say: Callable[[str], object] = print
             wait_for_lock(words, say_once)
 
 
-def _read_graph(targets: Sequence[str]) -> dict[str, GraphStage]:
+def _read_graph(targets: Sequence[str], alone: bool, anyway: str) -> dict[str, GraphStage]:
     from dvc.repo import Repo
 
     with Repo() as repo:
@@ -131,18 +148,44 @@ def _read_graph(targets: Sequence[str]) -> dict[str, GraphStage]:
             stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
             for stage in commands
         }
-        wanted = _with_needs(_addresses(targets, list(needs)), needs)
+        wanted = set(_addresses(targets, list(needs)))
+        if alone:
+            needs = {name: its & wanted for name, its in needs.items()}
+        else:
+            wanted = _with_needs(wanted, needs)
         chosen = [stage for stage in commands if stage.addressing in wanted]
         with repo.lock:
-            changed = {stage.addressing for stage in chosen if stage.changed()}
-    minutes = {
-        stage.addressing: float((stage.meta or {}).get("minutes", DEFAULT_MINUTES)) for stage in chosen
+            changed = {stage.addressing: _changes(stage) for stage in chosen}
+    metas = {stage.addressing: stage.meta or {} for stage in chosen}
+    shown = {
+        stage.addressing: tuple(output.def_path for output in stage.outs if output.metric or output.plot)
+        for stage in chosen
     }
     stages: dict[str, GraphStage] = {}
-    for name in _ordered({name: needs[name] for name in minutes}):
-        will_run = name in changed or any(stages[need].minutes for need in needs[name])
-        stages[name] = GraphStage(name, needs[name], minutes[name] if will_run else 0.0)
+    for name in _ordered({name: needs[name] for name in metas}):
+        before = [display_name(need) for need in sorted(needs[name]) if stages[need].why]
+        why = changed[name] or (f"after {', '.join(before)}" if before else anyway)
+        meta = metas[name]
+        minutes = float(meta.get("minutes", DEFAULT_MINUTES)) if why else 0.0
+        worker, timeout = meta.get("worker", ""), meta.get("timeout_minutes")
+        stages[name] = GraphStage(name, needs[name], minutes, why, worker, timeout, shown[name])
     return _longest_first(stages)
+
+
+def _changes(stage: Any) -> str:
+    """What is not as it was when the stage ended last, such as "data/mmmb, sft.moe"; empty: all is."""
+    status = stage.status().get(stage.addressing, [])
+    if status and not any(output.hash_info for output in stage.outs):
+        return "never run"
+    found: list[str] = []
+    for entry in status:
+        if isinstance(entry, str):
+            found.append("its command" if entry == "changed command" else entry)
+            continue
+        for path, how in next(iter(entry.values())).items():
+            found += how if isinstance(how, dict) else [path if how == "modified" else f"{path} {how}"]
+    more = len(found) - _MOST_CHANGES
+    return ", ".join(found[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _longest_first(stages: Mapping[str, GraphStage]) -> dict[str, GraphStage]:
@@ -201,7 +244,7 @@ def _addresses(targets: Sequence[str], known: Sequence[str]) -> list[str]:
     return found
 
 
-def _with_needs(addresses: Sequence[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
+def _with_needs(addresses: Collection[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
     found: set[str] = set()
     to_visit = list(addresses)
     while to_visit:

@@ -14,8 +14,8 @@ import psutil
 import pytest
 import yaml
 
-from flows.pipeline import LOCK_FILE, main, pipeline
-from flows.tasks import StageFailed
+from flows.pipeline import main, pipeline
+from flows.reproduce import LOCK_FILE, StageFailed
 from parrot.errors import ParrotError
 from parrot.pipeline.processes import pipeline_lock
 
@@ -168,3 +168,17 @@ def test_a_killed_flow_leaves_nothing_running(project, number: int) -> None:
         client, experiment = connect()
         newest = client.search_runs([experiment], "tags.`parrot.kind` = 'pipeline'", max_results=1)[0]
         assert newest.info.status == "KILLED"
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_stage_that_takes_too_long_is_ended_and_not_tried_again(
+    project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder: Path = project(
+        "endless: {cmd: 'echo x >> tries; sleep 600 & echo $! > pid; wait', deps: [source], outs: [endless], "
+        "meta: {timeout_minutes: 0.1}}"
+    )
+    assert main([]) == 1
+    assert "endless: took more than 0.1 minutes (dvc.yaml: meta, timeout_minutes)" in capsys.readouterr().err
+    assert (folder / "tries").read_text() == "x\n"
+    assert not psutil.pid_exists(int((folder / "pid").read_text()))

@@ -147,7 +147,9 @@ def test_the_flow_reaches_its_server_past_a_proxy_that_never_answers(project) ->
 
 def test_a_form_says_what_each_field_takes() -> None:
     fields = pipeline.parameters.properties
-    assert set(fields) == {"targets", "parallel"}
+    assert set(fields) == {
+        "stages", "alone", "parallel", "profile", "overrides", "force", "publish", "new_data", "max_age_days",
+    }  # fmt: skip
     assert all(len(field["description"]) > 40 for field in fields.values())
     assert fields["parallel"]["minimum"] == 1
 

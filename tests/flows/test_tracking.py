@@ -32,19 +32,19 @@ def test_runs_of_the_flow(project, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project(*PIPELINE)
     shutil.copy(ROOT / "params.yaml", folder)
     before = len(pipelines())
-    assert main([]) == 0
+    assert main(["--no-publish"]) == 0
     (first,) = pipelines()[before:]
     page = f"/#/experiments/{first.info.experiment_id}/runs/{first.info.run_id}?workflowType=machine_learning"
     assert page in capsys.readouterr().out
     assert (first.data.tags["stage.evaluate"], first.data.tags["stage.package"]) == ("done", "done")
 
-    assert main([]) == 0
+    assert main(["--no-publish"]) == 0
     assert len(pipelines()) == before + 1, "nothing to do, nothing to tell"
     said = capsys.readouterr().out
     assert f"/#/experiments/{first.info.experiment_id}/runs?workflowType=machine_learning" in said
 
     (folder / "source").write_text("2")
-    assert main([]) == 0
+    assert main(["--no-publish"]) == 0
     second = pipelines()[-1]
     assert second.data.tags["stage.evaluate"] == "cached"
     assert second.data.tags["stage.evaluate.run"] == "none in this store"

@@ -35,6 +35,35 @@ def test_of_those_that_could_run_the_one_on_which_most_time_hangs_is_first(proje
     assert list(read_graph()) == ["slow", "quick", "last"]
 
 
+def test_stages_alone_take_what_they_need_as_it_is(project) -> None:
+    project(*STAGES)
+    stages = read_graph(["last", "left"], alone=True)
+    assert [(stage.name, sorted(stage.needs)) for stage in stages.values()] == [
+        ("left", []),
+        ("last", ["left"]),
+    ]
+
+
+def test_each_stage_says_why_it_runs(project) -> None:
+    folder: Path = project(
+        "first: {cmd: cp source first, deps: [source], outs: [first], params: [a, b]}",
+        "last: {cmd: cp first last, deps: [first], outs: [last], "
+        "meta: {worker: gpu, timeout_minutes: 5}, metrics: [numbers.json: {cache: false}]}",
+    )
+    (folder / "params.yaml").write_text("{a: 1, b: 2}")
+    (folder / "numbers.json").write_text("{}")
+    stages = read_graph()
+    assert [stage.why for stage in stages.values()] == ["never run", "never run"]
+    assert (stages["last"].worker, stages["last"].timeout_minutes) == ("gpu", 5)
+    assert stages["last"].shown == ("numbers.json",)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", "first"], check=True)
+    assert [stage.why for stage in read_graph(["first"]).values()] == [""]
+    assert [stage.why for stage in read_graph(["first"], anyway="asked for").values()] == ["asked for"]
+    (folder / "params.yaml").write_text("{a: 1, b: 3}")
+    (folder / "first").unlink()
+    assert [stage.why for stage in read_graph(["first"]).values()] == ["b, first deleted"]
+
+
 TWO_FILES = (
     "prepare: {foreach: {a: {file: source}, b: {file: source}}, do: {cmd: 'cp ${item.file} prepared-${key}', "
     "params: ['sources.${key}'], deps: ['${item.file}'], outs: ['prepared-${key}']}}",

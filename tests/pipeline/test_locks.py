@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.console import Console
-from flows.tasks import Runner, StageFailed
+from flows.console import console
+from flows.reproduce import Outcome, StageFailed, reproduce
 from parrot.errors import ParrotError
-from parrot.pipeline.graph import read_graph
+from parrot.pipeline.graph import GraphStage, read_graph
 from parrot.pipeline.locks import LOCK, RWLOCK
 
 SLOW = (
@@ -26,6 +26,10 @@ FAST = ("one: {cmd: cp source one, deps: [source], outs: [one]}",)
 
 def nobody(_text: str) -> None:
     pass
+
+
+def run(stage: str) -> Outcome:
+    return reproduce(GraphStage(stage, frozenset(), 1.0), nobody, nobody)
 
 
 def wait_until_said(said: list[str], words: str, seconds: float = 60) -> None:
@@ -43,7 +47,7 @@ def test_a_damaged_lock_is_named_with_what_to_do(project, text: str) -> None:
     with pytest.raises(ParrotError, match=told):
         read_graph()
     with pytest.raises(StageFailed, match=told):
-        Runner(Console()).run("one", nobody, nobody)
+        run("one")
     (folder / RWLOCK).unlink()
     assert list(read_graph()) == ["one"]
 
@@ -56,7 +60,7 @@ def test_what_a_dead_process_has_left_is_in_nobodys_way(project) -> None:
     (folder / RWLOCK).write_text(json.dumps({"write": {str(folder / "one"): user}, "read": {}}))
     (folder / LOCK).write_text(f" {dead.pid}\n")
     assert list(read_graph()) == ["one"]
-    assert Runner(Console()).run("one", nobody, nobody).state == "done"
+    assert run("one").state == "done"
 
 
 @pytest.mark.parametrize("zombie", [False, True], ids=["its number given away", "not waited for"])
@@ -70,7 +74,7 @@ def test_a_killed_process_that_dvc_takes_for_a_living_one_is_named(project, zomb
         with pytest.raises(ParrotError, match=told):
             read_graph()
         with pytest.raises(StageFailed, match=told):
-            Runner(Console()).run("one", nobody, nobody)
+            run("one")
     finally:
         other.kill()
         other.wait()
@@ -94,7 +98,7 @@ def test_whoever_holds_the_lock_is_named_and_waited_for(project) -> None:
     assert list(read_graph()) == ["one"]
 
 
-def test_a_stage_that_another_dvc_runs_is_waited_for(project) -> None:
+def test_a_stage_that_another_dvc_runs_is_waited_for(project, monkeypatch: pytest.MonkeyPatch) -> None:
     folder: Path = project(*SLOW)
     other = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "-q", "slow"], env=os.environ | {"DVC_NO_ANALYTICS": "1"}
@@ -105,18 +109,16 @@ def test_a_stage_that_another_dvc_runs_is_waited_for(project) -> None:
     said: list[str] = []
     outcomes: list[str] = []
 
-    class Listening(Console):
-        def line(self, text: str, stage: str = "") -> None:
-            said.append(text)
+    monkeypatch.setattr(console, "line", lambda text, _stage="": said.append(text))
+
+    def begin() -> None:
+        outcomes.append(run("slow").state)
 
     def follow() -> None:
         read_graph(say=said.append)
-        outcomes.append(Runner(Listening()).run("slow", nobody, nobody).state)
+        begin()
 
-    def run() -> None:
-        outcomes.append(Runner(Listening()).run("slow", nobody, nobody).state)
-
-    threads = [threading.Thread(target=target, daemon=True) for target in (follow, run)]
+    threads = [threading.Thread(target=target, daemon=True) for target in (follow, begin)]
     for thread in threads:
         thread.start()
         wait_until_said(said, f"uses the same files (process {other.pid}, ")

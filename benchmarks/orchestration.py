@@ -1,0 +1,162 @@
+"""What the flow costs over `dvc repro`, side by side: with nothing to do, for each stage, and while one runs.
+
+    python benchmarks/orchestration.py [--project FOLDER] [--repeats 3] [--output FILE.json]
+
+In a project of its own: stages that do nothing, so that only what runs them is left to be measured. With
+--project, a finished pipeline, the run with nothing to do is measured there instead. A Prefect server is
+started before, and its start is not counted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+STAGES = 8
+DVC = [sys.executable, "-m", "dvc"]
+FLOW = [sys.executable, "-m", "flows.pipeline", "--no-publish"]
+ROOT = Path(__file__).parents[1]
+PORT = 4299
+IDLE_SECONDS = 60.0
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    given = {name: value for name, value in os.environ.items() if name not in ("PARROT_FLOW", "DVC_STAGE")}
+    paths = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    return {**given, **paths, "DVC_NO_ANALYTICS": "1", "PREFECT_HOME": str(folder / ".prefect"), **more}
+
+
+def make_chain(folder: Path) -> None:
+    """Stages, one after the other, each of which copies a line."""
+    names = ["source", *(f"made{number}" for number in range(STAGES))]
+    lines = [
+        f"  {after}: {{cmd: cp {before} {after}, deps: [{before}], outs: [{after}]}}"
+        for before, after in pairwise(names)
+    ]
+    (folder / "dvc.yaml").write_text("\n".join(["stages:", *lines, ""]))
+    (folder / "idle").mkdir()
+    sleep = f"sleep {IDLE_SECONDS + 60:.0f} && cp ../source slept"
+    (folder / "idle/dvc.yaml").write_text(
+        f"stages:\n  sleeper: {{cmd: {sleep}, deps: [../source], outs: [slept]}}\n"
+    )
+    (folder / "source").write_text("0\n")
+    shutil.copy(ROOT / "prefect.toml", folder)
+    subprocess.run([*DVC, "init", "--quiet", "--no-scm"], cwd=folder, env=environment(folder), check=True)
+
+
+def seconds(command: list[str], folder: Path, **more: str) -> float:
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder, **more), capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.monotonic() - began
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    api = f"http://127.0.0.1:{PORT}/api"
+    command = [str(Path(sys.executable).parent / "prefect"), "server", "start", "--port", str(PORT)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=folder, env=environment(folder), **quiet)
+    try:
+        for _ in range(600):
+            time.sleep(0.3)
+            try:
+                urllib.request.urlopen(f"{api}/health", timeout=5).close()
+                break
+            except OSError:
+                continue
+        yield api
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def idle_share(folder: Path) -> float:
+    """Of one core, what the flow and the server that it started for itself take while a stage runs."""
+    command = [*FLOW, "idle:sleeper"]
+    flow = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
+    try:
+        own = psutil.Process(flow.pid)
+        while not any("sleep" in child.name() for child in own.children(recursive=True)):
+            if flow.poll() is not None:
+                sys.exit("the flow with a server of its own has ended before its stage ran")
+            time.sleep(0.5)
+        time.sleep(20)  # what a start leaves to be done
+        watched = [
+            own,
+            *(child for child in own.children(recursive=True) if "uvicorn" in " ".join(child.cmdline())),
+        ]
+        before = sum(sum(process.cpu_times()[:2]) for process in watched)
+        time.sleep(IDLE_SECONDS)
+        after = sum(sum(process.cpu_times()[:2]) for process in watched)
+        return (after - before) / IDLE_SECONDS
+    finally:
+        flow.terminate()
+        flow.wait()
+
+
+def compare(folder: Path, at: Path, repeats: int) -> dict[str, float]:
+    """Medians: everything, then nothing to do, by DVC and by the flow in turn."""
+    seen: dict[str, list[float]] = {"all repro": [], "all flow": [], "repro": [], "flow": []}
+    with server(folder) as api:
+        seconds(FLOW, folder, PREFECT_API_URL=api)  # MLflow's store is made
+        for number in range(repeats):
+            (folder / "source").write_text(f"{2 * number + 1}\n")
+            seen["all repro"].append(seconds([*DVC, "repro"], folder))
+            (folder / "source").write_text(f"{2 * number + 2}\n")
+            seen["all flow"].append(seconds(FLOW, folder, PREFECT_API_URL=api))
+            seen["repro"].append(seconds([*DVC, "repro"], at))
+            seen["flow"].append(seconds(FLOW, at, PREFECT_API_URL=api))
+    middle = {name: median(values) for name, values in seen.items()}
+    return {
+        "nothing to do: dvc repro, s": middle["repro"],
+        "nothing to do: flow, s": middle["flow"],
+        "nothing to do: the flow's own cost, s": middle["flow"] - middle["repro"],
+        f"{STAGES} stages: dvc repro, s": middle["all repro"],
+        f"{STAGES} stages: flow, s": middle["all flow"],
+        "the flow's own cost for each stage, s": (middle["all flow"] - middle["all repro"]) / STAGES,
+    }
+
+
+def show(results: dict[str, float]) -> None:
+    for name, value in results.items():
+        print(f"{name:<56}{value:8.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--project", type=Path, help="a finished pipeline in which there is nothing to do")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_chain(folder)
+        results = compare(folder, args.project or folder, args.repeats)
+        show(results)
+        idle = {"a stage runs: flow and its own server, % of one core": 100 * idle_share(folder)}
+        show(idle)
+    if args.output:
+        args.output.write_text(json.dumps(results | idle, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

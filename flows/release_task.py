@@ -1,0 +1,43 @@
+"""The last step: the package goes to where models are published, if the gate lets it."""
+
+from typing import TYPE_CHECKING, cast
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.transactions import Transaction, get_transaction, transaction
+
+from parrot.params import load_params
+
+if TYPE_CHECKING:
+    from parrot.publishing.release import Release  # type: ignore[import-untyped]
+
+_PUBLISHED = "published"
+
+
+@task(name="release", task_run_name="release", cache_policy=NO_CACHE)
+def release_package() -> "Release":
+    """Register, gate, publish, promote: `parrot release`. Each step is safe to repeat."""
+    from parrot.publishing.release import release
+
+    done = release(load_params())
+    if (here := get_transaction()) is not None:
+        here.set(_PUBLISHED, done.published is not None)
+    return done
+
+
+@release_package.on_rollback
+def take_back(own: Transaction) -> None:
+    """The published model and the alias go back to those before, if they were changed."""
+    from parrot.publishing.release import rollback
+
+    if own.get(_PUBLISHED, False):
+        rollback(load_params(), None)
+
+
+def release_and_tell() -> "Release":
+    """Release the package and show the verdict; what is published and cannot be shown is taken back."""
+    with transaction():
+        done = cast("Release", release_package())
+        create_markdown_artifact(done.verdict.as_markdown(), key="parrot-verdict")
+        return done

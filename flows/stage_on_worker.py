@@ -1,0 +1,105 @@
+"""One stage as a flow run of its own, on a worker with its own clone. See docs/pipeline.md."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.concurrency.sync import concurrency
+from prefect.states import Crashed, Failed
+
+from flows.console import console
+from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, stopping, travel
+from flows.server import StageProgress, claim_run
+from flows.tasks import ended
+from parrot.errors import ParrotError
+from parrot.pipeline.commits import check_out
+from parrot.pipeline.graph import GraphStage, display_name
+from parrot.pipeline.processes import file_lock, guard_descendants, pipeline_lock
+
+CLONE_VARIABLE = "PARROT_CLONE"
+_QUEUE = Path(".dvc/tmp/worker.lock")
+"""Stages that are sent to one worker together run one after the other: a clone has one state."""
+_LEASE_SECONDS = 60.0
+"""How long a killed worker keeps its GPUs from others, at most."""
+
+
+def enter_clone() -> dict[str, str]:
+    """The step of prefect.yaml before each run: a worker works in its own clone.
+
+    That is the one that its Python has this project from, unless PARROT_CLONE names another.
+    """
+    folder = os.environ.get(CLONE_VARIABLE) or Path(__file__).parents[1]
+    os.chdir(folder)
+    return {"directory": str(folder)}
+
+
+@flow(name="stage", flow_run_name="{stage}")
+def run_on_worker(
+    stage: str,
+    commit: str,
+    files: dict[str, str] | None = None,
+    force: bool = False,
+    timeout_minutes: float | None = None,
+) -> State[Any]:
+    """Check out a commit, pull what the stage reads, run it, push what it made. The pipeline starts this.
+
+    Args:
+        stage: The address of the stage in dvc.yaml, such as sft.
+        commit: The commit of the clone that runs the pipeline; a remote of this clone must have it.
+        files: Path and text of parameters, locks and .dvc files that the commit has otherwise.
+        force: Whether to run the stage even if the DVC remote has outputs of the same inputs.
+        timeout_minutes: After how many minutes the stage is ended; none: it may take as long as it likes.
+    """
+    guard_descendants()
+    claim_run()
+    stopping.clear()
+    log = get_run_logger().info
+    what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
+    progress = StageProgress(display_name(stage))
+    try:
+        with (
+            file_lock(_QUEUE),
+            concurrency(_gpus(), lease_duration=_LEASE_SECONDS, strict=True),
+            pipeline_lock(LOCK_FILE),
+        ):
+            check_out(commit, files or {})
+            travel("receive", what, log)
+            outcome = reproduce(what, log, progress.bar, force=force, pull=True)
+            travel("give", what, log)
+    except StageFailed as error:
+        console.line(str(error))
+        return (Crashed if error.passing else Failed)(message=_reason(error, stage))
+    except ParrotError as error:
+        return Failed(message=str(error))
+    except BaseException:
+        stop_all()
+        raise
+    progress.end()
+    return ended(outcome)
+
+
+def _reason(error: StageFailed, stage: str) -> str:
+    return str(error).removeprefix(f"{display_name(stage)}: ")
+
+
+def _gpus() -> list[str]:
+    """A global limit of one for each GPU that this worker sees: two workers may see the same."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        try:
+            listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+        except FileNotFoundError:
+            return []
+        devices = [str(number) for number, _ in enumerate(listed.stdout.splitlines())]
+    else:
+        devices = [device.strip() for device in chosen.split(",") if device.strip()]
+    names = [f"gpu-{socket.gethostname()}-{device}" for device in devices]
+    with get_client(sync_client=True) as client:
+        for name in names:
+            client.upsert_global_concurrency_limit_by_name(name, 1)
+    return names

@@ -1,0 +1,63 @@
+"""The real chain in miniature: one clone runs the pipeline, a worker in another trains and predicts."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from miniature import ROOT, Project
+from team import Team, wait_for
+
+ON_WORKERS = {"align", "sft", "predict"}
+
+
+@pytest.fixture(scope="module")
+def team(make_project: Callable[[], Project], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    project = make_project()
+    made = Team(tmp_path_factory.mktemp("team"), project.folder)
+    for name in (".gitignore", "prefect.yaml"):
+        shutil.copy(ROOT / name, project.folder / name)
+    shutil.copytree(ROOT / "conf", project.folder / "conf")
+    made.run("dvc", "config", "--unset", "core.no_scm")
+    made.share()
+    server = made.serve()
+    made.add_worker("gpu", "trainer")
+    made.add_worker("local", "here")
+    try:
+        yield made
+    finally:
+        made.stop(*made.workers, server)
+
+
+def sent(team: Team) -> list[str]:
+    """The stages that were sent to workers and have ended there, the first first."""
+    runs = [run for run in team.runs() if run.name in ON_WORKERS and run.state.name == "Done"]
+    return [run.name for run in reversed(runs)]
+
+
+def outputs(lock: dict) -> dict:
+    return {name: stage["outs"] for name, stage in lock.items()}
+
+
+@pytest.mark.slow
+def test_two_clones_make_what_one_makes(team: Team, finished: Project) -> None:
+    team.run(sys.executable, "-m", "flows.pipeline", "--no-publish")
+    assert sent(team) == ["align", "sft", "predict"]
+    project = Project(team.clone)
+    assert outputs(project.lock()) == outputs(finished.lock()), "the same bytes, wherever they were made"
+    trainer = team.folder / "trainer"
+    assert (trainer / "artifacts/sft").is_dir()
+    assert not (trainer / "artifacts/package").exists(), "a worker holds what its stages need"
+    assert not (trainer / "data/conversations").exists()
+
+    said = team.run(sys.executable, "-m", "flows.pipeline", "--no-publish")
+    assert "nothing to do: data, code, parameters and backbones are those of the last run" in said
+
+    before = Path(team.clone / "params.yaml").read_text(encoding="utf-8")
+    run = team.submit("parrot/manual", "publish=false", 'overrides=["sft.learning_rate=0.002"]')
+    wait_for(lambda: team.state(run).is_final(), 900, "the run does not end")
+    assert team.state(run).message == "4 of 17 stages were brought up to date"
+    assert sent(team) == ["align", "sft", "predict", "sft", "predict"]
+    assert project.lock()["sft"]["params"]["params.yaml"]["sft"]["learning_rate"] == 0.002
+    assert Path(team.clone / "params.yaml").read_text(encoding="utf-8") == before
