@@ -19,8 +19,7 @@ GRAPHS = ("dvc.yaml", "examples/picture_world/dvc.yaml")
 CARRIERS = (
     "examples/picture_world/sections.py",
     "parrot/__init__.py",
-    "parrot/config.py",
-    "parrot/config_training.py",
+    "parrot/config",
     "parrot/credentials.py",
     "parrot/errors.py",
     "parrot/files.py",

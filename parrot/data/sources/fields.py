@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from parrot.data.rejects import Rejected
@@ -35,7 +35,7 @@ def is_blank(value: Any) -> bool:
     return value is None or value == {} or (isinstance(value, float) and math.isnan(value))
 
 
-def one_of(entry: dict[str, Any], *names: str) -> tuple[str, Any]:
+def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
     """The one field that says something, of several `names` for the same; else the first that is there.
 
     Raises:
