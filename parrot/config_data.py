@@ -1,10 +1,13 @@
 """The part of the schema of `params.yaml` that says where data lie and how they are read."""
 
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from parrot.config_training import Count, Section
 
@@ -69,6 +72,19 @@ class Format(Section):
             raise ValueError("columns: `prompt` is needed beside `response`, or `ask`")
         return self
 
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """Fields of an entry that are read."""
+        columns = self.columns.model_dump(exclude={"role", "content"}).values()
+        of_image = (name for _, name, _, _ in Formatter().parse(self.image or "") if name)
+        return frozenset({*chain.from_iterable(columns), *of_image, *self.only})
+
+
+def _name_or_own(value: Any) -> Any:
+    if not isinstance(value, str | dict | Format):
+        raise ValueError("the name of a known format or a description of one is expected")
+    return value
+
 
 class Origin(Section):
     """Where a file is published: `hub` with its `revision`, or `url`."""
@@ -93,7 +109,11 @@ class Source(Section):
     """One data set as its publisher ships it."""
 
     split: Split
-    format: str | Format
+    format: Annotated[
+        Annotated[str, Tag("name")] | Annotated[Format, Tag("Format")],
+        Discriminator(lambda given: "name" if isinstance(given, str) else "Format"),
+        BeforeValidator(_name_or_own),
+    ]
     """One of parrot/data/sources/formats.yaml, or a description of one's own."""
     path: str
     """A file; or the folder of `files`."""

@@ -73,7 +73,7 @@ def prepare(
             are rejected than `max_reject_share` allows; then `output` holds no records.
     """
     reader = _open_source(source, sources, images)
-    reader.check_files(languages)
+    reader.check_inputs(languages)
     done: list[Path] = []
     with tqdm(desc=f"prepare {source}", unit=" entries") as progress:
         for language, entries in groupby(reader.entries(languages), itemgetter(0)):

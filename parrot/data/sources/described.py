@@ -28,11 +28,7 @@ def to_record(
     entry = {key: value for key, value in entry.items() if key not in form.ignore}
     if form.rewrite:
         entry = REWRITES[form.rewrite](entry, number)
-    read = {name for names in columns.model_dump().values() for name in names} - {
-        *columns.role,
-        *columns.content,
-    }
-    refuse_unread(entry, read)
+    refuse_unread(entry, form.read)
     images = _image_names(entry, form)
     if columns.messages:
         talk, field = read_talk(entry, form), one_of(entry, *columns.messages)[0]
@@ -52,6 +48,8 @@ def _asked(entry: dict[str, Any], number: int, form: Format, images: int) -> Tal
     asked, prompts = (
         one_of(entry, *columns.prompt) if columns.prompt else ("", form.ask[number % len(form.ask)])
     )
+    if not columns.prompt and columns.images and not images:
+        raise Rejected(columns.images[0], "missing image: the entry is about a picture and names none")
     answered, responses = one_of(entry, *columns.response)
     if not isinstance(prompts, list) or not isinstance(responses, list):
         prompts, responses = [prompts], [responses]

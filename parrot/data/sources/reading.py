@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from parrot.config import Format, Images, Source
@@ -19,7 +20,7 @@ class SourceReader:
     """Of the source `name` of params.yaml.
 
     Raises:
-        ParrotError: the format is not known, or the pictures are missing or cannot be opened.
+        ParrotError: the format is not known.
     """
 
     name: str
@@ -32,17 +33,26 @@ class SourceReader:
 
     def __post_init__(self) -> None:
         self.form: Format = format_of(self.name, self.source.format)
-        has_pictures = self.source.images != self.source.path or self.source.files is not None
-        self._store = ImageStore(self.source.images) if has_pictures else None
 
-    def check_files(self, languages: Sequence[str]) -> None:
-        """See that all files are there before work begins.
+    @cached_property
+    def store(self) -> ImageStore | None:
+        """The pictures, if the source has any beside its files.
+
+        Raises:
+            ParrotError: they are missing or cannot be opened.
+        """
+        has_pictures = self.source.images != self.source.path or self.source.files is not None
+        return ImageStore(self.source.images) if has_pictures else None
+
+    def check_inputs(self, languages: Sequence[str]) -> None:
+        """See that all files and the pictures are there before work begins.
 
         Raises:
             ParrotError: names the first that is not.
         """
         for path in self.source.by_language(languages).values():
             files_of(path)
+        _ = self.store
 
     def entries(self, languages: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
         """Language, position in its file (from 0) and entry, in the order of the languages' files.
@@ -63,7 +73,7 @@ class SourceReader:
             known = entry
             if isinstance(entry, dict):
                 known = {key: value for key, value in entry.items() if key not in self.source.ignore}
-            record = to_record(known, position, language, self.name, self._store, self.form)
+            record = to_record(known, position, language, self.name, self.store, self.form)
             for image in record.images:
                 if (seen := (image.path, hash(image.bytes))) not in self._whole:
                     self._check(image.path, image.bytes)
