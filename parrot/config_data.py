@@ -92,11 +92,14 @@ class Origin(Section):
     hub: str | None = None
     """A data set of the Hub."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
-    """Its commit; without one nothing is fetched from there."""
+    """Its commit; without one the first fetch pins what is newest then."""
     file: str | None = None
-    """The file's path in it, or a pattern such as `data/*.parquet` of all that belong into a folder."""
-    url: str | None = None
+    """The file's path in it, or a pattern of it, such as `data/*.parquet`."""
+    url: Annotated[str, Field(pattern="^https?://")] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of what the URL serves; without one the first fetch pins it."""
+    member: str | None = None
+    """The file in an archive that is served."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
