@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_seventeen import PUBLISHED, publish
+from published_sets import PUBLISHED, publish
 from small_sources import instruction, picture, small_world, turns, write_json_list
 
 from parrot.config import Format, Images, Source

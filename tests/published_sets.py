@@ -1,17 +1,22 @@
 """A few records of each of the seventeen data sets, in the form in which it is published."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from small_sources import picture, turns, write_json_list
+import PIL.Image
 
 _OTHER = {"zh": ("图中有什么？", "一只猫。"), "pt": ("O que há na imagem?", "Um gato."),
           "ar": ("ماذا في الصورة؟", "قطة."), "tr": ("Resimde ne var?", "Bir kedi."),
           "ru": ("Что на картинке?", "Кошка.")}  # fmt: skip
 COUNT = 12
 """Records of a set, where nothing else is said."""
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"from": "gpt" if place % 2 else "human", "value": text} for place, text in enumerate(texts)]
 
 
 def _write(path: Path, tree: Any) -> str:
@@ -22,7 +27,10 @@ def _write(path: Path, tree: Any) -> str:
 
 def _picture(path: Path, number: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(number))
+    file = io.BytesIO()
+    colour = (number * 8 % 256, number * 40 % 256, number * 90 % 256)
+    PIL.Image.new("RGB", (8, 8), colour).save(file, "JPEG", quality=95)
+    path.write_bytes(file.getvalue() + b"%d" % number)  # behind the picture's end, so that no two are equal
 
 
 def _captions(first: int, question: str) -> Callable[[Path], dict[str, Any]]:
@@ -35,7 +43,7 @@ def _captions(first: int, question: str) -> Callable[[Path], dict[str, Any]]:
             _picture(folder / "images" / name, number)
             talk = turns(question, f"number {number} of select luxury furniture")
             items.append({"id": f"{number:09d}", "image": name, "conversations": talk})
-        path = str(write_json_list(folder / "meta.json", items))
+        path = _write(folder / "meta.json", items)
         return {"format": "llava", "path": path, "images": str(folder / "images"), "expected": COUNT}
 
     return write
@@ -50,7 +58,7 @@ def _finetune(folder: Path) -> dict[str, Any]:
         talk = turns("What is it?\n<image>", f"It is {number}.", "Sure?", "Yes.")
         items.append({"id": f"{number:012d}", "image": name, "conversations": talk})
     items.append({"id": "wgByO4Y_0", "model": "", "conversations": turns("How are you?", "Well.")})
-    path = str(write_json_list(folder / "meta.json", items))
+    path = _write(folder / "meta.json", items)
     return {"format": "llava", "path": path, "images": str(folder / "images"), "expected": COUNT + 1}
 
 
@@ -62,7 +70,7 @@ def _sharegpt4v(language: str, first: int) -> Callable[[Path], dict[str, Any]]:
             _picture(folder / "images" / f"{number}.jpg", number)
             talk = turns(f"<image>\n{asked}", f"{answered} {number}")
             items.append({"id": str(number), "image": f"{number}.jpg", "conversations": talk})
-        path = str(write_json_list(folder / "meta.json", items))
+        path = _write(folder / "meta.json", items)
         images = str(folder / "images")
         return {"format": "llava", "path": path, "images": images, "language": language, "expected": COUNT}
 
@@ -79,7 +87,7 @@ def _llava_instruct(first: int, *later: str) -> Callable[[Path], dict[str, Any]]
             items.append({"id": f"{number:012d}", "image": name, "conversations": talk})
         items[0]["conversations"][0]["value"] = "What are the colors of the bus in the image?\n<image>"
         items[0]["conversations"][1]["value"] = "The bus is white and red."
-        path = str(write_json_list(folder / "instruct.json", items))
+        path = _write(folder / "instruct.json", items)
         return {"format": "llava", "path": path, "images": str(folder / "train2017"), "expected": COUNT}
 
     return write
@@ -100,7 +108,7 @@ def _aokvqa(folder: Path) -> dict[str, Any]:
         )  # fmt: skip
         _picture(folder / f"train2017/{number:012d}.jpg", number)
     items[0]["question_id"] = "22MexNkBPpdZGX6sxbxVBH"
-    path = str(write_json_list(folder / "aokvqa_v1p0_train.json", items))
+    path = _write(folder / "aokvqa_v1p0_train.json", items)
     return {"format": "aokvqa", "path": path, "images": str(folder), "expected": COUNT}
 
 
@@ -109,7 +117,7 @@ def _karpathy_train(folder: Path) -> dict[str, Any]:
     _picture(folder / name, 522418)
     caption = "A woman wearing a net on her head cutting a cake. "
     items = [{"caption": caption, "image": name, "image_id": "coco_522418"}]
-    path = str(write_json_list(folder / "coco_karpathy_train.json", items))
+    path = _write(folder / "coco_karpathy_train.json", items)
     return {"format": "coco_karpathy", "path": path, "images": str(folder), "expected": 1}
 
 
@@ -117,7 +125,7 @@ def _karpathy_val(folder: Path) -> dict[str, Any]:
     name = "val2014/COCO_val2014_000000184613.jpg"
     _picture(folder / name, 184613)
     items = [{"caption": ["A cat.", "A small cat."], "image": name, "image_id": "coco_184613"}]
-    path = str(write_json_list(folder / "coco_karpathy_val.json", items))
+    path = _write(folder / "coco_karpathy_val.json", items)
     return {"format": "coco_karpathy", "path": path, "images": str(folder), "expected": 2}
 
 
@@ -176,7 +184,7 @@ def _ocrvqa(folder: Path) -> dict[str, Any]:
 
 def _ocrvqa_downloaded(folder: Path) -> dict[str, Any]:
     _picture(folder / "image" / "0760318345.jpg", 8100)
-    path = str(write_json_list(folder / "downloaded_dataset.json", [{"filename": "0760318345.jpg"} | _BOOK]))
+    path = _write(folder / "downloaded_dataset.json", [{"filename": "0760318345.jpg"} | _BOOK])
     return {"format": "ocrvqa_downloaded", "path": path, "images": str(folder / "image"), "expected": 1}
 
 
@@ -206,7 +214,7 @@ def _alpaca_gpt4(folder: Path) -> dict[str, Any]:
     items = [
         {"instruction": f"Say {number}.", "input": "", "output": f"{number}!"} for number in range(COUNT)
     ]
-    path = str(write_json_list(folder / "alpaca_gpt4_data.json", items))
+    path = _write(folder / "alpaca_gpt4_data.json", items)
     return {"format": "alpaca", "path": path, "images": path, "expected": COUNT}
 
 
@@ -215,7 +223,7 @@ def _baize(folder: Path) -> dict[str, Any]:
         "The conversation between human and AI assistant.\n[|Human|] What is tea?\n[|AI|] A drink.\n"
         "Of leaves.\n[|Human|] Of which plant?\n[|AI|] Camellia sinensis.\n[|Human|] "
     )
-    path = str(write_json_list(folder / "quora_chat_data.json", [{"topic": "What is tea?", "input": talk}]))
+    path = _write(folder / "quora_chat_data.json", [{"topic": "What is tea?", "input": talk}])
     return {"format": "baize", "path": path, "images": path, "expected": 1}
 
 
