@@ -8,6 +8,7 @@ from parrot.data.images import ImageStore, decode_base64_image
 from parrot.data.records import IMAGE_TOKEN, Image, Message, Record
 from parrot.data.rejects import Rejected
 from parrot.data.sources.fields import is_blank, one_of, refuse_unread
+from parrot.data.sources.json_items import Unreadable
 from parrot.data.sources.odd import REWRITES
 from parrot.data.sources.text import checked_text, entry_id, system_message, without_images
 from parrot.data.sources.turns import Talk, placed_image, read_talk
@@ -21,6 +22,8 @@ def to_record(
     Raises:
         Rejected: names the field and what is wrong with it.
     """
+    if isinstance(entry, Unreadable):
+        raise Rejected("", entry.reason)
     if not isinstance(entry, dict):
         raise Rejected("", f"wrong type: expected an object, found {type(entry).__name__}")
     columns = form.columns

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -22,8 +23,25 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _CUT = 16
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a line that holds no JSON."""
+
+    reason: str
+    """`kind: detail`, as of a reject."""
+
+
+class _BrokenJson(ParrotError):
+    def __init__(self, path: Path, line: int, column: int, problem: str) -> None:
+        self.place = f"line {line}, column {column}"
+        self.problem = problem
+        super().__init__(f"{path}: {self.place}: broken JSON: {problem}; correct the file or fetch it again")
+
+
 def read_items(path: Path | str) -> Iterator[Any]:
     """The entries of a file that holds one JSON list, or JSON values one behind the other, as on lines.
+
+    A broken line between lines that hold objects is an `Unreadable`: it takes no other with it.
 
     Raises:
         ParrotError: the file is missing or broken; names line and column.
@@ -34,7 +52,13 @@ def read_items(path: Path | str) -> Iterator[Any]:
             buffer.expect_end("the list")
         else:
             while buffer.peek():  # JSON lines
-                yield buffer.value()
+                try:
+                    item = buffer.value()
+                except _BrokenJson as error:
+                    if not buffer.skip_line():
+                        raise
+                    item = Unreadable(f"broken JSON: {error.place}: {error.problem}")
+                yield item
 
 
 def read_members(path: Path | str) -> Iterator[tuple[str, Any]]:
@@ -116,6 +140,17 @@ class _Buffer:
                 self.fail(f"an entry of more than {MAX_ENTRY >> 20} million characters begins here")
             self._grow()
 
+    def skip_line(self) -> bool:
+        """Go behind a line that begins with an object, if the next does so too, or nothing follows."""
+        while (end := self._text.find("\n", self.position)) < 0 and not self._ended:
+            if len(self._text) - self.position > MAX_ENTRY:
+                return False
+            self._grow()
+        if self.peek() != "{":
+            return False
+        self.position = end + 1 if end >= 0 else len(self._text)
+        return self.peek() in ("", "{")
+
     def take(self, wanted: str, problem: str) -> str:
         """Consume the next character, which is one of those that are `wanted`."""
         found = self.peek()
@@ -130,7 +165,7 @@ class _Buffer:
 
     def fail(self, problem: str, position: int | None = None) -> NoReturn:
         line, column = self._place(self.position if position is None else position)
-        _fail(self._path, line, column, problem)
+        raise _BrokenJson(self._path, line, column, problem)
 
     def _grow(self) -> None:
         """Drop what is consumed and read on."""
@@ -193,9 +228,3 @@ def _fail_decoding(path: Path) -> NoReturn:
                 ) from None
             line, column = _place_after(line, column, text, len(text))
     raise ParrotError(f"{path}: changed while it was read; try again")
-
-
-def _fail(path: Path, line: int, column: int, problem: str) -> NoReturn:
-    raise ParrotError(
-        f"{path}: line {line}, column {column}: broken JSON: {problem}; correct the file or fetch it again"
-    )
