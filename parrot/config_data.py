@@ -79,6 +79,10 @@ class Format(Section):
         of_image = (name for _, name, _, _ in Formatter().parse(self.image or "") if name)
         return frozenset({*chain.from_iterable(columns), *of_image, *self.only})
 
+    @cached_property
+    def read_of_turn(self) -> frozenset[str]:
+        return frozenset({*self.columns.role, *self.columns.content})
+
 
 def _name_or_own(value: Any) -> Any:
     if not isinstance(value, str | dict | Format):

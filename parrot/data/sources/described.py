@@ -28,7 +28,8 @@ def to_record(
         raise Rejected("", f"wrong type: expected an object, found {type(entry).__name__}")
     columns = form.columns
     name = entry_id(entry, number, columns.id)
-    entry = {key: value for key, value in entry.items() if key not in form.ignore}
+    if form.ignore:
+        entry = {key: value for key, value in entry.items() if key not in form.ignore}
     if form.rewrite:
         entry = REWRITES[form.rewrite](entry, number)
     refuse_unread(entry, form.read)

@@ -42,6 +42,8 @@ def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
         Rejected: two of them say different things.
     """
     present = [name for name in names if name in entry] or names[:1]
+    if len(present) == 1:
+        return present[0], entry.get(present[0])
     first, *others = [name for name in present if not is_blank(entry.get(name))] or present[:1]
     for other in others:
         if entry[other] != entry[first]:

@@ -71,7 +71,7 @@ class SourceReader:
         """What becomes of one of `entries`, with its pictures decoded once to see that they are whole."""
         try:
             known = entry
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and self.source.ignore:
                 known = {key: value for key, value in entry.items() if key not in self.source.ignore}
             record = to_record(known, position, language, self.name, self.store, self.form)
             for image in record.images:

@@ -1,6 +1,7 @@
 """A list of turns as people have it -> messages in which questions and answers alternate."""
 
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from parrot.config import Format
@@ -46,21 +47,17 @@ def read_talk(entry: dict[str, Any], form: Format) -> Talk:
     system = system_message(entry, columns.system)
     if turns and turns[0].role == "system":
         system, turns = _led(turns[0], system), turns[1:]
-    for turn in turns:
-        if turn.role == "system":
-            raise Rejected(turn.field, "turns: a system message in the middle")
+    if late := next((turn for turn in turns if turn.role == "system"), None):
+        raise Rejected(late.field, "turns: a system message in the middle")
     turns, mended = _paired(turns)
     if not turns:
         raise Rejected(field, "turns: no question with an answer")
     images: list[Any] = []
-    messages = [_message(turn, images) for turn in turns]
-    talk = [
-        Message(role, "\n".join(message.content for message in same))
-        for role, same in groupby(messages, key=lambda message: message.role)
-    ]
-    if len(talk) < len(messages):
+    said = [(turn.role, _text(turn, images)) for turn in turns]
+    talk = [(role, "\n".join(text for _, text in same)) for role, same in groupby(said, key=itemgetter(0))]
+    if len(talk) < len(said):
         mended.append(JOINED)
-    placed = [Message("user", placed_image(one.content)) if one.role == "user" else one for one in talk]
+    placed = (Message(role, placed_image(text) if role == "user" else text) for role, text in talk)
     return Talk((*system, *placed), images, tuple(mended))
 
 
@@ -68,7 +65,7 @@ def _turn(turn: Any, field: str, form: Format) -> _Turn:
     columns = form.columns
     if not isinstance(turn, dict):
         raise Rejected(field, f"wrong type: expected an object, found {type(turn).__name__}")
-    refuse_unread(turn, {*columns.role, *columns.content}, f"{field}.")
+    refuse_unread(turn, form.read_of_turn, f"{field}.")
     key, speaker = one_of(turn, *columns.role)
     role = form.roles.get(speaker) or _ROLES.get(speaker) if isinstance(speaker, str) else None
     if role is None:
@@ -98,15 +95,15 @@ def _paired(turns: list[_Turn]) -> tuple[list[_Turn], list[str]]:
     return turns[asks[0] : answers[-1] + 1], mended
 
 
-def _message(turn: _Turn, images: list[Any]) -> Message:
+def _text(turn: _Turn, images: list[Any]) -> str:
     content = turn.content
     if isinstance(content, list):
         content = "\n".join(
             _part(part, f"{turn.field}[{place}]", images) for place, part in enumerate(content)
         )
     if turn.role == "assistant":
-        return Message("assistant", without_images(content, turn.field))
-    return Message("user", checked_text(content, turn.field))
+        return without_images(content, turn.field)
+    return checked_text(content, turn.field)
 
 
 def _part(part: Any, field: str, images: list[Any]) -> str:
