@@ -5,6 +5,7 @@ import io
 import json
 import re
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from small_sources import instruction, picture, small_world, turns, write_json_l
 from parrot.config import Format, Images, Source
 from parrot.data.records import Message, Record
 from parrot.data.rejects import Reject, kind
+from parrot.data.sources import json_items
 from parrot.data.sources.containers import read_entries
 from parrot.data.sources.formats import format_of, known_formats
 from parrot.data.sources.json_items import read_members
@@ -305,6 +307,42 @@ def test_a_webdataset(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(ParrotError, match="a tar that is broken or ends early"):
         read({"format": "webdataset", "path": str(path)})
+
+
+def test_a_broken_sample_takes_no_other_with_it(tmp_path: Path) -> None:
+    members = {
+        "0.json": b'{"caption": ', "0.jpg": picture(0), "1.txt": b"One.", "1.jpg": picture(1),
+        "2.txt": b"\xff", "2.jpg": picture(2), "3.txt": b"Three.", "3.jpg": picture(3), "3.JPG": picture(4),
+    }  # fmt: skip
+    found = read({"format": "webdataset", "path": str(write_tar(tmp_path / "a.tar", members))})
+    reasons = [one.reason if isinstance(one, Reject) else one.id for one in found]
+    assert reasons[0].startswith("broken sample: 0.json: Expecting value")
+    assert reasons[1] == "1"
+    assert reasons[2].startswith("broken sample: 2.txt: 'utf-8'")
+    assert reasons[3] == "broken sample: 3.JPG: another file of the sample ends so"
+
+
+def test_a_list_under_a_key_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_items, "CHUNK", 1 << 16)
+    tree = {"annotations": [{"image_id": str(number), "caption": "x" * 200} for number in range(20_000)]}
+    path = tmp_path / "filter_cap.json"
+    path.write_text(json.dumps(tree))
+    tracemalloc.start()
+    count = sum(1 for _ in read_entries(path, known_formats()["cc_sbu_align"]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < path.stat().st_size / 5
+
+
+def test_speakers_by_their_usual_names(tmp_path: Path) -> None:
+    names = [("developer", "user", "assistant"), ("system", "human", "bing"), ("system", "user", "model")]
+    items = [
+        {"messages": [{"role": name, "content": "a"} for name in some], "id": place}
+        for place, some in enumerate(names)
+    ]
+    for record in records({"format": "chat", "path": str(write_json_list(tmp_path / "a.json", items))}):
+        assert [message.role for message in record.messages] == ["system", "user", "assistant"]
 
 
 def test_conversations_in_a_webdataset(tmp_path: Path) -> None:

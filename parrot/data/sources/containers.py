@@ -1,8 +1,10 @@
 """The entries of a source's files: JSON, JSON lines, Parquet, WebDataset; told apart by their first bytes."""
 
 import json
+import lzma
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 from parrot.config import Format
 from parrot.data.images import MAX_ENCODED_BYTES
 from parrot.data.sources import json_items
+from parrot.data.sources.json_items import Unreadable
 from parrot.data.sources.odd import READERS
 from parrot.errors import ParrotError
 
@@ -81,12 +84,13 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         raise ParrotError(f"{file}: not readable as Parquet ({said}); fetch it again") from None
 
 
-def _samples(file: Path) -> Iterator[dict[str, Any]]:
+def _samples(file: Path) -> Iterator[dict[str, Any] | Unreadable]:
     """The samples of a tar in WebDataset's form: files one behind the other whose names agree up to a dot.
 
     Fields of a `.json` join the sample's own; texts are texts, everything else is bytes.
     """
     sample: dict[str, Any] = {}
+    broken: Unreadable | None = None
     try:
         with tarfile.open(file, "r|*") as archive:
             for member in archive:
@@ -96,21 +100,28 @@ def _samples(file: Path) -> Iterator[dict[str, Any]]:
                 stem, _, ending = name.partition(".")
                 key = f"{folder}/{stem}".removeprefix("./").lstrip("/")
                 if sample and sample["__key__"] != key:
-                    yield sample
-                    sample = {}
+                    yield broken or sample
+                    sample, broken = {}, None
                 sample["__key__"] = key
-                sample.update(_member(archive, member, ending.lower()))
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                try:
+                    sample |= _member(archive, member, ending.lower(), sample)
+                except (ValueError, RecursionError) as error:
+                    broken = Unreadable(f"broken sample: {member.name}: {error}")
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ParrotError(f"{file}: a tar that is broken or ends early ({said}); fetch it again") from None
     if sample:
-        yield sample
+        yield broken or sample
 
 
-def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> dict[str, Any]:
+def _member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, sample: Mapping[str, Any]
+) -> dict[str, Any]:
     opened = archive.extractfile(member)
     if opened is None or member.size > MAX_ENCODED_BYTES:
-        raise ValueError(f"{member.name} has more than {MAX_ENCODED_BYTES >> 20} MiB")
+        raise ValueError(f"more than {MAX_ENCODED_BYTES >> 20} MiB")
+    if ending in sample:
+        raise ValueError("another file of the sample ends so")
     content = opened.read()
     if ending == "json":
         tree = json.loads(content)

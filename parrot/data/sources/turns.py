@@ -12,6 +12,8 @@ from parrot.data.sources.text import checked_text, system_message, without_image
 
 _ROLES: dict[str, Role] = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
+    "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",  # in ShareGPT's files
+    "model": "assistant", "developer": "system",  # Gemma's and OpenAI's
 }  # fmt: skip
 
 FIRST_ANSWER = "answer without question dropped"
