@@ -86,3 +86,13 @@ def test_an_unknown_source_or_profile(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["data", "get", "dolli"])
     with pytest.raises(ParrotError, match="no profile 'parrot-8b'"):
         needs_of("parrot-8b")
+
+
+def test_nothing_behind_data_provides_what_data_dvc_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("parrot.pipeline.data_versions.provide_data", lambda: called.append("provided"))
+    cli.main(["data"])
+    assert called == ["provided"]
+    with pytest.raises(SystemExit):
+        cli.main(["data", "gett"])
+    assert called == ["provided"]

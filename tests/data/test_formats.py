@@ -421,3 +421,25 @@ def test_real_samples(tmp_path: Path) -> None:
     [alpaca] = REAL.glob("alpaca_gpt4_*.json")
     assert len(records({"format": "alpaca", "path": str(alpaca)})) == 150
     assert [position for position, _ in read_entries(alpaca, known_formats()["alpaca"])] == list(range(150))
+
+
+STAMPS = REAL.parent / "tuxpaint_stamps_six"
+
+
+@pytest.mark.skipif(not STAMPS.is_dir(), reason="the real photographs are not beside this checkout")
+def test_real_captions_of_six_languages_in_one_file() -> None:
+    file = STAMPS / "captions.jsonl"
+    total = len(file.read_text(encoding="utf-8").splitlines())
+    read = 0
+    for language, question in {"en": "What is it?", "zh": "这是什么？", "ar": "ما هذا؟"}.items():
+        own = {"columns": {"response": "text"}, "ask": question, "only": {"language": [language]}}
+        source = {"split": "align", "format": own, "path": str(file), "images": str(STAMPS)}
+        reader = SourceReader("stamps", Source.model_validate(source | {"language": language}), LIMITS)
+        entries = list(reader.entries(["en", "zh"]))
+        assert len(entries) + reader.left_out == total
+        found = [reader.record(*entry) for entry in entries[:20]]
+        assert all(isinstance(one, Record) and one.language == language for one in found), found
+        assert isinstance(found[0], Record)
+        assert found[0].messages[0].content == f"<image>\n{question}"
+        read += len(entries)
+    assert 700 < read < total
