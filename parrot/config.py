@@ -1,13 +1,15 @@
 """The schema of `params.yaml`: frozen, typed sections, one per stage. `parrot.params` reads the file."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from PIL import ImageColor
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from parrot.config_data import EACH as EACH
+from parrot.config_data import Format as Format
+from parrot.config_data import Source as Source
+from parrot.config_data import Split as Split
 from parrot.config_publishing import Gate as Gate
 from parrot.config_publishing import Package as Package
 from parrot.config_publishing import Publish as Publish
@@ -34,44 +36,6 @@ class Speed(Section):
     """Processes beside each training that read and decode its batches ahead."""
     inference_batch_size: Count
     inference_processes: Count  # share the questions, each with an accelerator of its own if there are
-
-
-Split = Literal["align", "sft"]
-"""The records of stage one and of stage two."""
-EACH = "{language}"
-
-
-class Source(Section):
-    """One data set as its publisher ships it."""
-
-    split: Split
-    format: Literal["llava", "alpaca"]
-    path: str
-    """A file; or the folder of `files`, of which each language has one, with `{language}` in its name."""
-    files: str | None = None
-    images: str
-    """A folder, .zip or .tar (also .tar.gz) that holds the pictures, or a folder within an archive, as in
-    `train2017.zip/train2017`; of a source without pictures its `path` again."""
-    language: str = EACH
-    """Of all its records; not given with `files`."""
-    ignore: list[str] = Field(default=[])
-    """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
-    dataset: str | None = None
-    """What it is on the Hub, for the card."""
-
-    @model_validator(mode="after")
-    def _one_language_a_file(self) -> Self:
-        if self.files is None and self.language == EACH:
-            raise ValueError("language: missing; or name `files` with {language} in it, one a language")
-        if self.files is not None and (EACH not in self.files or self.language != EACH):
-            raise ValueError("files: is for a file a language, with {language} in its name and no `language`")
-        return self
-
-    def by_language(self, languages: Sequence[str]) -> dict[str, Path]:
-        """Language -> file."""
-        if self.files is None:
-            return {self.language: Path(self.path)}
-        return {name: Path(self.path, self.files.replace(EACH, name)) for name in languages}
 
 
 class Images(Section):

@@ -111,7 +111,7 @@ def _inside(kind: Any, part: str | int) -> Iterator[Any]:
     elif hasattr(kind, "model_fields"):
         if part in (fields := section_fields(kind)):
             yield from _kinds(fields[part])
-        elif any(part in get_args(annotation) for annotation in fields.values()):
+        elif part == kind.__name__ or any(part in get_args(annotation) for annotation in fields.values()):
             yield kind
 
 
@@ -121,7 +121,7 @@ def section_fields(section: type[BaseModel]) -> dict[str | int, Any]:
 
 def _kinds(annotation: Any) -> Iterator[Any]:
     """The sections and mappings in an annotation such as `Section | None` or `Annotated[A | B, …]`."""
-    if get_origin(annotation) is dict or hasattr(annotation, "model_fields"):
+    if get_origin(annotation) is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         yield annotation
     else:
         for inner in get_args(annotation):

@@ -35,7 +35,11 @@ def change(tree: dict[str, Any], key: str, value: Any) -> None:
     [
         ("sft.learnin_rate", 1.0, "sft.learnin_rate: unknown key; did you mean 'learning_rate'?"),
         ("sources.captions.formt", "x", "sources.captions.formt: unknown key; did you mean 'format'?"),
-        ("sources.captions.format", "x", "sources.captions.format: Input should be 'llava' or 'alpaca'"),
+        ("sources.captions.format", 3, "sources.captions.format: the name of a known format or"),
+        ("sources.captions.format", {"colums": {}}, "captions.format.colums: unknown key; did you mean"),
+        ("sources.captions.format", {"columns": {"mesage": "x"}}, "columns.mesage: unknown key; did"),
+        ("sources.captions.format", {"columns": {"response": "a"}}, "columns: `prompt` is needed beside"),
+        ("sources.captions.origin", {"hub": "a/b"}, "sources.captions.origin: either `hub` and `file`, or"),
         ("mix.sft.instructions", {"weigt": 1.0}, "mix.sft.instructions.weigt: unknown key; did you"),
         ("mix.sft.instructions", {"weight": 0}, "mix.sft.instructions.weight: Input should be"),
         ("mix.sft.instructions", "all", "mix.sft.instructions: a weight such as 1.0 is expected"),

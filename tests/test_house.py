@@ -19,7 +19,7 @@ FLOORS = (
     {"examples"},
     {"flows", "parrot.cli", "parrot.commands", "parrot.stage"},
     {"parrot.serving", "parrot.publishing", "parrot.evaluation", "parrot.validation", "parrot.training",
-     "parrot.backbones", "parrot.conversion"},
+     "parrot.backbones", "parrot.catalog", "parrot.conversion"},
     {"parrot.data"},
     {"parrot.model"},
     {"parrot.tracking"},

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,10 @@ from tqdm import tqdm
 
 from parrot.config import Images, Prepare, Source
 from parrot.data.checksums import SealedFile, seal
-from parrot.data.images import ImageStore, check_image
 from parrot.data.records import Record
-from parrot.data.rejects import REJECTS, Reject, Rejected, kinds, read_rejects, too_many, write_rejects
+from parrot.data.rejects import REJECTS, Reject, kinds, read_rejects, too_many, write_rejects
 from parrot.data.shards import open_shard, write_shard
-from parrot.data.sources import FORMATS, read_items
-from parrot.data.sources.text import entry_id
+from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
@@ -36,6 +35,11 @@ _ENTRIES_SCHEMA = pa.schema(
     ]
 )
 _RECORDS = "records.parquet"
+MENDED = "mended.parquet"
+_AND = "; "
+"""Between the rules by which a record was mended."""
+_NEAR = 0.05
+"""What `expected` may be off: publishers round."""
 
 
 def prepare(
@@ -51,7 +55,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Make records of one source, in shards, and a table of what was rejected.
 
-    Writes `output/part-*.parquet`, `output/entries.parquet`, `output/rejects.parquet` and `metrics`. The same
+    Writes `output/part-*.parquet`, `output/entries.parquet`, `output/rejects.parquet`,
+    `output/mended.parquet` (which records are not as published, and by which rules) and `metrics`. The same
     inputs give the same bytes, also if a run is killed and begun again with the same `work`: there each
     partition is put as soon as it is done.
 
@@ -60,37 +65,53 @@ def prepare(
         source: which of `sources`.
 
     Returns:
-        The metrics: how many entries were read, kept and rejected, why, and how many images the kept have.
+        The metrics: `read` entries are as many as were `kept` as they are, `mended`, `rejected` and, by the
+        format, `left_out`; by which rules and why; and how many images the records have.
 
     Raises:
-        ParrotError: an input is missing or broken, or more entries are rejected than `max_reject_share`
-            allows; then `output` holds the rejects alone.
+        ParrotError: an input is missing or broken, has another number of entries than it should, or more
+            are rejected than `max_reject_share` allows; then `output` holds no records.
     """
-    reader, files = _open_source(source, sources, languages, images)
+    reader = _open_source(source, sources, images)
+    reader.check_inputs(languages)
     done: list[Path] = []
     with tqdm(desc=f"prepare {source}", unit=" entries") as progress:
-        for language, file in files.items():
-            entries = enumerate(read_items(file))
-            while partition := list(islice(entries, prepare.partition_records)):
+        for language, entries in groupby(reader.entries(languages), itemgetter(0)):
+            while partition := [
+                (place, entry) for _, place, entry in islice(entries, prepare.partition_records)
+            ]:
                 done.append(work / f"part-{len(done):05d}")
                 if not done[-1].exists():
                     with atomic_directory(done[-1]) as partial:
                         _write_partition(partial, f"{done[-1].name}.parquet", reader, language, partition)
                 progress.update(len(partition))
     if not done:
-        raise ParrotError(f"{', '.join(map(str, files.values()))}: no entries; correct sources.{source}")
+        files = ", ".join(map(str, reader.source.by_language(languages).values()))
+        raise ParrotError(f"{files}: no entries; correct sources.{source}")
     table = pa.concat_tables(map(read_entries, done))
     rejects = [reject for folder in done for reject in read_rejects(folder / REJECTS)]
+    mended = [mend for folder in done for mend in read_rejects(folder / MENDED)]
+    records, pictures = (sum(counts) for counts in zip(*map(_count, done), strict=True))
+    rules = Counter(rule for mend in mended for rule in mend.reason.split(_AND))
     values = {
-        "read": len(table),
-        "kept": len(table) - len(rejects),
+        "read": len(table) + reader.left_out,
+        "kept": records - len(mended),
+        "mended": {"total": len(mended), **dict(sorted(rules.items()))},
         "rejected": {"total": len(rejects), **dict(sorted(kinds(rejects).items()))},
-        "images": sum(_count_images(folder / _RECORDS) for folder in done),
+        "left_out": reader.left_out,
+        "images": pictures,
     }
+    if len(table) != records + len(rejects):
+        raise ParrotError(
+            f"{source}: {len(table)} entries became {records} records and {len(rejects)} rejects: one was "
+            f"lost or counted twice, in {work}; delete that and run the stage again"
+        )
     write_json(metrics, values)
+    _check_expected(source, reader.source.expected, len(table))
     problem = too_many(rejects, len(table), prepare.max_reject_share, source, output / REJECTS)
     with atomic_directory(output) as partial:
         write_rejects(partial / REJECTS, rejects)
+        write_rejects(partial / MENDED, mended)
         if not problem:
             _write_entries(partial, table)
             for folder in done:
@@ -112,46 +133,7 @@ def read_entries(folder: Path) -> pa.Table:
     return file.read()
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Makes records of a source's entries."""
-
-    name: str
-    source: Source
-    store: ImageStore | None
-    limits: Images
-    whole: set[str] = field(default_factory=set)
-    """Names of pictures that were decoded: one that many records have is decoded once."""
-
-    def record(self, entry: Any, number: int, language: str) -> Record:
-        """Of entry `number` in the file of a language.
-
-        Raises:
-            Rejected: it cannot become one.
-        """
-        if isinstance(entry, dict):
-            entry = {key: value for key, value in entry.items() if key not in self.source.ignore}
-        record = FORMATS[self.source.format](entry, number, language, self.name, self.store)
-        for image in record.images:
-            if image.path not in self.whole:
-                width, height, _ = check_image(image.bytes, self.limits.max_megapixels)
-                self._check_sides(image.path, width, height)
-                self.whole.add(image.path)
-        return record
-
-    def _check_sides(self, name: str, width: int, height: int) -> None:
-        least, most = self.limits.min_pixels, self.limits.max_pixels
-        found = f"{name} has {width} × {height} pixels"
-        if min(width, height) < least:
-            raise Rejected("image", f"image too small: {found}, fewer than {least}")
-        if max(width, height) > most:
-            raise Rejected("image", f"image too large: {found}, more than {most}")
-
-
-def _open_source(
-    name: str, sources: Mapping[str, Source], languages: Sequence[str], images: Images
-) -> tuple[_Reader, dict[str, Path]]:
-    """The reader and each language's file; that all is there is known before the work begins."""
+def _open_source(name: str, sources: Mapping[str, Source], images: Images) -> SourceReader:
     if name not in sources:
         raise ParrotError(f"params.yaml: sources: has no {name}, but {', '.join(sources)}")
     source = sources[name]
@@ -161,40 +143,32 @@ def _open_source(
                 f"params.yaml: sources.{name}: reads what {other} reads, every record would be a duplicate; "
                 f"remove one of them, and weigh the other in mix.{source.split}"
             )
-    files = source.by_language(languages)
-    for file in files.values():
-        if file.is_dir():
-            raise ParrotError(f"{file}: is a folder; source {name} is read from files")
-        if not file.is_file():
-            raise ParrotError(
-                f"{file}: not found (source {name}); `parrot data` fetches or makes the demo "
-                f"data, other data belongs there as its publisher ships it"
-            )
-    has_pictures = source.images != source.path or source.files is not None
-    return _Reader(name, source, ImageStore(source.images) if has_pictures else None, images), files
+    return SourceReader(name, source, images)
 
 
 def _write_partition(
-    folder: Path, shard: str, reader: _Reader, language: str, entries: list[tuple[int, Any]]
+    folder: Path, shard: str, reader: SourceReader, language: str, entries: list[tuple[int, Any]]
 ) -> None:
     """The records of some entries of a file, where each of them went, and what was rejected."""
     rows: list[int | None] = []
     rejects: list[Reject] = []
+    mended: list[Reject] = []
 
     def records() -> Iterator[Record]:
-        for number, entry in entries:
-            try:
-                record = reader.record(entry, number, language)
-            except Rejected as error:
-                name = entry_id(entry, number)
-                rejects.append(Reject(reader.name, language, name, error.field, error.reason))
+        for position, entry in entries:
+            made = reader.record(language, position, entry)
+            if isinstance(made, Reject):
+                rejects.append(made)
                 rows.append(None)
-            else:
-                rows.append(len(rows) - len(rejects))
-                yield record
+                continue
+            rows.append(len(rows) - len(rejects))
+            if made.mended:
+                mended.append(Reject(reader.name, language, made.id, "", _AND.join(made.mended)))
+            yield made
 
     write_shard(folder / _RECORDS, records())
     write_rejects(folder / REJECTS, rejects)
+    write_rejects(folder / MENDED, mended)
     places = [{"language": language, "shard": shard, "row": row} for row in rows]
     _write_entries(folder, pa.Table.from_pylist(places, _ENTRIES_SCHEMA))
 
@@ -205,9 +179,18 @@ def _write_entries(folder: Path, entries: pa.Table) -> None:
     seal(path)
 
 
-def _count_images(shard: Path) -> int:
-    digests = open_shard(shard).read(columns=["picture_digests"])["picture_digests"]
-    return pc.sum(pc.list_value_length(digests)).as_py() or 0
+def _count(partition: Path) -> tuple[int, int]:
+    """Its records, and their images."""
+    digests = open_shard(partition / _RECORDS).read(columns=["picture_digests"])["picture_digests"]
+    return len(digests), pc.sum(pc.list_value_length(digests)).as_py() or 0
+
+
+def _check_expected(name: str, expected: int | None, found: int) -> None:
+    if expected and abs(found - expected) > _NEAR * expected:
+        raise ParrotError(
+            f"{name}: {found} entries, {expected} are expected: a file is not whole, or another; fetch it "
+            f"again, or correct sources.{name}.expected"
+        )
 
 
 def _place(file: Path, target: Path) -> None:

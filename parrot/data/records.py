@@ -46,6 +46,8 @@ class Record:
     language: str
     messages: tuple[Message, ...]
     images: tuple[Image, ...] = ()
+    mended: tuple[str, ...] = ()
+    """By which rules its entry was mended; counted, and not stored."""
 
 
 # The `huggingface` metadata is what makes the Hub's viewer (and `datasets`) decode the images.

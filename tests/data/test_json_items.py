@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parrot.data.sources import json_items
-from parrot.data.sources.json_items import read_items
+from parrot.data.sources.json_items import Unreadable, read_items
 from parrot.errors import ParrotError
 
 VALUES = st.recursive(
@@ -46,6 +46,35 @@ def test_json_lines(file: Path, items: list[Any]) -> None:
     assert list(read_items(file)) == items
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        ('{"a" 2}', "broken JSON: line 2, column 6: Expecting ':' delimiter"),
+        ('{"a": 2', "broken JSON: line 3, column 1: Expecting ',' delimiter"),
+        ('{"a": "not closed', "broken JSON: line 2, column 18: Invalid control character at"),
+        ('{"a": tru}', "broken JSON: line 2, column 7: Expecting value"),
+        (
+            '{"a": ' + "9" * 5000 + "}",
+            "broken JSON: line 2, column 1: the entry that begins here holds a",
+        ),
+        ('{"a": ' + "[" * 100_000, "broken JSON: line 2, column 1: the entry that begins here is nested"),
+    ],
+)
+def test_a_broken_line_takes_no_other_with_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, broken: str, problem: str
+) -> None:
+    if chunk < 100 < len(broken):
+        pytest.skip("takes long a character at a time")
+    monkeypatch.setattr(json_items, "CHUNK", chunk)
+    file.write_text(f'{{"a": 1}}\n{broken}\n{{"a": 3}}\n{{"a": 4', encoding="utf-8")
+    first, second, third, last = read_items(file)
+    assert (first, third) == ({"a": 1}, {"a": 3})
+    assert isinstance(second, Unreadable)
+    assert second.reason.startswith(problem)
+    assert last.reason.startswith("broken JSON: line 4, column 8")
+
+
 @given(items=st.lists(VALUES, min_size=1, max_size=4), data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_cut_list_is_an_error(file: Path, items: list[Any], data: st.DataObject) -> None:
@@ -64,7 +93,7 @@ def test_a_cut_list_is_an_error(file: Path, items: list[Any], data: st.DataObjec
         ('[\n {"a": 1},\n]', 3, 1),
         ("[1, 2] 3", 1, 8),
         ('[{"a": "not closed}]', 1, 8),
-        ('{"a": 1}\n{"a" 2}\n', 2, 6),
+        ('1\n{"a" 2}\n3', 2, 6),
     ],
 )
 def test_errors_name_line_and_column(
@@ -96,9 +125,9 @@ def test_byte_order_mark_and_encoding(file: Path) -> None:
     ("content", "place", "problem"),
     [
         (b'[1,\n {"id": ' + b"9" * 5000 + b"}]", "line 2, column 2", "a number of more than 4300 digits"),
-        (b'{"id": 1}\n {"id": -' + b"9" * 5000 + b"}", "line 2, column 2", "more than 4300 digits"),
+        (b'1\n {"id": -' + b"9" * 5000 + b"}\n2", "line 2, column 2", "more than 4300 digits"),
         (b"[1,\n" + b"[" * 100_000 + b"]" * 100_000 + b"]", "line 2, column 1", "nested too deeply"),
-        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1, column 1", "nested too deeply"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n1", "line 1, column 1", "nested too deeply"),
         (b'[{"a": "x"},\n {"b": "\xff"}]', "line 2, column 9", "not UTF-8 (invalid start byte)"),
         (b'[{"a": "\xc3', "line 1, column 9", "not UTF-8 (unexpected end of data)"),
         (b'\xef\xbb\xbf[{"a": "\xff', "line 1, column 9", "not UTF-8 (invalid start byte)"),

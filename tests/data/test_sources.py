@@ -1,15 +1,15 @@
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from small_sources import conversation, instruction, turns, write_json_list
 
-from parrot.config import Source
 from parrot.data.images import ImageStore, check_image
 from parrot.data.records import Message, Record
 from parrot.data.rejects import Rejected, kind
-from parrot.data.sources import FORMATS, alpaca, llava
+from parrot.data.sources.described import to_record
+from parrot.data.sources.formats import known_formats
 from parrot.data.sources.json_items import read_items
 
 REAL = Path(__file__).parents[2] / "../shared/reference/real-data"
@@ -26,7 +26,11 @@ def store(tmp_path: Path) -> ImageStore:
 
 
 def read_llava(entry: Any, store: ImageStore | None = None) -> Record:
-    return llava.to_record(entry, 3, "en", "talk", store)
+    return to_record(entry, 3, "en", "talk", store, known_formats()["llava"])
+
+
+def read_alpaca(entry: Any, number: int) -> Record:
+    return to_record(entry, number, "en", "text", None, known_formats()["alpaca"])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_an_answer_may_be_the_word_none() -> None:
 )
 def test_what_is_about_a_record_is_left_out(about: dict[str, Any], store: ImageStore) -> None:
     assert read_llava(conversation(1) | about, store) == read_llava(conversation(1), store)
-    assert alpaca.to_record(instruction(1) | about, 1, "en", "text", None).messages[0].content == "Say 1."
+    assert read_alpaca(instruction(1) | about, 1).messages[0].content == "Say 1."
 
 
 IMAGE = {"image": "1.jpg"}
@@ -138,11 +142,10 @@ IMAGE = {"image": "1.jpg"}
         ([], "", "wrong type"),
         ({}, "conversations", "wrong type"),
         ({"conversations": []}, "conversations", "turns"),
-        ({"conversations": turns("a", "b", "c")}, "conversations", "turns"),
-        ({"conversations": turns("a", "b")[::-1]}, "conversations[0].from", "turns"),
+        ({"conversations": turns("a", "b")[::-1]}, "conversations", "turns"),
         (
-            {"conversations": [*turns("a", "b"), turns("c")[0], turns("d")[0]]},
-            "conversations[3].from",
+            {"conversations": [*turns("a", "b"), {"from": "tool", "value": "c"}]},
+            "conversations[2].from",
             "turns",
         ),
         ({"conversations": ["a", "b"]}, "conversations[0]", "wrong type"),
@@ -188,7 +191,7 @@ IMAGE = {"image": "1.jpg"}
         ({"conversations": [{"from": "system", "value": "x"}]}, "conversations", "turns"),
         (
             {"conversations": [*turns("a", "b"), {"from": "system", "value": "x"}, *turns("a")]},
-            "conversations[2].from",
+            "conversations[2].value",
             "turns",
         ),
         ({"conversations": turns("a", "b"), "system": "<image>"}, "system", "placeholders"),
@@ -208,15 +211,15 @@ def test_images_without_a_place_for_them() -> None:
 
 
 def test_alpaca() -> None:
-    led = alpaca.to_record(instruction(4) | {"system": SYSTEM, "input": "None"}, 9, "en", "text", None)
+    led = read_alpaca(instruction(4) | {"system": SYSTEM, "input": "None"}, 9)
     assert [(message.role, message.content) for message in led.messages] == [
         ("system", SYSTEM), ("user", "Say 4."), ("assistant", "4"),
     ]  # fmt: skip
-    record = alpaca.to_record(instruction(4) | {"input": "in words"}, 9, "en", "text", None)
+    record = read_alpaca(instruction(4) | {"input": "in words"}, 9)
     assert record == Record(
         "9", "text", "en", (Message("user", "Say 4.\nin words"), Message("assistant", "4"))
     )
-    bare = alpaca.to_record({"instruction": "Say 4.", "output": "4"}, 9, "en", "text", None)
+    bare = read_alpaca({"instruction": "Say 4.", "output": "4"}, 9)
     assert bare.messages[0].content == "Say 4."
 
 
@@ -237,7 +240,7 @@ def test_alpaca() -> None:
 )
 def test_alpaca_rejects(change: dict[str, Any], field: str, reason: str) -> None:
     with pytest.raises(Rejected) as error:
-        alpaca.to_record(instruction(1) | change, 0, "en", "text", None)
+        read_alpaca(instruction(1) | change, 0)
     assert (error.value.field, kind(error.value.reason)) == (field, reason)
 
 
@@ -246,11 +249,7 @@ def test_alpaca_rejects(change: dict[str, Any], field: str, reason: str) -> None
     [("a7", "a7"), (12, "12"), ("\ud800", "5"), ("caf\ufffd", "5"), ("", "5"), ([1], "5")],
 )
 def test_ids_that_cannot_be_written_are_replaced(given: Any, expected: str) -> None:
-    assert alpaca.to_record(instruction(1) | {"id": given}, 5, "en", "text", None).id == expected
-
-
-def test_every_format_has_an_adapter() -> None:
-    assert set(FORMATS) == set(get_args(Source.model_fields["format"].annotation))
+    assert read_alpaca(instruction(1) | {"id": given}, 5).id == expected
 
 
 @needs_real_data
@@ -258,7 +257,7 @@ def test_real_alpaca_samples() -> None:
     path = next((REAL / "instruction_samples").glob("alpaca_gpt4_*.json"))
     entries = list(read_items(path))
     assert entries == json.loads(path.read_text(encoding="utf-8"))
-    records = [alpaca.to_record(entry, number, "en", "alpaca", None) for number, entry in enumerate(entries)]
+    records = [read_alpaca(entry, number) for number, entry in enumerate(entries)]
     assert len(records) == 150
     assert all(
         record.messages[1].content == entry["output"] for record, entry in zip(records, entries, strict=True)
@@ -272,6 +271,6 @@ def test_real_pictures_in_a_folder(tmp_path: Path) -> None:
     items = [{"image": name, "conversations": turns("<image>\nWhat?", name)} for name in names]
     store = ImageStore(folder)
     for number, entry in enumerate(read_items(write_json_list(tmp_path / "talk.json", items))):
-        record = llava.to_record(entry, number, "en", "stamps", store)
+        record = to_record(entry, number, "en", "stamps", store, known_formats()["llava"])
         assert min(check_image(record.images[0].bytes, 64)[:2]) > 0
         assert record.images[0].bytes == (folder / names[number]).read_bytes()

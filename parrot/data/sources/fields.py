@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from parrot.data.rejects import Rejected
@@ -35,13 +35,15 @@ def is_blank(value: Any) -> bool:
     return value is None or value == {} or (isinstance(value, float) and math.isnan(value))
 
 
-def one_of(entry: dict[str, Any], *names: str) -> tuple[str, Any]:
+def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
     """The one field that says something, of several `names` for the same; else the first that is there.
 
     Raises:
         Rejected: two of them say different things.
     """
     present = [name for name in names if name in entry] or names[:1]
+    if len(present) == 1:
+        return present[0], entry.get(present[0])
     first, *others = [name for name in present if not is_blank(entry.get(name))] or present[:1]
     for other in others:
         if entry[other] != entry[first]:

@@ -5,6 +5,8 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -21,21 +23,72 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _CUT = 16
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a line that holds no JSON."""
+
+    reason: str
+    """`kind: detail`, as of a reject."""
+
+
+class _BrokenJson(ParrotError):
+    def __init__(self, path: Path, line: int, column: int, problem: str) -> None:
+        self.place = f"line {line}, column {column}"
+        self.problem = problem
+        super().__init__(f"{path}: {self.place}: broken JSON: {problem}; correct the file or fetch it again")
+
+
 def read_items(path: Path | str) -> Iterator[Any]:
     """The entries of a file that holds one JSON list, or JSON values one behind the other, as on lines.
+
+    A broken line between lines that hold objects is an `Unreadable`: it takes no other with it.
 
     Raises:
         ParrotError: the file is missing or broken; names line and column.
     """
-    path = Path(path)
+    with _opened(Path(path)) as buffer:
+        if buffer.peek() == "[":
+            yield from _list_items(buffer)
+            buffer.expect_end("the list")
+        else:
+            while buffer.peek():  # JSON lines
+                try:
+                    item = buffer.value()
+                except _BrokenJson as error:
+                    if not buffer.skip_line():
+                        raise
+                    item = Unreadable(f"broken JSON: {error.place}: {error.problem}")
+                yield item
+
+
+def read_members(path: Path | str) -> Iterator[tuple[str, Any]]:
+    """Key and value of a JSON object; of a list each of its items, so that it is not held whole.
+
+    Raises:
+        ParrotError: the file is missing, broken, or holds no object; names line and column.
+    """
+    with _opened(Path(path)) as buffer:
+        separator = buffer.take("{", "expected an object")
+        if buffer.peek() == "}":
+            separator = buffer.take("}", "")
+        while separator != "}":
+            key = buffer.value()
+            if not isinstance(key, str):
+                buffer.fail("expected a key")
+            buffer.take(":", "expected ':' after a key")
+            if buffer.peek() == "[":
+                yield from ((key, item) for item in _list_items(buffer))
+            else:
+                yield key, buffer.value()
+            separator = buffer.take(",}", "expected ',' or '}' after a value")
+        buffer.expect_end("the object")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["_Buffer"]:
     try:
         with path.open(encoding="utf-8-sig") as file:
-            buffer = _Buffer(path, file)
-            if buffer.peek() == "[":
-                yield from _list_items(buffer)
-            else:
-                while buffer.peek():  # JSON lines
-                    yield buffer.value()
+            yield _Buffer(path, file)
     except FileNotFoundError:
         raise ParrotError(f"{path}: not found; `parrot data` fetches or makes the demo data") from None
     except UnicodeDecodeError:
@@ -87,9 +140,32 @@ class _Buffer:
                 self.fail(f"an entry of more than {MAX_ENTRY >> 20} million characters begins here")
             self._grow()
 
+    def skip_line(self) -> bool:
+        """Go behind a line that begins with an object, if the next does so too, or nothing follows."""
+        while (end := self._text.find("\n", self.position)) < 0 and not self._ended:
+            if len(self._text) - self.position > MAX_ENTRY:
+                return False
+            self._grow()
+        if self.peek() != "{":
+            return False
+        self.position = end + 1 if end >= 0 else len(self._text)
+        return self.peek() in ("", "{")
+
+    def take(self, wanted: str, problem: str) -> str:
+        """Consume the next character, which is one of those that are `wanted`."""
+        found = self.peek()
+        if not found or found not in wanted:
+            self.fail(problem)
+        self.position += 1
+        return found
+
+    def expect_end(self, of: str) -> None:
+        if self.peek():
+            self.fail(f"text after {of}")
+
     def fail(self, problem: str, position: int | None = None) -> NoReturn:
         line, column = self._place(self.position if position is None else position)
-        _fail(self._path, line, column, problem)
+        raise _BrokenJson(self._path, line, column, problem)
 
     def _grow(self) -> None:
         """Drop what is consumed and read on."""
@@ -106,19 +182,12 @@ class _Buffer:
 
 
 def _list_items(buffer: _Buffer) -> Iterator[Any]:
-    buffer.peek()
-    buffer.position += 1
-    separator = "]" if buffer.peek() == "]" else ","
-    while separator == ",":
+    separator = buffer.take("[", "expected a list")
+    if buffer.peek() == "]":
+        separator = buffer.take("]", "")
+    while separator != "]":
         yield buffer.value()
-        separator = buffer.peek()
-        if separator not in {",", "]"}:
-            buffer.fail("expected ',' or ']' after an entry")
-        if separator == ",":
-            buffer.position += 1
-    buffer.position += 1
-    if buffer.peek():
-        buffer.fail("text after the list")
+        separator = buffer.take(",]", "expected ',' or ']' after an entry")
 
 
 def _end_of_space(text: str, position: int) -> int:
@@ -159,9 +228,3 @@ def _fail_decoding(path: Path) -> NoReturn:
                 ) from None
             line, column = _place_after(line, column, text, len(text))
     raise ParrotError(f"{path}: changed while it was read; try again")
-
-
-def _fail(path: Path, line: int, column: int, problem: str) -> NoReturn:
-    raise ParrotError(
-        f"{path}: line {line}, column {column}: broken JSON: {problem}; correct the file or fetch it again"
-    )

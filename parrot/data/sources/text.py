@@ -1,5 +1,6 @@
 """What every source demands of its texts and ids."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from parrot.data.records import IMAGE_TOKEN, Message
@@ -28,13 +29,15 @@ def checked_text(value: Any, field: str) -> str:
     return value
 
 
-def system_message(entry: dict[str, Any]) -> tuple[Message, ...]:
-    """The leading message that an entry's `system` or `system_prompt` makes; none if it has neither.
+def system_message(entry: dict[str, Any], names: Sequence[str]) -> tuple[Message, ...]:
+    """The leading message that one of some fields of an entry makes; none if it has none of them.
 
     Raises:
         Rejected: both are there and differ, or it is no text.
     """
-    field, value = one_of(entry, "system", "system_prompt")
+    if not names:
+        return ()
+    field, value = one_of(entry, *names)
     return () if is_blank(value) else (Message("system", without_images(value, field)),)
 
 
@@ -50,9 +53,9 @@ def without_images(value: Any, field: str) -> str:
     return text
 
 
-def entry_id(entry: Any, number: int) -> str:
+def entry_id(entry: Any, number: int, names: Sequence[str] = ("id",)) -> str:
     """The publisher's id of an entry, or its number in the file where it has none that can be written."""
-    name = entry.get("id") if isinstance(entry, dict) else None
+    name = next((entry[name] for name in names if name in entry), None) if isinstance(entry, dict) else None
     usable = isinstance(name, int) or (
         isinstance(name, str) and name and name.isprintable() and _LOST not in name
     )

@@ -1,0 +1,159 @@
+"""Fetching what is published: resumable, and the same again as at the first time."""
+
+import hashlib
+import shutil
+import urllib.request
+from fnmatch import fnmatch
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+import yaml
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from tqdm import tqdm
+
+from parrot.catalog.needs import Need
+from parrot.config_data import Origin
+from parrot.data.images import ImageStore
+from parrot.data.rejects import Rejected
+from parrot.errors import ParrotError
+from parrot.files import atomic_file, write_text
+from parrot.yaml_files import read_yaml
+
+LOCK = Path("data.lock.yaml")
+"""What first fetches pinned: commit of a repository of the Hub, SHA-256 of what a URL serves."""
+WORK = Path(".parrot/fetching")
+"""What is on its way; an interrupted fetch goes on here."""
+_CHUNK = 1 << 20
+_TIMEOUT = 60  # seconds without a byte
+
+
+def get(need: Need) -> list[str]:
+    """Fetch what is missing of a source; a line for each thing, those among them that nothing serves.
+
+    Raises:
+        ParrotError: it cannot be fetched, or is not what it was at the first fetch.
+    """
+    lines = []
+    for path, origin, is_folder in need.missing():
+        if origin is None:
+            lines.append(f"{need.name}: {path}: is served by nothing; `parrot data list` says how to get it")
+            continue
+        fetch(origin, path, is_folder=is_folder)
+        lines.append(f"{need.name}: {path}: fetched from {origin.url or origin.hub}")
+    return lines
+
+
+def fetch(origin: Origin, target: Path, *, is_folder: bool = False) -> None:
+    """Put what `origin` serves to the file `target`, or into the folder.
+
+    Raises:
+        ParrotError: it cannot be fetched, or is not what it was at the first fetch.
+    """
+    files = [_from_url(origin)] if origin.url else _from_hub(origin)
+    if len(files) > 1 and not is_folder:
+        raise ParrotError(
+            f"{origin.hub}: {len(files)} files are called {origin.file}, one is expected for {target}: "
+            f"{', '.join(file.name for file in files[:5])}"
+        )
+    for file in files:
+        _place(file, target / file.name if is_folder else target, origin.member)
+
+
+def _place(file: Path, target: Path, member: str | None) -> None:
+    with atomic_file(target) as partial:
+        if member is None:
+            shutil.move(file, partial)
+            return
+        try:
+            partial.write_bytes(ImageStore(file).read(member))
+        except Rejected as error:
+            raise ParrotError(f"{target}: {error.reason}") from None
+    file.unlink()
+
+
+def _from_hub(origin: Origin) -> list[Path]:
+    repo = str(origin.hub)
+    try:
+        commit = origin.revision or _pinned(repo) or HfApi().dataset_info(repo).sha
+        names = HfApi().list_repo_files(repo, repo_type="dataset", revision=commit)
+        wanted = sorted(name for name in names if fnmatch(name, str(origin.file)))
+        if not wanted:
+            raise ParrotError(
+                f"{repo}: has no {origin.file} at {commit}, but {', '.join(sorted(names)[:20])}; "
+                f"name the file in the source's `origin`"
+            )
+        folder = WORK / repo.replace("/", "--")
+        files = [
+            Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, local_dir=folder))
+            for name in wanted
+        ]
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ParrotError(f"{repo}: cannot be fetched from the Hub: {said}; start again to go on") from None
+    if not origin.revision:
+        _pin(repo, str(commit))
+    return files
+
+
+def _from_url(origin: Origin) -> Path:
+    url = str(origin.url)
+    file = WORK / hashlib.sha256(url.encode()).hexdigest()[:16] / Path(url).name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _download(url, file)
+    except (URLError, HTTPException, OSError) as error:
+        raise ParrotError(f"{url}: cannot be fetched: {error}; start again to go on where it ended") from None
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != (origin.sha256 or _pinned(url) or found):
+        file.unlink()
+        raise ParrotError(
+            f"{url}: serves something else than at the first fetch (SHA-256 {found}); if that is right, "
+            f"remove its line from {LOCK}, or correct the `sha256` of its origin"
+        )
+    if not origin.sha256:
+        _pin(url, found)
+    return file
+
+
+def _download(url: str, file: Path) -> None:
+    """Write to `file` what it lacks. The server's mark of this version lies beside it, so that no two mix."""
+    mark = file.with_name(f"{file.name}.etag")
+    there = file.stat().st_size if file.exists() and mark.exists() else 0
+    request = urllib.request.Request(url)
+    if there:
+        request.add_header("Range", f"bytes={there}-")
+        request.add_header("If-Range", mark.read_text(encoding="utf-8"))
+    try:
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except HTTPError as error:
+        if error.code == 416 and there:  # nothing follows: it is whole
+            return
+        raise
+    with answer, file.open("ab" if answer.status == 206 else "wb") as opened:
+        done = there if answer.status == 206 else 0
+        rest = int(answer.headers.get("Content-Length") or 0)
+        if etag := answer.headers.get("ETag") or answer.headers.get("Last-Modified"):
+            mark.write_text(etag, encoding="utf-8")
+        with tqdm(desc=file.name, total=done + rest or None, initial=done, unit="B", unit_scale=True) as bar:
+            while chunk := answer.read(_CHUNK):
+                opened.write(chunk)
+                bar.update(len(chunk))
+        if rest and opened.tell() != done + rest:
+            raise OSError(f"it ended after {opened.tell()} of {done + rest} bytes")
+
+
+def _pins() -> dict[str, Any]:
+    return read_yaml(LOCK) if LOCK.exists() else {}
+
+
+def _pinned(name: str) -> str | None:
+    return _pins().get(name)
+
+
+def _pin(name: str, value: str) -> None:
+    if (pins := _pins()).get(name) != value:
+        write_text(LOCK, yaml.safe_dump(pins | {name: value}))

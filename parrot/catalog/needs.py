@@ -1,0 +1,120 @@
+"""What a profile's sources need: which of it is there, and what is known of the rest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from parrot.config import Params, Source
+from parrot.config_data import Origin
+from parrot.config_training import Section
+from parrot.errors import ParrotError
+from parrot.params import load_params
+from parrot.profiles import compose
+from parrot.yaml_files import parse_yaml, read_yaml
+
+_FILE = Path(__file__).with_name("facts.yaml")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+
+
+class Fact(Section):
+    """What is known of a published data set; `file` and `pictures` are None where nothing serves them."""
+
+    about: str
+    page: str
+    licence: str
+    size: str
+    file: Origin | None = None
+    pictures: Origin | None = None
+    by_hand: str | None = None
+
+
+@cache
+def known_facts() -> dict[str, Fact]:
+    """By the name of the file of entries."""
+    return {name: Fact.model_validate(tree) for name, tree in read_yaml(_FILE).items()}
+
+
+class Missing(NamedTuple):
+    path: Path
+    """Where it belongs."""
+    origin: Origin | None
+    """Where it comes from; None if nothing serves it."""
+    is_folder: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """A source of a profile."""
+
+    name: str
+    source: Source
+    languages: tuple[str, ...]
+
+    @property
+    def fact(self) -> Fact | None:
+        return known_facts().get(Path(self.source.path).name)
+
+    @property
+    def file(self) -> Origin | None:
+        return self.source.origin or (self.fact.file if self.fact else None)
+
+    @property
+    def pictures(self) -> Origin | None:
+        return self.fact.pictures if self.fact and not self.source.origin else None
+
+    def missing(self) -> Iterator[Missing]:
+        source = self.source
+        for path in source.by_language(self.languages).values():
+            if not any(path.parent.glob(path.name)):
+                is_pattern = "*" in path.name
+                yield Missing(path.parent if is_pattern else path, self.file, is_pattern)
+        images = Path(source.images)
+        archive = next((place for place in (images, *images.parents) if place.suffix in _ARCHIVES), None)
+        if source.images != source.path and not (archive or images).exists():
+            # A folder's pictures are unpacked, which is left to people.
+            yield Missing(archive or images, self.pictures if archive else None)
+
+
+def needs_of(profile: str | None) -> list[Need]:
+    """The sources of a profile, or of params.yaml.
+
+    Raises:
+        ParrotError: there is no such profile, or it is not valid.
+    """
+    if profile is None:
+        params = load_params()
+    else:
+        params = Params.model_validate(parse_yaml(compose(profile), Path(f"conf/{profile}.yaml")))
+    return [Need(name, source, tuple(params.languages)) for name, source in params.sources.items()]
+
+
+def chosen(needs: list[Need], names: list[str]) -> list[Need]:
+    """Those of the names, or all.
+
+    Raises:
+        ParrotError: there is no such source.
+    """
+    known = {need.name: need for need in needs}
+    for name in names:
+        if name not in known:
+            raise ParrotError(f"no source '{name}'; there are {', '.join(known)}")
+    return [known[name] for name in names] or needs
+
+
+def describe(need: Need) -> Iterator[str]:
+    """Lines for a person."""
+    missing = list(need.missing())
+    count = f"{need.source.expected:,} entries" if need.source.expected else "entries not counted"
+    yield f"{need.name} ({need.source.split}, {count}): {'missing' if missing else 'there'}"
+    fact = need.fact
+    if fact:
+        yield f"  {fact.about}; {fact.size}; licence: {fact.licence}"
+    for path, origin, _ in missing:
+        if origin:
+            yield f"  {path}: `parrot data get {need.name}` fetches it from {origin.url or origin.hub}"
+        elif fact:
+            yield f"  {path}: by hand from {fact.page}{': ' + fact.by_hand if fact.by_hand else ''}"
+        else:
+            yield f"  {path}: put it there as its publisher ships it"

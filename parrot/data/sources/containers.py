@@ -1,0 +1,129 @@
+"""The entries of a source's files: JSON, JSON lines, Parquet, WebDataset; told apart by their first bytes."""
+
+import json
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parrot.config import Format
+from parrot.data.images import MAX_ENCODED_BYTES
+from parrot.data.sources import json_items
+from parrot.data.sources.json_items import Unreadable
+from parrot.data.sources.odd import READERS
+from parrot.errors import ParrotError
+
+_ROWS = 64
+"""Of a Parquet file that are held at a time: each may bring a picture."""
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a pattern in the last part of `path` names, in order; else `path`.
+
+    Raises:
+        ParrotError: a file is missing.
+    """
+    files = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+    for file in files:
+        if file.is_dir():
+            raise ParrotError(f"{file}: is a folder; a source is read from files: name them in `files`")
+    if not files or not files[0].is_file():
+        raise ParrotError(
+            f"{path}: not found; `parrot data` fetches or makes the demo data, `parrot data list` says what "
+            f"is missing of other data and where it is published"
+        )
+    return files
+
+
+def read_entries(path: Path, form: Format) -> Iterator[tuple[int, Any]]:
+    """Position in its file, from 0, and entry, of all files of a path.
+
+    Raises:
+        ParrotError: a file is missing or broken; says where.
+    """
+    for file in files_of(path):
+        for position, item in enumerate(_items(file, form)):
+            if not form.each or not isinstance(item, dict) or not isinstance(item.get(form.each), list):
+                yield position, item
+                continue
+            rest = {key: value for key, value in item.items() if key != form.each}
+            for part in item[form.each]:
+                yield position, rest | (part if isinstance(part, dict) else {form.each: part})
+
+
+def _items(file: Path, form: Format) -> Iterator[Any]:
+    with file.open("rb") as opened:
+        beginning = opened.read(512)
+    if beginning.startswith(b"PAR1"):
+        return _rows(file)
+    if beginning[257:262] == b"ustar" or beginning.startswith(_COMPRESSED):
+        return _samples(file)
+    if form.reader:
+        return READERS[form.reader](file)
+    if form.entries == "*":
+        members = json_items.read_members(file)
+        return (value | {"id": key} if isinstance(value, dict) else value for key, value in members)
+    if form.entries:
+        return (value for key, value in json_items.read_members(file) if key == form.entries)
+    return json_items.read_items(file)
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(_ROWS):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ParrotError(f"{file}: not readable as Parquet ({said}); fetch it again") from None
+
+
+def _samples(file: Path) -> Iterator[dict[str, Any] | Unreadable]:
+    """The samples of a tar in WebDataset's form: files one behind the other whose names agree up to a dot.
+
+    Fields of a `.json` join the sample's own; texts are texts, everything else is bytes.
+    """
+    sample: dict[str, Any] = {}
+    broken: Unreadable | None = None
+    try:
+        with tarfile.open(file, "r|*") as archive:
+            for member in archive:
+                if not member.isreg():
+                    continue
+                folder, _, name = member.name.rpartition("/")
+                stem, _, ending = name.partition(".")
+                key = f"{folder}/{stem}".removeprefix("./").lstrip("/")
+                if sample and sample["__key__"] != key:
+                    yield broken or sample
+                    sample, broken = {}, None
+                sample["__key__"] = key
+                try:
+                    sample |= _member(archive, member, ending.lower(), sample)
+                except (ValueError, RecursionError) as error:
+                    broken = Unreadable(f"broken sample: {member.name}: {error}")
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ParrotError(f"{file}: a tar that is broken or ends early ({said}); fetch it again") from None
+    if sample:
+        yield broken or sample
+
+
+def _member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, sample: Mapping[str, Any]
+) -> dict[str, Any]:
+    opened = archive.extractfile(member)
+    if opened is None or member.size > MAX_ENCODED_BYTES:
+        raise ValueError(f"more than {MAX_ENCODED_BYTES >> 20} MiB")
+    if ending in sample:
+        raise ValueError("another file of the sample ends so")
+    content = opened.read()
+    if ending == "json":
+        tree = json.loads(content)
+        return tree if isinstance(tree, dict) else {ending: tree}
+    return {ending: content.decode() if ending in ("txt", "cls", "caption") else content}

@@ -1,0 +1,96 @@
+"""A source, opened: its entries one by one, and what becomes of each. Nothing is written here."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from parrot.config import Format, Images, Source
+from parrot.data.images import ImageStore, check_image
+from parrot.data.records import Record
+from parrot.data.rejects import Reject, Rejected
+from parrot.data.sources.containers import files_of, read_entries
+from parrot.data.sources.described import to_record
+from parrot.data.sources.formats import format_of
+from parrot.data.sources.text import entry_id
+
+
+@dataclass
+class SourceReader:
+    """Of the source `name` of params.yaml.
+
+    Raises:
+        ParrotError: the format is not known.
+    """
+
+    name: str
+    source: Source
+    limits: Images
+    left_out: int = 0
+    """Entries that `only` of the format does not want, of those that were iterated over so far."""
+    _whole: set[tuple[str, int]] = field(default_factory=set)
+    """Pictures that were decoded: one that many records have is decoded once."""
+
+    def __post_init__(self) -> None:
+        self.form: Format = format_of(self.name, self.source.format)
+
+    @cached_property
+    def store(self) -> ImageStore | None:
+        """The pictures, if the source has any beside its files.
+
+        Raises:
+            ParrotError: they are missing or cannot be opened.
+        """
+        has_pictures = self.source.images != self.source.path or self.source.files is not None
+        return ImageStore(self.source.images) if has_pictures else None
+
+    def check_inputs(self, languages: Sequence[str]) -> None:
+        """See that all files and the pictures are there before work begins.
+
+        Raises:
+            ParrotError: names the first that is not.
+        """
+        for path in self.source.by_language(languages).values():
+            files_of(path)
+        _ = self.store
+
+    def entries(self, languages: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
+        """Language, position in its file (from 0) and entry, in the order of the languages' files.
+
+        Raises:
+            ParrotError: a file is missing or broken; says where.
+        """
+        for language, path in self.source.by_language(languages).items():
+            for position, entry in read_entries(path, self.form):
+                if isinstance(entry, dict) and not self._wants(entry):
+                    self.left_out += 1
+                else:
+                    yield language, position, entry
+
+    def record(self, language: str, position: int, entry: Any) -> Record | Reject:
+        """What becomes of one of `entries`, with its pictures decoded once to see that they are whole."""
+        try:
+            known = entry
+            if isinstance(entry, dict) and self.source.ignore:
+                known = {key: value for key, value in entry.items() if key not in self.source.ignore}
+            record = to_record(known, position, language, self.name, self.store, self.form)
+            for image in record.images:
+                if (seen := (image.path, hash(image.bytes))) not in self._whole:
+                    self._check(image.path, image.bytes)
+                    self._whole.add(seen)
+        except Rejected as error:
+            name = entry_id(entry, position, self.form.columns.id)
+            return Reject(self.name, language, name, error.field, error.reason)
+        return record
+
+    def _wants(self, entry: dict[str, Any]) -> bool:
+        return all(entry[key] in wanted for key, wanted in self.form.only.items() if key in entry)
+
+    def _check(self, name: str, encoded: bytes) -> None:
+        width, height, _ = check_image(encoded, self.limits.max_megapixels)
+        least, most = self.limits.min_pixels, self.limits.max_pixels
+        found = f"{name} has {width} × {height} pixels"
+        if min(width, height) < least:
+            raise Rejected("image", f"image too small: {found}, fewer than {least}")
+        if max(width, height) > most:
+            raise Rejected("image", f"image too large: {found}, more than {most}")

@@ -1,0 +1,98 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from parrot import cli
+from parrot.catalog.needs import Need, describe, known_facts, needs_of
+from parrot.config import Source
+from parrot.data.sources.formats import format_of
+from parrot.errors import ParrotError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("profile", "count"), [("parrot-7b", 9), ("multimodal-gpt", 11)])
+def test_a_profile_names_all_its_data_with_what_is_known_of_them(profile: str, count: int) -> None:
+    needs = needs_of(profile)
+    assert len(needs) == count
+    for need in needs:
+        format_of(need.name, need.source.format)
+        assert need.source.expected, need.name
+        assert need.fact, need.name
+        assert need.fact.licence
+        for missing in need.missing():
+            assert missing.origin or need.fact.by_hand, f"{need.name}: {missing.path}"
+
+
+def test_the_papers_seventeen_are_named() -> None:
+    parrot = {need.name for need in needs_of("parrot-7b")}
+    assert parrot == {"llava_pretrain", "laion", "cc12m", "llava_finetune",
+                      *(f"sharegpt4v_{language}" for language in ("zh", "pt", "ar", "tr", "ru"))}  # fmt: skip
+    authors = {need.name for need in needs_of("multimodal-gpt")} - {"llava_pretrain"}
+    assert authors == {"aokvqa", "coco_captions", "ocrvqa", "llava_detail", "llava_reasoning",
+                       "llava_dialogue", "cc_sbu_align", "dolly", "alpaca_gpt4", "baize"}  # fmt: skip
+
+
+def test_a_language_of_sharegpt4v_is_no_part_of_its_name() -> None:
+    from fnmatch import fnmatch
+
+    names = [f"sharegpt_4v/sharegpt4v_sft_{which}.json" for which in
+             ("zh_71k", "pt_14k", "ar_12k", "tr_17k", "ru_14k")]  # fmt: skip
+    for name in names:
+        fact = known_facts()[Path(name).name]
+        assert fact.file and fact.file.file
+        assert [other for other in names if fnmatch(other, fact.file.file)] == [name]
+
+
+def test_list_says_what_is_missing_and_how_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data/dolly").mkdir(parents=True)
+    Path("data/dolly/databricks-dolly-15k.jsonl").touch()
+    cli.main(["data", "list", "dolly", "aokvqa", "cc_sbu_align", "--profile", "multimodal-gpt"])
+    told = capsys.readouterr().out
+    assert "dolly (sft, 15,011 entries): there\n" in told
+    assert "licence: CC BY-SA 3.0" in told
+    assert "aokvqa (sft, 17,056 entries): missing" in told
+    assert "data/coco/train2017.zip: `parrot data get aokvqa` fetches it from http://images.coco" in told
+    assert "data/cc_sbu_align: by hand from https://huggingface.co/datasets/Vision-CAIR/cc_sbu_align" in told
+    cli.main(["data", "list"])
+    assert "captions (align, entries not counted): missing" in capsys.readouterr().out
+
+
+def test_archives_folders_in_them_and_patterns_of_files(tmp_path: Path) -> None:
+    settings = {"split": "sft", "format": "chat", "language": "en"}
+    places = {"path": "x", "files": "*.parquet", "images": "p.zip/train2017"}
+    need = Need("it", Source.model_validate(settings | places), ("en",))
+    assert [(missing.path, missing.is_folder) for missing in need.missing()] == [
+        (Path("x"), True), (Path("p.zip"), False),
+    ]  # fmt: skip
+    Path("x").mkdir()
+    Path("x/0.parquet").touch()
+    Path("p.zip").touch()
+    assert list(need.missing()) == []
+    assert list(describe(need)) == ["it (sft, entries not counted): there"]
+
+
+def test_an_unknown_source_or_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="no source 'dolli'; there are captions"):
+        cli.main(["data", "get", "dolli"])
+    with pytest.raises(ParrotError, match="no profile 'parrot-8b'"):
+        needs_of("parrot-8b")
+
+
+def test_nothing_behind_data_provides_what_data_dvc_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("parrot.pipeline.data_versions.provide_data", lambda: called.append("provided"))
+    cli.main(["data"])
+    assert called == ["provided"]
+    with pytest.raises(SystemExit):
+        cli.main(["data", "gett"])
+    assert called == ["provided"]
