@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parrot.pipeline.processes import STAGE_VARIABLE, find_process
+from parrot.tracking.conclusion import conclude
 from parrot.tracking.parents import parent_of_stage
 from parrot.tracking.runs import Birth, TrackedRun, read_birth
 from parrot.tracking.sending import Sender
@@ -67,14 +68,19 @@ def _lock_file(dvc: str) -> Path:
 
 
 def _main(dvc: str) -> None:
+    parents = set()
+
     def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
         if birth.stage:
             birth.parent = parent_of_stage(client, experiment, dvc, birth.stage)
+            parents.add(birth.parent)
 
     sender = Sender(dvc, prepare)
     while find_process(dvc):
         time.sleep(_WATCH_SECONDS)
     sender.close()
+    for parent in parents:
+        conclude(parent)
     _lock_file(dvc).unlink(missing_ok=True)
 
 

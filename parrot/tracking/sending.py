@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from parrot.credentials import without_secrets
 from parrot.lineage import dvc_hashes, run_tags
+from parrot.pipeline.graph import is_code
 from parrot.pipeline.processes import file_lock, find_process
 from parrot.tracking.runs import (
     BIRTH,
@@ -24,8 +25,8 @@ from parrot.tracking.runs import (
     runs_folder,
     say,
 )
-from parrot.tracking.store import connect, shown_uri
-from parrot.tracking.values import Values, milliseconds, tag_texts
+from parrot.tracking.store import connect, existing_run, shown_uri
+from parrot.tracking.values import Values, code_tags, milliseconds, tag_texts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,19 +79,19 @@ class Sender:
             _leave(self._folders())
 
     def _work(self) -> None:
-        while True:
+        while not self._stop.is_set():
             pause = FLUSH_SECONDS
             try:
                 self._send_noted()
             except Exception as error:  # whatever ails the store, training goes on
                 self._warn(error)
                 pause = RETRY_SECONDS
-                _leave([folder for folder in self._ended() if not self._own or folder != self._own.folder])
+                _leave(self._ended())
             self._opened.set()
             until = time.monotonic() + pause
             while time.monotonic() < until and not self._ended():
                 if self._stop.wait(LOOK_SECONDS):
-                    return
+                    break
 
     def _send_noted(self) -> "MlflowClient":
         folders = self._folders()
@@ -113,7 +114,9 @@ class Sender:
         return client
 
     def _ended(self) -> list[Path]:
-        return [folder for folder in self._folders() if (folder / ENDED).exists()]
+        """Runs of other processes, which may wait until theirs is sent."""
+        own = self._own.folder if self._own else None
+        return [folder for folder in self._folders() if folder != own and (folder / ENDED).exists()]
 
     def _folders(self) -> list[Path]:
         """Of the runs to be sent, by their begin; its own is last, as it ends when its stages have ended."""
@@ -178,7 +181,10 @@ def send_all(client: "MlflowClient", experiment: str) -> None:
 
 def _send_left(client: "MlflowClient", experiment: str, folder: Path, birth: Birth) -> None:
     """Send a folder; if that fails, take back the run that the store has made for it."""
-    birth.run, birth.parent = _existing(client, birth.run), _existing(client, birth.parent)
+    birth.run, birth.parent = (
+        found.info.run_id if (found := existing_run(client, run)) else None
+        for run in (birth.run, birth.parent)
+    )
     birth.write(folder)
     was_there = birth.run is not None
     try:
@@ -235,9 +241,10 @@ def _gather(folder: Path) -> None:
         return
     birth.gathered = True  # or not, but there is no second try: this is asked every second
     birth.write(folder)
-    inputs = dvc_hashes(birth.stage, "deps") if birth.stage else {}
-    tags = tag_texts(run_tags() | {f"input.{path}": md5 for path, md5 in inputs.items()})
-    append_line(folder, Values(tags=tags).filled())
+    read = dvc_hashes(birth.stage, "deps") if birth.stage else {}
+    code = {path: md5 for path, md5 in read.items() if is_code(path)}
+    inputs = {path: md5 for path, md5 in read.items() if md5 and path not in code}
+    append_line(folder, Values(tags=tag_texts(run_tags()) | code_tags(code), inputs=inputs).filled())
 
 
 def _read_notes(folder: Path, start: int) -> tuple[Values, dict[str, Any] | None, int]:
@@ -257,18 +264,6 @@ def _read_notes(folder: Path, start: int) -> tuple[Values, dict[str, Any] | None
             else:
                 values.add(Values(**note))
     return values, end, start
-
-
-def _existing(client: "MlflowClient", run: str | None) -> str | None:
-    """The run, if this store has it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return run if run and client.get_run(run).info.lifecycle_stage == "active" else None
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
 
 
 def _end_dead_runs(client: "MlflowClient", experiment: str) -> None:

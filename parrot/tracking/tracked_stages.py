@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from parrot.errors import ParrotError
+from parrot.files import write_json
 from parrot.lineage import run_tags
 from parrot.pipeline.graph import display_name, stage_address
 from parrot.pipeline.processes import dvc_process, find_process, identity
 from parrot.tracking.background import start_sender, wait_until_sent
+from parrot.tracking.conclusion import conclude
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
-from parrot.tracking.parents import all_params
+from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, told_params
 from parrot.tracking.runs import Birth, TrackedRun, begin, ending, say
 from parrot.tracking.sending import Sender, send_all
 from parrot.tracking.store import check_store, connect, shown_uri
+from parrot.tracking.system_metrics import system_metrics
 from parrot.tracking.values import Values, param_texts, stage_tags
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ def track_stage(name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
     elif not is_sent:
         sender = Sender(identity(), lambda *_: None, run)
     try:
-        with ending(run):
+        with ending(run), system_metrics(run):
             yield run
     finally:
         if name_of_dvc:
@@ -71,15 +74,18 @@ def track_pipeline() -> Iterator[TrackedRun]:
         ParrotError: the store cannot be used, or `params.yaml` is not what it must be.
     """
     check_store()
-    params, tags = all_params(), run_tags()
+    every, tags = all_params(), run_tags()
+    params = told_params(every)
 
     def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
         if birth.tags["parrot.kind"] == "pipeline":
-            birth.name = name_by_changes(client, experiment, param_texts(params), tags)
+            birth.name = name_by_changes(client, experiment, params, tags)
 
     run = begin("pipeline", "pipeline", sender=identity(), gathered=True)
     run.log_params(params)
     run.set_tags(tags)
+    write_json(run.folder / PARAMS_ARTIFACT, param_texts(every))
+    run.note(Values(artifacts=[(PARAMS_ARTIFACT, "")]))
     sender = Sender(identity(), prepare, run)
     try:
         with ending(run):
@@ -92,6 +98,8 @@ def track_pipeline() -> Iterator[TrackedRun]:
                 del os.environ[PARENT_VARIABLE], os.environ[SENDER_VARIABLE]
     finally:
         sender.close()
+        if run.id:
+            conclude(run.id)
 
 
 def log_states(pipeline: TrackedRun, states: Mapping[str, str]) -> None:

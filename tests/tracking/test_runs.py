@@ -24,7 +24,7 @@ def test_a_stage_under_the_flow_is_a_child_with_its_own_params(project: Path, ru
         run.log_artifact("curve.csv")
     client, _ = connect()
     found = runs()
-    assert [item.path for item in client.list_artifacts(parent.id)] == ["curve.csv"]
+    assert [item.path for item in client.list_artifacts(parent.id)] == ["curve.csv", "params.json"]
     (child,), (pipeline,) = found["evaluate"], found["pipeline"]
     assert child.data.tags["mlflow.parentRunId"] == pipeline.info.run_id == parent.id
     assert child.data.params == {"sft.moe.weight": "1.0"}
