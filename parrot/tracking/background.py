@@ -39,10 +39,15 @@ def start_sender(dvc: str) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        command = [sys.executable, "-m", "parrot.tracking.background", dvc]
+        code = (
+            "import sys; from parrot.tracking.background import send_until_end; send_until_end(sys.argv[1])"
+        )
+        command = [sys.executable, "-P", "-c", code, dvc]
+        paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # the code that the stage is of
+        environment.pop(STAGE_VARIABLE, None)
         subprocess.run(
-            ["sh", "-c", '"$@" &', "sh", *command],
-            env={name: value for name, value in os.environ.items() if name != STAGE_VARIABLE},
+            ["sh", "-c", '"$@" &', "sh", *command], env=environment,
             stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[lock.fileno()], check=True,
         )  # fmt: skip
 
@@ -67,7 +72,9 @@ def _lock_file(dvc: str) -> Path:
     return project_folder() / "mlruns" / f".sender-{dvc}"
 
 
-def _main(dvc: str) -> None:
+def send_until_end(dvc: str) -> None:
+    """Send the runs of the stages of this DVC process until it has ended, and what it has come to."""
+
     parents = set()
 
     def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
@@ -82,7 +89,3 @@ def _main(dvc: str) -> None:
     for parent in parents:
         conclude(parent)
     _lock_file(dvc).unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])

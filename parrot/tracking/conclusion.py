@@ -47,7 +47,7 @@ def accuracy_rows(now: Mapping[str, float], before: Mapping[str, float]) -> list
         blind = now.get(name.replace("/accuracy.", "/blind."))
         change = "" if old is None else f"{100 * (share - old):+.1f}"
         rows.append([match[1], match[3], _percent(share), _percent(old), change, _percent(blind)])
-    return sorted(rows)
+    return sorted(rows, key=lambda row: (row[0], row[1] == "overall", row[1]))
 
 
 def _told_before(client: "MlflowClient", experiment: str, pipeline: str) -> dict[str, float]:

@@ -49,7 +49,7 @@ def register(name: str, run_id: str | None = None) -> ModelVersion:
         ParrotError: nothing has been trained and packaged here, the run packaged another model, or the
             store cannot be used.
     """
-    with _registry() as client:
+    with registry_client() as client:
         _, experiment = connect()
         model = record_model(client, experiment)
         if model is None or EVALUATED not in model.tags:
@@ -71,7 +71,7 @@ def versions(name: str) -> list[ModelVersion]:
     Raises:
         ParrotError: the store cannot be used.
     """
-    with _registry() as client:
+    with registry_client() as client:
         found = client.search_model_versions(f"name = '{_checked(name)}'")
         return sorted(map(_version, found), key=lambda version: int(version.version))
 
@@ -91,7 +91,7 @@ def by_alias(name: str, alias: str) -> ModelVersion | None:
     Raises:
         ParrotError: as for `champion`.
     """
-    with _registry() as client:
+    with registry_client() as client:
         registered = client.search_registered_models(f"name = '{_checked(name)}'", max_results=1)
         if not registered:
             return None
@@ -114,7 +114,7 @@ def promote(version: ModelVersion) -> None:
         ParrotError: there is no such version any more, or the store cannot be used.
     """
     name, number = version.name, version.version
-    with _registry() as client:
+    with registry_client() as client:
         client.get_model_version(name, number)
         aliases = client.get_registered_model(name).aliases
         before = aliases.get(CHAMPION)
@@ -133,7 +133,7 @@ def tag(version: ModelVersion, key: str, value: str) -> None:
         ParrotError: there is no such version any more, or the store cannot be used.
     """
     (text,) = tag_texts({key: value}).values()
-    with _registry() as client:
+    with registry_client() as client:
         client.set_model_version_tag(version.name, version.version, allowed(key), text)
         if run := existing_run(client, version.run_id):  # a person may have deleted it
             parent = existing_run(client, run.data.tags.get("mlflow.parentRunId"))
@@ -147,7 +147,7 @@ def fetch_evaluation(version: ModelVersion, folder: Path) -> Path:
     Raises:
         ParrotError: its run or its files have been deleted, or the store cannot be used.
     """
-    with _registry() as client:
+    with registry_client() as client:
         run = client.get_model_version(version.name, version.version).tags[f"{EVALUATED}.run"]
     return fetch_artifact(run, Path(EVALUATION).name, folder)
 
@@ -193,7 +193,7 @@ def _checked(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _registry() -> Iterator["MlflowClient"]:
+def registry_client() -> Iterator["MlflowClient"]:
     """A client, and sentences for what the store refuses."""
     check_store()
     from mlflow.exceptions import MlflowException
