@@ -73,15 +73,15 @@ def runs_and_versions(
             if parent := existing_run(client, run.data.tags.get("mlflow.parentRunId")):
                 runs[parent.info.run_id] = parent
         aliases = [
-            (alias, model.name, number)
+            (alias, model.name, str(number))
             for model in client.search_registered_models()
             for alias, number in model.aliases.items()
         ]
         versions = [
             {
                 "name": version.name,
-                "version": version.version,
-                "aliases": [alias for alias, *at in aliases if at == [version.name, version.version]],
+                "version": str(version.version),
+                "aliases": [alias for alias, *at in aliases if at == [version.name, str(version.version)]],
             }
             for version in client.search_model_versions(f"tags.`{WEIGHTS}` = '{weights}'")
         ]

@@ -116,7 +116,7 @@ def promote(version: ModelVersion) -> None:
     name, number = version.name, version.version
     with registry_client() as client:
         client.get_model_version(name, number)
-        aliases = client.get_registered_model(name).aliases
+        aliases = {alias: str(at) for alias, at in client.get_registered_model(name).aliases.items()}
         before = aliases.get(CHAMPION)
         if before not in (None, number):
             client.set_registered_model_alias(name, PREVIOUS, before)
