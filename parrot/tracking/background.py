@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parrot.pipeline.processes import STAGE_VARIABLE, find_process
-from parrot.tracking.conclusion import conclude
+from parrot.tracking.conclude import conclude
 from parrot.tracking.parents import parent_of_stage
 from parrot.tracking.runs import Birth, TrackedRun, read_birth
 from parrot.tracking.sending import Sender

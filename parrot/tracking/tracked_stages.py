@@ -11,7 +11,7 @@ from parrot.lineage import run_tags
 from parrot.pipeline.graph import display_name, stage_address
 from parrot.pipeline.processes import dvc_process, find_process, identity
 from parrot.tracking.background import start_sender, wait_until_sent
-from parrot.tracking.conclusion import conclude
+from parrot.tracking.conclude import conclude
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
 from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, told_params

@@ -20,6 +20,7 @@ CARRIERS = (
     "examples/picture_world/sections.py",
     "parrot/__init__.py",
     "parrot/config.py",
+    "parrot/config_publishing.py",
     "parrot/config_training.py",
     "parrot/credentials.py",
     "parrot/errors.py",
