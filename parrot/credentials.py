@@ -54,7 +54,7 @@ def is_secret(name: str, value: Any) -> bool:
 def without_secrets(text: str) -> str:
     """The text with everything in it that looks like a secret, or that the environment calls one, hidden."""
     for name, value in os.environ.items():
-        if name != "PWD" and len(value) >= 8 and is_secret(name, value):  # that is the shell's folder
+        if len(value) >= 8 and name != "PWD" and is_secret(name, value):  # the shell's own PWD is a folder
             text = text.replace(value, HIDDEN).replace(quote(value, safe=""), HIDDEN)
     text = _USER_IN_URI.sub(rf"\1{HIDDEN}@", text)
     text = _HEADER.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", text)

@@ -111,22 +111,23 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _git_tags() -> dict[str, str]:
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     if commit is None:
         return {"git.dirty": "unknown"}
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_RUNS)
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_RUNS)
     dirty = "unknown" if changed is None else str(bool(changed))
     return {"mlflow.source.git.commit": commit, "git.dirty": dirty, "code": _code()}
 
 
 def _code() -> str:
     """The last commit that touched the code, and `+` a digest of what is changed and not committed."""
-    commit = _git("log", "-1", "--format=%h", "--", *_CODE) or "none"
-    changes = _git("diff", "HEAD", "--", *_CODE)
+    commit = git("log", "-1", "--format=%h", "--", *_CODE) or "none"
+    changes = git("diff", "HEAD", "--", *_CODE)
     return f"{commit}+{hashlib.sha256(changes.encode()).hexdigest()[:6]}" if changes else commit
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
+    """What git says, or None if it refuses."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

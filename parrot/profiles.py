@@ -99,6 +99,18 @@ def list_profiles() -> list[str]:
     return [*lines, "", *_whose_params(names)]
 
 
+def profile_of_params() -> tuple[str, dict[str, Any]] | None:
+    """Name and sum of the profile that wrote params.yaml, and what it says now; None if that is not known."""
+    writer, _ = _written_by(PARAMS_FILE.read_text(encoding="utf-8"))
+    try:
+        text = compose(writer or "")
+    except ParrotError:
+        return None
+    tree: dict[str, Any] = parse_yaml(text, PARAMS_FILE)
+    header = _WRITTEN.search(text)
+    return f"{writer} {header[2] if header else ''}".strip(), tree
+
+
 def profile_names() -> list[str]:
     """The files right in `conf/`; those in folders there are only parts of others."""
     return sorted(path.stem for path in CONF.glob("*.yaml"))

@@ -133,3 +133,8 @@ def test_flatten_numbers_records_keeps_lists_and_drops_secrets() -> None:
     assert flatten(tree) == {
         "a.0.path": "x", "a.1.path": "y", "b.c": [1, 2], "b.tokens": 3, "b.empty": {}, "deep.0.0.kept": 1,
     }  # fmt: skip
+
+
+def test_the_folder_that_the_shell_is_in_is_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/home/me/parrot")
+    assert without_secrets("/home/me/parrot/mlruns: not sent") == "/home/me/parrot/mlruns: not sent"

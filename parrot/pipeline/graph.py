@@ -57,6 +57,11 @@ def display_name(address: str) -> str:
     return f"{Path(file).parent.name}:{name}" if file else name
 
 
+def is_code(path: Path | str) -> bool:
+    """Whether this dependency of a stage is the project's own code."""
+    return Path(path).parts[0] in CODE
+
+
 def stage_address() -> str | None:
     """The address of the stage that this process is; None where DVC did not start it.
 
@@ -90,7 +95,7 @@ def read_by(address: str) -> Reads:
                     reads.params.update(dependency.read_params())
                 else:
                     path = Path(dependency.def_path)
-                    (reads.code if path.parts[0] in CODE else reads.inputs).append(path)
+                    (reads.code if is_code(path) else reads.inputs).append(path)
     except DvcException as error:
         raise _as_sentence(error) from None
     return reads

@@ -18,8 +18,9 @@ from parrot.config import Backbones, Evaluate, HubModel, Package, Source, Split
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_questions
 from parrot.files import atomic_directory, write_json, write_text
-from parrot.lineage import run_tags
+from parrot.lineage import dvc_hashes, run_tags
 from parrot.loading import load_model, load_processor
+from parrot.pipeline.graph import stage_address
 from parrot.provenance import read_provenance
 from parrot.publishing import load_back
 from parrot.publishing.card import EXAMPLE_IMAGE, model_card
@@ -72,6 +73,7 @@ def package(
         lineage = {
             "trained": trained,
             "packaged": run_tags(),
+            "inputs": dvc_hashes(stage_address() or "package", "deps"),
             "validated": _of_splits(validated),
             "benchmark": evaluate.benchmark,
             "blind": evaluate.blind,

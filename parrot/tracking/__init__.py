@@ -2,9 +2,9 @@
 
 One parent run stands for one pipeline run and has one child run per stage. The store is
 `mlflow.db` and `mlruns/` in the project, or what MLFLOW_TRACKING_URI names. A stage notes what it has to say
-in a folder of its run; the flow sends it, or under a bare `dvc repro` a background thread of the stage, so
-that neither mlflow's import nor a slow server holds up a stage's work. `python -m parrot.tracking` creates
-the store and sends what an absent server has left behind.
+in a folder of its run; the flow sends it, or a process of its own that all stages of a bare `dvc repro`
+share, so that neither mlflow's import nor a slow server holds up a stage's work. `python -m parrot.tracking`
+creates the store and sends what an absent server has left behind.
 """
 
 from parrot.network import reach_local_directly

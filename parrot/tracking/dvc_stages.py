@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from parrot.params import PARAMS_FILE
+from parrot.pipeline.graph import is_code
 
 
 @dataclass
@@ -14,7 +15,8 @@ class LockedStage:
 
     address: str
     inputs: dict[str, str] = field(default_factory=dict)
-    """Path as in dvc.yaml -> hash."""
+    """Path as in dvc.yaml -> hash, of data; and of the project's own code below."""
+    code: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     """Dotted key -> value, of all files of parameters."""
     outputs: list[Path] = field(default_factory=list)
@@ -35,7 +37,8 @@ def locked_stages(addresses: Sequence[str]) -> list[LockedStage]:
                 if isinstance(dep, ParamsDependency):
                     locked.params |= dep.hash_info.value or {}
                 elif dep.hash_info:
-                    locked.inputs[dep.def_path] = dep.hash_info.value
+                    found_in = locked.code if is_code(dep.def_path) else locked.inputs
+                    found_in[dep.def_path] = dep.hash_info.value
             for out in stage.outs:
                 (locked.metrics if out.metric else locked.outputs).append(Path(out.fs_path))
             found.append(locked)

@@ -10,18 +10,20 @@ from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
 from parrot.lineage import flatten
 from parrot.pipeline.graph import display_name
+from parrot.profiles import profile_of_params
 from parrot.tracking.dvc_stages import LockedStage
 from parrot.tracking.store import check_store, connect, database_file, shown_uri
 from parrot.tracking.values import (
     Point,
     Values,
     allowed,
+    code_tags,
+    input_digests,
     of_stage,
     param_texts,
     points,
     shown,
     stage_tags,
-    tag_texts,
 )
 
 if TYPE_CHECKING:
@@ -45,16 +47,18 @@ def values_of_cached(
     says that this store has none (the outputs came with `dvc pull` or with the commit).
     """
     name = display_name(stage.address)
-    maker = _find_maker(client, experiment, stage)
+    maker = find_maker(client, experiment, stage)
     values = Values(tags=stage_tags(name, state, maker.info.run_id if maker else _NO_RUN))
-    values.metrics = (maker and _metrics_shown(client, name, maker)) or _metrics_in_files(name, stage)
+    values.metrics = (maker and _metrics_shown(client, name, maker)) or of_stage(
+        name, metrics_in_files(stage)
+    )
     values.artifacts = [artifact for path in stage.outputs for artifact in shown(path)]
     return values
 
 
-def _find_maker(client: "MlflowClient", experiment: str, stage: LockedStage) -> "Run | None":
+def find_maker(client: "MlflowClient", experiment: str, stage: LockedStage) -> "Run | None":
     """The newest run that read exactly what `dvc.lock` says of the stage, with the same parameters."""
-    inputs = tag_texts({f"input.{path}": md5 for path, md5 in stage.inputs.items()})
+    tags = code_tags(stage.code)
     params = param_texts(stage.params)
     runs: list[Run] = client.search_runs(
         [experiment],
@@ -63,8 +67,11 @@ def _find_maker(client: "MlflowClient", experiment: str, stage: LockedStage) -> 
         max_results=_NEWEST_RUNS,
         order_by=["attributes.start_time DESC"],
     )
-    for run in runs if inputs else []:
-        if inputs.items() <= run.data.tags.items() and params.items() <= run.data.params.items():
+    for run in runs if stage.inputs or tags else []:
+        same_code_and_params = (
+            tags.items() <= run.data.tags.items() and params.items() <= run.data.params.items()
+        )
+        if same_code_and_params and stage.inputs.items() <= input_digests(run).items():
             return run
     return None
 
@@ -76,13 +83,14 @@ def _metrics_shown(client: "MlflowClient", name: str, maker: "Run") -> list[Poin
     return points({key: value for key, value in told.items() if key.startswith(f"{allowed(name)}/")})
 
 
-def _metrics_in_files(name: str, stage: LockedStage) -> list[Point]:
+def metrics_in_files(stage: LockedStage) -> list[Point]:
+    """Of a stage whose run is not known, by the names that it would have given them."""
     tree = {key: value for path in stage.metrics for key, value in _read_metrics(path).items()}
     for key, value in flatten(stage.params).items():
         # As the stage itself tells them: an accuracy of dev is not one of test.
         if key.endswith(".benchmark") and Path(str(value)).name not in tree:
             tree = {f"{Path(str(value)).name}/{key}": number for key, number in tree.items()}
-    return of_stage(name, points(tree))
+    return points(tree)
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
@@ -105,7 +113,7 @@ def name_by_changes(
     if not last:
         return "first run"
     before = last[0].data
-    found = changes(before.params, params)
+    found = _changes(before.params, params)
     if before.tags.get("data") != tags.get("data"):
         found.append("data")
     if before.tags.get("code") != tags.get("code"):
@@ -115,6 +123,17 @@ def name_by_changes(
         return "same settings"
     more = len(found) - _MOST_CHANGES
     return ", ".join(found[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Where both say only what differs from one profile, what one of them does not say is as in that."""
+    if before.get("profile") != now.get("profile"):
+        return changes({"profile": before.get("profile", "none")}, {"profile": now.get("profile", "none")})
+    known = profile_of_params() if "profile" in now else None
+    base = param_texts(known[1]) if known else {}
+    named = before.keys() | now.keys()
+    base = {name: text for name, text in base.items() if name in named}
+    return changes({**base, **before}, {**base, **now})
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -35,6 +35,8 @@ from parrot.tracking.values import (
 BIRTH = "run.json"
 NOTES = "notes.jsonl"
 """`Values` line by line, and a line that says how the run has ended."""
+ENDED = "ended"
+"""An empty file, there once the last line is being written."""
 _STATES = {"FINISHED": "done", "FAILED": "failed", "KILLED": "killed"}
 
 
@@ -46,7 +48,7 @@ class Birth:
     start: int
     tags: dict[str, str]
     sender: str
-    """`identity` of the process that sends it."""
+    """`identity` of the process that sends it, or of the DVC process whose sender does."""
     stage: str | None = None
     """Address of the stage in DVC, whose inputs the run is to name."""
     parent: str | None = None
@@ -59,6 +61,10 @@ class Birth:
 
     def write(self, folder: Path) -> None:
         write_json(folder / BIRTH, asdict(self))
+
+
+def read_birth(folder: Path) -> Birth:
+    return Birth(**json.loads((folder / BIRTH).read_text(encoding="utf-8")))
 
 
 @dataclass
@@ -112,6 +118,8 @@ class TrackedRun:
 
     def end(self, status: str) -> None:
         """Note that it has ended as FINISHED, FAILED or KILLED."""
+        with self._noting():  # before the last line: whoever has sent that removes the folder
+            (self.folder / ENDED).touch()
         self.note(Values(parent_tags=stage_tags(self.name, _STATES[status])))
         self._append({"end": status, "time": milliseconds()})
 
@@ -191,4 +199,5 @@ def _status(error: BaseException) -> str:
 
 
 def say(sentence: str) -> None:
-    print(f"parrot: {without_secrets(sentence)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # who would read it may have ended
+        print(f"parrot: {without_secrets(sentence)}", file=sys.stderr, flush=True)

@@ -5,40 +5,54 @@ import json
 import shutil
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parrot.credentials import without_secrets
 from parrot.lineage import dvc_hashes, run_tags
-from parrot.pipeline.processes import find_process, identity
-from parrot.tracking.runs import BIRTH, NOTES, Birth, TrackedRun, append_line, runs_folder, say
-from parrot.tracking.store import connect, shown_uri
-from parrot.tracking.values import Values, milliseconds, tag_texts
+from parrot.pipeline.graph import is_code
+from parrot.pipeline.processes import file_lock, find_process
+from parrot.tracking.runs import (
+    BIRTH,
+    ENDED,
+    NOTES,
+    Birth,
+    TrackedRun,
+    append_line,
+    read_birth,
+    runs_folder,
+    say,
+)
+from parrot.tracking.store import connect, existing_run, shown_uri
+from parrot.tracking.values import Values, code_tags, milliseconds, tag_texts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 FLUSH_SECONDS = 1.0
 RETRY_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+"""Between two looks at whether a run has ended, which is sent at once."""
 
 Prepare = Callable[["MlflowClient", str, Birth], None]
-"""From a client and the experiment: completes what is known of a run before the store makes it."""
+"""Completes what is known of a run before the store makes it; is told the client and the experiment."""
 
 
 class Sender:
-    """Sends a run while it goes on, in a thread of its own; mlflow is imported there, which takes seconds.
+    """Sends runs while they go on, in a thread of its own; mlflow is imported there, which takes seconds.
 
     Args:
-        run: of this process.
-        prepare: asked in the background, once the store is there.
-        for_stages: send the runs of other processes, too, that name this one as their sender.
+        name: as the runs that it is to send name their sender.
+        prepare: asked in the background, before the store makes a run.
+        own: the run of this process, if it is one: made first, and ended after the others.
     """
 
-    def __init__(self, run: TrackedRun, prepare: Prepare, *, for_stages: bool) -> None:
-        self._run = run
+    def __init__(self, name: str, prepare: Prepare, own: TrackedRun | None = None) -> None:
+        self._name = name
         self._prepare = prepare
-        self._home = runs_folder() if for_stages else None
+        self._own = own
         self._sent: dict[Path, int] = {}
         self._client: MlflowClient | None = None
         self._experiment = ""
@@ -49,39 +63,37 @@ class Sender:
         self._thread.start()
 
     def wait_until_open(self) -> str | None:
-        """The run's id, or None where the store failed."""
+        """The id of its own run, or None where the store failed."""
         self._opened.wait()
-        return self._run.id
+        return self._own.id if self._own else None
 
     def close(self) -> None:
         """Send what is left. What cannot be sent stays, and it is said where."""
         self._stop.set()
         self._thread.join()
         try:
-            self._send_all()
+            client = self._send_noted()
+            send_all(client, self._experiment)  # what was left while a server was away
         except Exception as error:  # the stage's work must not be lost with its tracking
             self._warn(error)
-            with contextlib.suppress(OSError):
-                for folder in self._folders():
-                    birth = _read_birth(folder)
-                    birth.sender = ""
-                    birth.write(folder)
-            say(f"the values are in {runs_folder()}; `python -m parrot.tracking` sends them")
+            _leave(self._folders())
 
     def _work(self) -> None:
-        pause = FLUSH_SECONDS
-        while True:
+        while not self._stop.is_set():
+            pause = FLUSH_SECONDS
             try:
-                self._send_all()
-                pause = FLUSH_SECONDS
+                self._send_noted()
             except Exception as error:  # whatever ails the store, training goes on
                 self._warn(error)
                 pause = RETRY_SECONDS
+                _leave(self._ended())
             self._opened.set()
-            if self._stop.wait(pause):
-                return
+            until = time.monotonic() + pause
+            while time.monotonic() < until and not self._ended():
+                if self._stop.wait(LOOK_SECONDS):
+                    break
 
-    def _send_all(self) -> None:
+    def _send_noted(self) -> "MlflowClient":
         folders = self._folders()
         for folder in folders:
             with contextlib.suppress(Exception):  # no tag is worth a stage
@@ -90,31 +102,43 @@ class Sender:
         errors = []
         for folder in folders:
             try:
+                birth = read_birth(folder)
+                if birth.run is None:
+                    self._prepare(client, self._experiment, birth)
+                    _make(client, self._experiment, folder, birth)
                 self._sent[folder] = _send(client, self._experiment, folder, self._sent.get(folder, 0))
             except Exception as error:  # the other runs are well
                 errors.append(error)
         if errors:
             raise errors[0]
+        return client
+
+    def _ended(self) -> list[Path]:
+        """Runs of other processes, which may wait until theirs is sent."""
+        own = self._own.folder if self._own else None
+        return [folder for folder in self._folders() if folder != own and (folder / ENDED).exists()]
 
     def _folders(self) -> list[Path]:
-        """Of the runs to be sent; this process's own comes last, as it ends when its stages have ended."""
-        others = []
-        for file in sorted(self._home.glob(f"*/{BIRTH}")) if self._home else []:
+        """Of the runs to be sent, by their begin; its own is last, as it ends when its stages have ended."""
+        own = self._own.folder if self._own else None
+        found = []
+        for file in runs_folder().glob(f"*/{BIRTH}"):
             with contextlib.suppress(Exception):  # of somebody else
-                if file.parent != self._run.folder and _read_birth(file.parent).sender == identity():
-                    others.append(file.parent)
-        return [*others, *([self._run.folder] if self._run.folder.is_dir() else [])]
+                birth = read_birth(file.parent)
+                if birth.sender == self._name:
+                    found.append((file.parent == own, birth.start, file.parent))
+        return [folder for *_, folder in sorted(found)]
 
     def _open(self) -> "MlflowClient":
         client, self._experiment = connect()
         _end_dead_runs(client, self._experiment)
-        birth = _read_birth(self._run.folder)
-        self._prepare(client, self._experiment, birth)
-        self._run.id = _make(client, self._experiment, self._run.folder, birth)
-        self._run.experiment = self._experiment
+        if own := self._own:
+            birth = read_birth(own.folder)
+            self._prepare(client, self._experiment, birth)
+            own.id = _make(client, self._experiment, own.folder, birth)
+            own.experiment = self._experiment
         self._client = client
-        if self._home:
-            send_all(client, self._experiment)  # of flows that were killed
+        send_all(client, self._experiment)  # what killed processes have left
         return client
 
     def _warn(self, error: Exception) -> None:
@@ -124,32 +148,49 @@ class Sender:
         self._warned = True
 
 
+def _leave(folders: Sequence[Path]) -> None:
+    """Let anyone send them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            birth = read_birth(folder)
+            birth.sender = ""
+            birth.write(folder)
+    if folders:
+        say(f"the values are in {runs_folder()}; `python -m parrot.tracking` sends them")
+
+
 def send_all(client: "MlflowClient", experiment: str) -> None:
     """Send every folder that nobody else sends; one that cannot be sent is named and stays."""
-    for file in sorted(runs_folder().glob(f"*/{BIRTH}")):
-        folder = file.parent
-        try:
-            birth = _read_birth(folder)
-            if find_process(birth.sender):
-                continue
-            _send_left(client, experiment, folder, birth)
-        except Exception as error:  # of the file or of the store: whatever it is, the next may be well
-            reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
-            say(f"{folder}: not sent ({type(error).__name__}: {reason}); "
-                f"`python -m parrot.tracking` tries again, or remove it")  # fmt: skip
-        else:
-            say(f"sent the values of '{birth.name}' that were left in {folder}")
+    if not any(runs_folder().glob(f"*/{BIRTH}")):
+        return
+    with file_lock(runs_folder().parent / ".sending"):  # no two send the same
+        for file in sorted(runs_folder().glob(f"*/{BIRTH}")):
+            folder = file.parent
+            try:
+                birth = read_birth(folder)
+                if find_process(birth.sender):
+                    continue
+                _send_left(client, experiment, folder, birth)
+            except Exception as error:  # of the file or of the store: whatever it is, the next may be well
+                reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
+                say(f"{folder}: not sent ({type(error).__name__}: {reason}); "
+                    f"`python -m parrot.tracking` tries again, or remove it")  # fmt: skip
+            else:
+                say(f"sent the values of '{birth.name}' that were left in {folder}")
 
 
 def _send_left(client: "MlflowClient", experiment: str, folder: Path, birth: Birth) -> None:
     """Send a folder; if that fails, take back the run that the store has made for it."""
-    birth.run, birth.parent = _existing(client, birth.run), _existing(client, birth.parent)
+    birth.run, birth.parent = (
+        found.info.run_id if (found := existing_run(client, run)) else None
+        for run in (birth.run, birth.parent)
+    )
     birth.write(folder)
     was_there = birth.run is not None
     try:
         _send(client, experiment, folder)
     except Exception:
-        birth = _read_birth(folder)
+        birth = read_birth(folder)
         if birth.run and not was_there:
             # The next try goes on with this run, should it not be possible to delete it.
             client.delete_run(birth.run)
@@ -164,7 +205,7 @@ def _send(client: "MlflowClient", experiment: str, folder: Path, start: int = 0)
     Returns:
         Where to go on.
     """
-    birth = _read_birth(folder)
+    birth = read_birth(folder)
     run = birth.run or _make(client, experiment, folder, birth)
     alive = find_process(birth.tags["parrot.process"]) is not None  # asked before its last words are read
     values, end, start = _read_notes(folder, start)
@@ -195,18 +236,15 @@ def _make(client: "MlflowClient", experiment: str, folder: Path, birth: Birth) -
 
 def _gather(folder: Path) -> None:
     """Note where the run comes from, once: that takes a moment, for which no stage waits."""
-    birth = _read_birth(folder)
+    birth = read_birth(folder)
     if birth.gathered:
         return
     birth.gathered = True  # or not, but there is no second try: this is asked every second
     birth.write(folder)
-    inputs = dvc_hashes(birth.stage, "deps") if birth.stage else {}
-    tags = tag_texts(run_tags() | {f"input.{path}": md5 for path, md5 in inputs.items()})
-    append_line(folder, Values(tags=tags).filled())
-
-
-def _read_birth(folder: Path) -> Birth:
-    return Birth(**json.loads((folder / BIRTH).read_text(encoding="utf-8")))
+    read = dvc_hashes(birth.stage, "deps") if birth.stage else {}
+    code = {path: md5 for path, md5 in read.items() if is_code(path)}
+    inputs = {path: md5 for path, md5 in read.items() if md5 and path not in code}
+    append_line(folder, Values(tags=tag_texts(run_tags()) | code_tags(code), inputs=inputs).filled())
 
 
 def _read_notes(folder: Path, start: int) -> tuple[Values, dict[str, Any] | None, int]:
@@ -226,18 +264,6 @@ def _read_notes(folder: Path, start: int) -> tuple[Values, dict[str, Any] | None
             else:
                 values.add(Values(**note))
     return values, end, start
-
-
-def _existing(client: "MlflowClient", run: str | None) -> str | None:
-    """The run, if this store has it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return run if run and client.get_run(run).info.lifecycle_stage == "active" else None
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
 
 
 def _end_dead_runs(client: "MlflowClient", experiment: str) -> None:

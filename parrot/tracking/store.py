@@ -17,6 +17,7 @@ from parrot.pipeline.processes import file_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -190,6 +191,19 @@ def _came_along(uri: str, old_home: str, new_home: str) -> bool:
 
 def _path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
+
+
+def existing_run(client: "MlflowClient", run: str | None) -> "Run | None":
+    """The run, if this store has it and nobody has deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(run) if run else None
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return found if found and found.info.lifecycle_stage == "active" else None
 
 
 def where_to_look(experiment: str | None = None, run: str | None = None) -> list[tuple[str, str]]:

@@ -2,21 +2,24 @@
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from parrot.errors import ParrotError
+from parrot.files import write_json
 from parrot.lineage import run_tags
-from parrot.params import PARAMS_FILE, read_params_tree
 from parrot.pipeline.graph import display_name, stage_address
 from parrot.pipeline.processes import dvc_process, find_process, identity
-from parrot.tracking.dvc_stages import locked_stages, params_of_other_parts, stages_before
+from parrot.tracking.background import start_sender, wait_until_sent
+from parrot.tracking.conclude import conclude
+from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
-from parrot.tracking.runs import Birth, TrackedRun, begin, birth_tags, ending, say
+from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, told_params
+from parrot.tracking.runs import Birth, TrackedRun, begin, ending, say
 from parrot.tracking.sending import Sender, send_all
-from parrot.tracking.store import check_store, connect, shown_uri, where_to_look
-from parrot.tracking.values import Values, allowed, param_texts, stage_tags
+from parrot.tracking.store import check_store, connect, shown_uri
+from parrot.tracking.system_metrics import system_metrics
+from parrot.tracking.values import Values, param_texts, stage_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,20 +46,23 @@ def track_stage(name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
     address, parent = stage_address(), os.environ.get(PARENT_VARIABLE)
     flow = os.environ.get(SENDER_VARIABLE, "")
     is_sent = parent is not None and find_process(flow) is not None
-    run = begin("stage", name, sender=flow if is_sent else identity(), stage=address, parent=parent)
+    dvc = dvc_process() if parent is None and address else None
+    name_of_dvc = identity(dvc) if dvc else None
+    sends = flow if is_sent else name_of_dvc or identity()
+    run = begin("stage", name, sender=sends, stage=address, parent=parent, ends_parent=dvc is not None)
     run.log_params(params)
-
-    def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
-        if parent is None and address and (dvc := dvc_process()):
-            birth.parent = _parent_of_stage(client, experiment, identity(dvc), address)
-            birth.ends_parent = True
-
-    sender = None if is_sent else Sender(run, prepare, for_stages=False)
+    sender = None
+    if name_of_dvc:
+        start_sender(name_of_dvc)
+    elif not is_sent:
+        sender = Sender(identity(), lambda *_: None, run)
     try:
-        with ending(run):
+        with ending(run), system_metrics(run):
             yield run
     finally:
-        if sender:
+        if name_of_dvc:
+            wait_until_sent(run, name_of_dvc)
+        elif sender:
             sender.close()
 
 
@@ -68,15 +74,19 @@ def track_pipeline() -> Iterator[TrackedRun]:
         ParrotError: the store cannot be used, or `params.yaml` is not what it must be.
     """
     check_store()
-    params, tags = _all_params(), run_tags()
+    every, tags = all_params(), run_tags()
+    params = told_params(every)
 
     def prepare(client: "MlflowClient", experiment: str, birth: Birth) -> None:
-        birth.name = name_by_changes(client, experiment, param_texts(params), tags)
+        if birth.tags["parrot.kind"] == "pipeline":
+            birth.name = name_by_changes(client, experiment, params, tags)
 
     run = begin("pipeline", "pipeline", sender=identity(), gathered=True)
     run.log_params(params)
     run.set_tags(tags)
-    sender = Sender(run, prepare, for_stages=True)
+    write_json(run.folder / PARAMS_ARTIFACT, param_texts(every))
+    run.note(Values(artifacts=[(PARAMS_ARTIFACT, "")]))
+    sender = Sender(identity(), prepare, run)
     try:
         with ending(run):
             if (parent := sender.wait_until_open()) is None:
@@ -88,6 +98,8 @@ def track_pipeline() -> Iterator[TrackedRun]:
                 del os.environ[PARENT_VARIABLE], os.environ[SENDER_VARIABLE]
     finally:
         sender.close()
+        if run.id:
+            conclude(run.id)
 
 
 def log_states(pipeline: TrackedRun, states: Mapping[str, str]) -> None:
@@ -116,41 +128,3 @@ def ensure_store() -> None:
     """
     check_store()
     send_all(*connect())
-
-
-def _parent_of_stage(client: "MlflowClient", experiment: str, dvc: str, address: str) -> str:
-    parent = _parent_of_dvc(client, experiment, dvc)
-    told = client.get_run(parent).data.tags
-    before = [
-        earlier for earlier in stages_before(address) if f"stage.{allowed(display_name(earlier))}" not in told
-    ]
-    for stage in locked_stages(before) if before else []:
-        values_of_cached(client, experiment, stage).write(client, parent, None)
-    return parent
-
-
-def _parent_of_dvc(client: "MlflowClient", experiment: str, dvc: str) -> str:
-    query = (
-        f"tags.`parrot.kind` = 'pipeline' AND tags.`parrot.host` = '{socket.gethostname()}' "
-        f"AND tags.`parrot.process` = '{dvc}'"
-    )
-    for run in client.search_runs([experiment], query, max_results=1):
-        found: str = run.info.run_id
-        client.update_run(found, status="RUNNING")
-        return found
-    params, tags = param_texts(_all_params()), run_tags()
-    name = name_by_changes(client, experiment, params, tags)
-    made = client.create_run(experiment, run_name=name, tags=tags | birth_tags("pipeline", dvc))
-    parent: str = made.info.run_id
-    Values(params=params).write(client, parent, None)
-    for what, how in where_to_look(experiment, parent):
-        say(f"MLflow, {what}: {how}")
-    return parent
-
-
-def _all_params() -> dict[str, Any]:
-    """What the schema has accepted: a key that it does not know may hold anything, a password even.
-
-    Of the files of other parts of the graph what their stages depend on, after the name of the part.
-    """
-    return read_params_tree() | params_of_other_parts() if PARAMS_FILE.exists() else {}

@@ -1,5 +1,6 @@
 """Params, tags, metrics and artifacts on their way to MLflow, in the form and size that it takes."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -10,8 +11,10 @@ from parrot.lineage import as_text, flatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
 
 _TEXT_LIMIT = 6000  # characters; MLflow cuts longer values without a word
+_DIGEST_LIMIT = 36  # characters
 _BATCH = {"params": 100, "tags": 100, "metrics": 500}  # MLflow's limits for one request
 
 Point = Sequence[Any]
@@ -31,6 +34,8 @@ class Values:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[Point] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Data that a stage reads: path as in dvc.yaml -> DVC's hash."""
     parent_tags: dict[str, str] = field(default_factory=dict)
     parent_metrics: list[Point] = field(default_factory=list)
     parent_artifacts: list[Artifact] = field(default_factory=list)
@@ -51,6 +56,8 @@ class Values:
             home: where artifacts lie whose paths are relative.
         """
         _write(client, run, self.params, self.tags, self.metrics, self.artifacts, home)
+        if self.inputs:
+            client.log_inputs(run, dataset_inputs(self.inputs))
         if parent:
             tags, metrics, artifacts = self.parent_tags, self.parent_metrics, self.parent_artifacts
             _write(client, parent, {}, tags, metrics, artifacts, home)
@@ -78,6 +85,26 @@ def _write(
     for path, folder in artifacts:
         log = client.log_artifacts if (home / path).is_dir() else client.log_artifact
         log(run, str(home / path), folder or None)
+
+
+def dataset_inputs(inputs: Mapping[str, str]) -> list["DatasetInput"]:
+    """Data as MLflow knows data sets: the path is the name and the source, DVC's hash the digest."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    return [
+        DatasetInput(Dataset(path, digest[:_DIGEST_LIMIT], "local", json.dumps({"uri": path})), [])
+        for path, digest in inputs.items()
+    ]
+
+
+def input_digests(run: "Run") -> dict[str, str]:
+    """The data that a run has read, as `dataset_inputs` logged them."""
+    return {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
+
+
+def code_tags(code: Mapping[str, str]) -> dict[str, str]:
+    """How a run tells the code that it depends on, by path and hash."""
+    return tag_texts({f"code.{path}": md5 for path, md5 in code.items()})
 
 
 def shown(path: Path) -> list[Artifact]:

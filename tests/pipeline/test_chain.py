@@ -104,7 +104,8 @@ def survivors(folder: Path) -> list[dict]:
     return [process.info for process in found if str(process.info["cwd"]).startswith(str(folder))]
 
 
-def wait_until_nobody_works_in(folder: Path, seconds: float = 10) -> None:
+def wait_until_nobody_works_in(folder: Path, seconds: float = 30) -> None:
+    """The sender of the runs may only now come to importing mlflow, and still has something to send."""
     deadline = time.monotonic() + seconds
     while left := survivors(folder):
         assert time.monotonic() < deadline, left

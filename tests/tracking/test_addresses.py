@@ -11,6 +11,7 @@ import pytest
 from parrot.tracking import log_states, track_pipeline
 from parrot.tracking.dvc_stages import locked_stages, stages_before
 from parrot.tracking.runs import runs_folder
+from parrot.tracking.values import input_digests
 
 ROOT = Path(__file__).parents[2]
 TOWER = "part/dvc.yaml:tower"
@@ -75,8 +76,8 @@ def test_stages_are_found_by_their_addresses(two_parts: Path, runs: Callable) ->
     assert stages_before("prepare@captions") == [TOWER]
     locked_tower, locked_captions = locked_stages([TOWER, "prepare@captions"])
     assert locked_tower.params == {"seed": 1, "tower": {"layers": 2}}
-    assert captions.data.tags["input.made/tower"] == locked_captions.inputs["made/tower"]
-    assert tower.data.tags["input.stage.py"] == locked_tower.inputs["stage.py"]
+    assert input_digests(captions)["made/tower"] == locked_captions.inputs["made/tower"]
+    assert input_digests(tower)["stage.py"] == locked_tower.inputs["stage.py"]
 
     with track_pipeline() as second:
         log_states(second, {"prepare@captions": "cached"})

@@ -15,6 +15,7 @@ import yaml
 from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, fetch_artifact
 from parrot.tracking.earlier_runs import changes
 from parrot.tracking.store import connect
+from parrot.tracking.values import input_digests as inputs
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,12 +110,8 @@ def lock() -> dict:
     return yaml.safe_load(Path("dvc.lock").read_text())["stages"]
 
 
-def inputs(run) -> dict[str, str]:
-    return {name: value for name, value in run.data.tags.items() if name.startswith("input.")}
-
-
 def locked_inputs(entry: dict) -> dict[str, str]:
-    return {f"input.{item['path']}": item["md5"] for item in entry["deps"]}
+    return {item["path"]: item["md5"] for item in entry["deps"]}
 
 
 def shown_in(run, folder: str) -> list[str]:
@@ -125,8 +122,8 @@ def shown_in(run, folder: str) -> list[str]:
 def test_inputs_are_what_dvc_lock_says_once_the_stage_has_ended(history: History) -> None:
     """Also a folder within an output, a path from a variable, a file within `data/` and one of git."""
     (sft, again), (package, second) = history.stages["sft"], history.stages["package"]
-    assert list(inputs(sft)) == ["input.made/part"]
-    assert sorted(inputs(package)) == ["input.data/records", "input.extra", "input.trained"]
+    assert list(inputs(sft)) == ["made/part"]
+    assert sorted(inputs(package)) == ["data/records", "extra", "trained"]
     before, after, third, last = history.locks
     assert inputs(sft) == locked_inputs(before["sft"])
     assert inputs(again) == locked_inputs(third["sft"])
@@ -180,7 +177,7 @@ def test_the_whole_output_is_fetched_from_the_stage_that_made_it(history: Histor
 
 def test_the_data_that_is_there_is_told_not_the_data_that_was_added(history: History) -> None:
     first, last = history.pipelines[0], history.pipelines[-1]
-    assert last.data.tags["data"] == inputs(history.stages["prepare"][-1])["input.data"]
+    assert last.data.tags["data"] == inputs(history.stages["prepare"][-1])["data"]
     assert last.data.tags["data"] != first.data.tags["data"]
 
 

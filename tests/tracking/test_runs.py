@@ -1,5 +1,8 @@
 """Runs as they end up in a real SQLite store, and what happens when the store is not there."""
 
+import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from parrot.tracking import track_pipeline, track_stage
 from parrot.tracking.runs import birth_tags
 from parrot.tracking.store import connect
 
+ROOT = Path(__file__).parents[2]
 Runs = Callable[[], dict[str, list]]
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -24,7 +28,7 @@ def test_a_stage_under_the_flow_is_a_child_with_its_own_params(project: Path, ru
         run.log_artifact("curve.csv")
     client, _ = connect()
     found = runs()
-    assert [item.path for item in client.list_artifacts(parent.id)] == ["curve.csv"]
+    assert [item.path for item in client.list_artifacts(parent.id)] == ["curve.csv", "params.json"]
     (child,), (pipeline,) = found["evaluate"], found["pipeline"]
     assert child.data.tags["mlflow.parentRunId"] == pipeline.info.run_id == parent.id
     assert child.data.params == {"sft.moe.weight": "1.0"}
@@ -81,3 +85,29 @@ def test_a_database_that_is_none_is_named(project: Path) -> None:
     (project / "mlflow.db").write_text("no database\n" * 100)
     with pytest.raises(ParrotError, match=r"mlflow\.db: not usable"), track_stage("prepare", {}):
         raise AssertionError("the stage must not run")
+
+
+def test_system_metrics_are_sampled_while_a_stage_lasts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parrot.tracking.system_metrics.SAMPLE_SECONDS", 0.05)
+    with track_stage("sft", {}):
+        time.sleep(0.3)
+    metrics = runs()["sft"][0].data.metrics
+    assert 0 < metrics["system/system_memory_usage_percentage"] <= 100
+    assert "system/cpu_utilization_percentage" in metrics
+
+
+def test_a_pipeline_run_tells_what_differs_from_its_profile(project: Path, runs: Runs) -> None:
+    shutil.copytree(ROOT / "conf", project / "conf")
+    with track_pipeline():
+        pass
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("  learning_rate: 1.0e-3", "  learning_rate: 2.0e-3"))
+    with track_pipeline():
+        pass
+    first, second = runs()["pipeline"]
+    assert list(first.data.params) == ["profile"]
+    assert second.data.params == first.data.params | {"sft.learning_rate": "0.002"}
+    assert second.info.run_name == "sft.learning_rate 0.001 → 0.002"
+    client, _ = connect()
+    file = client.download_artifacts(second.info.run_id, "params.json")
+    assert json.loads(Path(file).read_text())["evaluate.files.en"] == "mmmb_en.tsv"
