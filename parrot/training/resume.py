@@ -21,8 +21,9 @@ loss of each rank since the last logged step."""
 def layout(arguments: TrainingArguments) -> str:
     """How the training is shared out, such as "2 ranks under ZeRO-3"."""
     size = "1 process" if ranks() == 1 else f"{ranks()} ranks"
-    config = arguments.hf_deepspeed_config
-    return f"{size} under ZeRO-{config.get_value('zero_optimization.stage')}" if config else size
+    if not arguments.deepspeed:
+        return size
+    return f"{size} under ZeRO-{arguments.hf_deepspeed_config.get_value('zero_optimization.stage')}"
 
 
 def mark_complete(checkpoint: Path, arguments: TrainingArguments, since_log: dict[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """What a killed stage had done is found again, unless what made it has changed."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from parrot.pipeline import checkpoints
-from parrot.pipeline.checkpoints import MADE_BY, open_checkpoints
+from parrot.pipeline.checkpoints import MADE_BY, close_checkpoints, open_checkpoints, remove_recorded
 
 
 @pytest.fixture
@@ -30,10 +31,43 @@ def test_a_checkpoint_of_the_same_run_stays(opened, capsys: pytest.CaptureFixtur
     Path("code/__pycache__/train.pyc").write_text("compiled")
     assert opened({"sft": 1}) == folder
     assert (folder / "checkpoint-5").exists()
+    assert capsys.readouterr().err == ""
     assert opened({"sft": 2}) != folder
+    assert (folder / "checkpoint-5").exists()
+    capsys.readouterr()
     Path("records/0.parquet").write_text("other records")
     assert opened({"sft": 1}) != folder
     assert capsys.readouterr().err == ""
+
+
+def test_other_parameters_begin_anew_and_say_where_the_others_lie(
+    opened, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch = {"processes": 2, "hostfile": None}
+    folder = opened({"sft": {"rate": 1, "launch": launch}})
+    opened({"sft": {"rate": 1, "launch": {**launch, "processes": 4}}})
+    assert capsys.readouterr().err == (
+        f"parrot sft: begins anew and does not go on in {folder}, which was made with "
+        f"sft.launch.processes 2 (now 4); set that back to go on there, or remove the folder\n"
+    )
+    assert opened({"sft": {"rate": 1, "launch": launch}}) == folder
+    assert capsys.readouterr().err == ""
+
+
+def test_checkpoints_of_an_ended_stage_stay_until_dvc_has_noted_it(opened) -> None:
+    by_hand, ended, other = (opened({"sft": rate}) for rate in range(3))
+    close_checkpoints(by_hand, None)
+    assert not by_hand.exists()
+    Path("dvc.lock").write_text("before")
+    time.sleep(0.05)
+    close_checkpoints(ended, "sft")
+    close_checkpoints(other, "part/dvc.yaml:sft")
+    remove_recorded()  # DVC was killed; the stage runs again, and finds what it had done
+    assert opened({"sft": 1}) == ended and (ended / MADE_BY).exists()
+    time.sleep(0.05)
+    Path("dvc.lock").write_text("with sft")
+    remove_recorded()
+    assert not ended.exists() and other.exists()
 
 
 def test_other_code_begins_anew_and_says_so(opened, capsys: pytest.CaptureFixture[str]) -> None:
