@@ -102,6 +102,7 @@ def test_resume_of_two_ranks_under_zero3(start: Start, monkeypatch: pytest.Monke
     assert kill(stage, ended, draw)
     newest = next(stage.folder.glob(f".parrot/checkpoints/*/checkpoint-{STEPS}"))
     assert (newest / "latest").read_text() == f"global_step{STEPS}"  # DeepSpeed would take it
+    assert not list(newest.glob("*.safetensors"))  # the weights are in the ranks' shares, once
     part = max(newest.glob("global_step*/*optim_states.pt"))
     part.write_bytes(part.read_bytes()[:100])
     assert kill(stage, placing, draw)
