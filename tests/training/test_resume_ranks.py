@@ -1,4 +1,4 @@
-"""Ranks that were killed, or whose launcher was, go on as if they had not been: the same curve and weights."""
+"""Ranks that were killed, or whose launcher was, go on as if nothing had been: the same curve and weights."""
 
 import random
 import signal
