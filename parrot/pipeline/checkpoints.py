@@ -40,7 +40,7 @@ def open_checkpoints(
     folder = name_checkpoints(stage, inputs, params)
     now = {
         **_made_by(code),
-        INPUTS: _fingerprint(inputs, {}),
+        INPUTS: {str(path): _fingerprint([path], {}) for path in inputs},
         PARAMETERS: json.loads(json.dumps(flatten(params))),
     }
     if not folder.exists():
@@ -104,8 +104,10 @@ def _say_where_others_lie(stage: str, folder: Path, now: Mapping[str, Any]) -> N
     """Name the checkpoints of the same stage and inputs that were made with other parameters."""
     for file in sorted(CHECKPOINTS.glob(f"{stage.replace(':', '-')}-*/{MADE_BY}")):
         before = _read(file)
-        theirs, ours = before.get(PARAMETERS, {}), now[PARAMETERS]
-        if before.get(INPUTS) != now[INPUTS] or (file.parent / ENDED).exists():
+        theirs, ours = before.get(PARAMETERS), now[PARAMETERS]
+        # A file that only one of them has is named by a parameter.
+        touched = any(now[INPUTS].get(path, state) != state for path, state in before.get(INPUTS, {}).items())
+        if theirs is None or touched or (file.parent / ENDED).exists():
             continue
         changed = ", ".join(
             f"{name} {theirs.get(name, 'unset')} (now {ours.get(name, 'unset')})"

@@ -65,8 +65,9 @@ def end(stage: KilledStage, whole: KilledStage, patch: pytest.MonkeyPatch) -> No
     assert (status, [step for step, _ in curve]) == ("FINISHED", list(range(2, STEPS, 2)))
     for all_sent in (False, True):
         if all_sent:  # also what killed processes had not sent yet
-            patch.chdir(stage.folder)
-            ensure_store()
+            with patch.context() as there:
+                there.chdir(stage.folder)
+                ensure_store()
         told = stage.curves()
         assert len(told) <= stage.attempts  # however many ranks
         assert told[-1] == ("FINISHED", curve)
