@@ -1,12 +1,14 @@
 """What a killed stage had done is found again, unless what made it has changed."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from miniature import Project
 
 from parrot.pipeline import checkpoints
-from parrot.pipeline.checkpoints import MADE_BY, close_checkpoints, open_checkpoints, remove_recorded
+from parrot.pipeline.checkpoints import ENDED, MADE_BY, close_checkpoints, open_checkpoints, remove_recorded
 
 
 @pytest.fixture
@@ -105,3 +107,24 @@ def test_a_checkpoint_of_unknown_origin_begins_anew(opened, content: str | None)
         (folder / MADE_BY).write_text(content)
     opened({})
     assert not (folder / "checkpoint-5").exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_had_ended_when_dvc_was_killed_is_not_repeated(
+    make_project: Callable[[], Project],
+) -> None:
+    project = make_project()
+    work = project.folder / ".parrot/checkpoints"
+    process = project.start("dvc", "repro", "align")
+    while not list(work.glob(f"align-*/{ENDED}")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    assert "0/4 [" in process.communicate(timeout=60)[0]
+    assert "align" not in project.lock()
+    again = project.repro("align")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "4/4 [" in again.stderr and "0/4 [" not in again.stderr
+    assert "align" in project.lock()
+    assert project.repro("--force", "--single-item", "mix@sft").returncode == 0  # any stage
+    assert not list(work.glob("align-*"))
