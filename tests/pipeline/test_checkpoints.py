@@ -126,5 +126,5 @@ def test_a_training_that_had_ended_when_dvc_was_killed_is_not_repeated(
     assert again.returncode == 0, again.stderr[-3000:]
     assert "4/4 [" in again.stderr and "0/4 [" not in again.stderr
     assert "align" in project.lock()
-    assert project.repro("--force", "--single-item", "mix@sft").returncode == 0  # any stage
+    assert project.repro("--force", "--single-item", "mix@align").returncode == 0  # any stage
     assert not list(work.glob("align-*"))
