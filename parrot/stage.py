@@ -14,7 +14,6 @@ import importlib.util
 import inspect
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -93,7 +92,12 @@ def _run(
     flags: dict[str, Any],
 ) -> None:
     from parrot.config import Params
-    from parrot.pipeline.checkpoints import name_checkpoints, open_checkpoints
+    from parrot.pipeline.checkpoints import (
+        close_checkpoints,
+        name_checkpoints,
+        open_checkpoints,
+        remove_recorded,
+    )
     from parrot.pipeline.graph import display_name, read_by, stage_address
     from parrot.tracking import track_stage
     from parrot.training.launch import Untracked, as_rank, is_first, is_rank, launch, starts_ranks
@@ -114,6 +118,8 @@ def _run(
     name = display_name(address) if address else name
     reads = read_by(address) if address else _read_by_hand(function, sections, flags, params.threads)
     first = is_first()
+    if first:
+        remove_recorded()
     with (
         as_rank(training.launch if training else None),
         track_stage(name, reads.params) if first else contextlib.nullcontext(Untracked()) as tracked,
@@ -131,7 +137,7 @@ def _run(
             tell_deepspeed()
         metrics = function(**sections, **flags, **given)
         if given and first:
-            shutil.rmtree(work, ignore_errors=True)  # not earlier: now the outputs are in place
+            close_checkpoints(work, address)  # not earlier: now the outputs are in place
         tracked.log_metrics(metrics or {})
         for flag in LOGGED:
             if flag in flags and flags[flag].exists():

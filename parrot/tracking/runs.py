@@ -78,6 +78,7 @@ class TrackedRun:
     experiment: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _copied: int = 0
+    _curves: set[str] = field(default_factory=set)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Nested sections become dotted names; values over MLflow's limit end in how long they were."""
@@ -86,10 +87,16 @@ class TrackedRun:
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Numbers by name; nested sections become dotted names, and what is no number is left out.
 
-        A metric without a step is final and is shown with the parent, too, as `stage/name`.
+        A metric without a step is final and is shown with the parent, too, as `stage/name`; here it is not,
+        if there is a curve of that name.
         """
         new = points(metrics, step or 0)
-        self.note(Values(metrics=new, parent_metrics=of_stage(self.name, new) if step is None else []))
+        if step is None:
+            own = [point for point in new if point[0] not in self._curves]
+            self.note(Values(metrics=own, parent_metrics=of_stage(self.name, new)))
+        else:
+            self._curves |= {name for name, *_ in new}
+            self.note(Values(metrics=new))
 
     def log_artifact(self, path: Path | str) -> None:
         """Copy a file or a folder as it is into the run, and what people look at of it into its parent."""

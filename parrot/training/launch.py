@@ -87,6 +87,8 @@ def as_rank(launch: Launch | None) -> Iterator[None]:
     if not is_rank():
         yield
         return
+    import setuptools  # noqa: F401  DeepSpeed does, and it fails while MLflow is imported in its thread
+
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls
     try:
         if launch and (size := int(os.environ["WORLD_SIZE"])) != launch.ranks:

@@ -35,7 +35,7 @@ SMOOTHING = 0.8
 
 Metrics = dict[str, float]
 Report = Callable[[Metrics, int], None]
-"""Takes metrics and the step they belong to, as they happen."""
+"""Takes metrics and the step they belong to, as they happen; a resumed run first gets all those before."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def fit(
         seed=seed,
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = from_first(lambda: last_complete(run.checkpoints))
+    checkpoint = from_first(lambda: last_complete(trainer.args))
     trainer.add_callback(_Progress(run, trainer, checkpoint))
     if rank() == 0:
         print(f"{run.name}: {effective_batch(trainer.args, lengths)}", file=sys.stderr, flush=True)
@@ -228,6 +228,9 @@ class _Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._checkpoint:
             self._trainer.resume_since_log(read_since_log(self._checkpoint))
+            # This run's curve is to be whole.
+            for row in filter(None, map(_log_row, state.log_history if state.is_world_process_zero else [])):
+                self._report(row)
         self._bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -249,12 +252,15 @@ class _Progress(TrainerCallback):
                 f"lower the learning rate of this stage in params.yaml"
             )
         self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-        self._run.report({key: value for key, value in row.items() if key != "step"}, state.global_step)
+        self._report(row)
+
+    def _report(self, row: Metrics) -> None:
+        self._run.report({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         since = self._trainer.since_log()  # to gather it, every rank must have written its part
         if state.is_world_process_zero:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", since)
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", args, since)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()

@@ -1,11 +1,14 @@
 """What a killed stage had done is found again, unless what made it has changed."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from miniature import Project
 
 from parrot.pipeline import checkpoints
-from parrot.pipeline.checkpoints import MADE_BY, open_checkpoints
+from parrot.pipeline.checkpoints import ENDED, MADE_BY, close_checkpoints, open_checkpoints, remove_recorded
 
 
 @pytest.fixture
@@ -30,10 +33,43 @@ def test_a_checkpoint_of_the_same_run_stays(opened, capsys: pytest.CaptureFixtur
     Path("code/__pycache__/train.pyc").write_text("compiled")
     assert opened({"sft": 1}) == folder
     assert (folder / "checkpoint-5").exists()
+    assert capsys.readouterr().err == ""
     assert opened({"sft": 2}) != folder
+    assert (folder / "checkpoint-5").exists()
+    capsys.readouterr()
     Path("records/0.parquet").write_text("other records")
     assert opened({"sft": 1}) != folder
     assert capsys.readouterr().err == ""
+
+
+def test_other_parameters_begin_anew_and_say_where_the_others_lie(
+    opened, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch = {"processes": 2, "hostfile": None}
+    folder = opened({"sft": {"rate": 1, "launch": launch}})
+    opened({"sft": {"rate": 1, "launch": {**launch, "processes": 4}}})
+    assert capsys.readouterr().err == (
+        f"parrot sft: begins anew and does not go on in {folder}, which was made with "
+        f"sft.launch.processes 2 (now 4); set that back to go on there, or remove the folder\n"
+    )
+    assert opened({"sft": {"rate": 1, "launch": launch}}) == folder
+    assert capsys.readouterr().err == ""
+
+
+def test_checkpoints_of_an_ended_stage_stay_until_dvc_has_noted_it(opened) -> None:
+    by_hand, ended, other = (opened({"sft": rate}) for rate in range(3))
+    close_checkpoints(by_hand, None)
+    assert not by_hand.exists()
+    Path("dvc.lock").write_text("before")
+    time.sleep(0.05)
+    close_checkpoints(ended, "sft")
+    close_checkpoints(other, "part/dvc.yaml:sft")
+    remove_recorded()  # DVC was killed; the stage runs again, and finds what it had done
+    assert opened({"sft": 1}) == ended and (ended / MADE_BY).exists()
+    time.sleep(0.05)
+    Path("dvc.lock").write_text("with sft")
+    remove_recorded()
+    assert not ended.exists() and other.exists()
 
 
 def test_other_code_begins_anew_and_says_so(opened, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,3 +107,24 @@ def test_a_checkpoint_of_unknown_origin_begins_anew(opened, content: str | None)
         (folder / MADE_BY).write_text(content)
     opened({})
     assert not (folder / "checkpoint-5").exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_had_ended_when_dvc_was_killed_is_not_repeated(
+    make_project: Callable[[], Project],
+) -> None:
+    project = make_project()
+    work = project.folder / ".parrot/checkpoints"
+    process = project.start("dvc", "repro", "align")
+    while not list(work.glob(f"align-*/{ENDED}")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    assert "0/4 [" in process.communicate(timeout=60)[0]
+    assert "align" not in project.lock()
+    again = project.repro("align")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "4/4 [" in again.stderr and "0/4 [" not in again.stderr
+    assert "align" in project.lock()
+    assert project.repro("--force", "--single-item", "mix@align").returncode == 0  # any stage
+    assert not list(work.glob("align-*"))

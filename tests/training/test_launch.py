@@ -104,6 +104,18 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_named(tmp_path: Path) -> N
     assert started.process.returncode == 1 and _ended(ranks)
 
 
+@pytest.mark.slow
+def test_ranks_that_do_not_listen_end_all_the_same(tmp_path: Path) -> None:
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); Path(f'deaf-{rank}').touch(); time.sleep(99)"
+    started = Started(tmp_path, deaf)
+    ranks = started.wait_for_ranks()
+    while len(list(tmp_path.glob("deaf-*"))) < 2:
+        time.sleep(0.1)
+    ranks[1].kill()
+    assert "rank 1: it was killed by SIGKILL" in started.said()  # within a minute
+    assert _ended(ranks, 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ranks_end_with_what_started_them(tmp_path: Path, number: signal.Signals) -> None:
     started = Started(tmp_path, "time.sleep(99)")

@@ -27,8 +27,10 @@ class Regression(nn.Module):
         super().__init__()
         self.inner = nn.Linear(4, 8)
         self.outer = nn.Linear(8, 1)
+        self.steps = 0
 
     def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        self.steps += 1
         hidden = nn.functional.dropout(self.inner(x).tanh(), 0.2, self.training)
         return {"loss": (self.outer(hidden).squeeze(-1) - labels).square().mean()}
 
@@ -86,7 +88,8 @@ def test_a_resumed_run_repeats_the_losses_and_the_weights(
         tmp_path / "broken", training, report=lambda _, step: steps.append(step), workers=workers
     )
 
-    assert steps[0] == 11
+    assert resumed.steps == 14
+    assert steps == list(range(1, 25))  # who is told of this run only is told of the whole curve
     assert resumed_history == whole_history
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
@@ -110,7 +113,7 @@ def test_a_worker_changes_no_number_and_its_errors_are_sentences(tmp_path: Path)
         run("broken", 1, refuse)
 
 
-def test_a_half_written_checkpoint_is_not_resumed(tmp_path: Path) -> None:
+def test_a_half_written_checkpoint_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def die_at_12(metrics: dict[str, float], step: int) -> None:
         if step == 12:
             raise KeyboardInterrupt
@@ -119,9 +122,24 @@ def test_a_half_written_checkpoint_is_not_resumed(tmp_path: Path) -> None:
         train(tmp_path, report=die_at_12)
     (tmp_path / "checkpoints/checkpoint-10" / COMPLETE).unlink()
     (tmp_path / "checkpoints/checkpoint-10/model.safetensors").write_bytes(b"half")
-    steps: list[int] = []
-    train(tmp_path, report=lambda metrics, step: steps.append(step))
-    assert steps[0] == 6
+    resumed, _ = train(tmp_path)
+    assert resumed.steps == 19
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_another_layout_does_not_go_on_from_a_checkpoint_and_leaves_it(tmp_path: Path) -> None:
+    train(tmp_path)
+    complete = tmp_path / "checkpoints/checkpoint-24" / COMPLETE
+    text = complete.read_text()
+    assert '"1 process"' in text
+    complete.write_text(text.replace("1 process", "2 ranks under ZeRO-3"))
+    with pytest.raises(
+        ParrotError,
+        match=r"checkpoint-24 was written by 2 ranks under ZeRO-3, and 1 process cannot go on from it: .* "
+        r"set `launch` and `deepspeed` back, or remove .*/checkpoints$",
+    ):
+        train(tmp_path)
+    assert complete.exists()
 
 
 @pytest.mark.parametrize("logging_steps", [4, 7])
@@ -146,7 +164,8 @@ def test_a_run_killed_before_its_model_was_saved_need_not_train_again(tmp_path: 
     whole, history = train(tmp_path)
     steps: list[int] = []
     resumed, same_history = train(tmp_path, report=lambda metrics, step: steps.append(step))
-    assert steps == []
+    assert resumed.steps == 0
+    assert steps == list(range(1, 25))
     assert same_history == history
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
