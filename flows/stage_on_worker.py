@@ -20,6 +20,7 @@ from parrot.errors import ParrotError
 from parrot.pipeline.commits import check_out
 from parrot.pipeline.graph import GraphStage, display_name
 from parrot.pipeline.processes import file_lock, guard_descendants, pipeline_lock
+from parrot.pipeline.travel import WORKER_VARIABLE
 
 CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
@@ -58,6 +59,7 @@ def run_on_worker(
     guard_descendants()
     claim_run()
     stopping.clear()
+    os.environ[WORKER_VARIABLE] = socket.gethostname()
     log = get_run_logger().info
     what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
     progress = StageProgress(display_name(stage))

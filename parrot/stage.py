@@ -99,6 +99,7 @@ def _run(
         remove_recorded,
     )
     from parrot.pipeline.graph import display_name, read_by, stage_address
+    from parrot.pipeline.travel import WORKER_VARIABLE
     from parrot.tracking import track_stage
     from parrot.training.launch import Untracked, as_rank, is_first, is_rank, launch, starts_ranks
 
@@ -106,7 +107,8 @@ def _run(
         key: _section(params, key) for key in signature.parameters if key not in flags and key not in _GIVEN
     }
     trains = "run" in signature.parameters
-    if trains and isinstance(params, Params) and not is_rank():  # what the project trains it evaluates
+    evaluated_here = isinstance(params, Params) and WORKER_VARIABLE not in os.environ
+    if trains and evaluated_here and not is_rank():  # what the project trains it evaluates
         from parrot.evaluation.ahead import check_ahead
 
         check_ahead(params.evaluate, params.languages, seed=params.seed)

@@ -12,6 +12,9 @@ from typing import Any
 
 from parrot.errors import ParrotError
 
+WORKER_VARIABLE = "PARROT_WORKER"
+"""Set for a stage on a worker: there is what this stage reads, and not what later ones will."""
+
 
 def send(address: str) -> None:
     """Push what the stage reads and DVC's cache has."""
