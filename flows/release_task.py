@@ -1,6 +1,6 @@
 """The last step: the package goes to where models are published, if the gate lets it."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -10,14 +10,14 @@ from prefect.transactions import Transaction, get_transaction, transaction
 from parrot.params import load_params
 
 if TYPE_CHECKING:
-    from parrot.publishing.release import Release  # type: ignore[import-untyped]
+    from parrot.publishing.release import Release
 
 _PUBLISHED = "published"
 
 
 @task(name="release", task_run_name="release", cache_policy=NO_CACHE)
 def release_package() -> "Release":
-    """Register, gate, publish, promote: `parrot release`. Each step is safe to repeat."""
+    """Register, gate, publish, promote: as `parrot publish` does. Each step is safe to repeat."""
     from parrot.publishing.release import release
 
     done = release(load_params())
@@ -38,6 +38,6 @@ def take_back(own: Transaction) -> None:
 def release_and_tell() -> "Release":
     """Release the package and show the verdict; what is published and cannot be shown is taken back."""
     with transaction():
-        done = cast("Release", release_package())
+        done = release_package()
         create_markdown_artifact(done.verdict.as_markdown(), key="parrot-verdict")
         return done

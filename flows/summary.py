@@ -11,7 +11,7 @@ from parrot.tracking import where_to_look as mlflow_pages
 from parrot.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:
-    from parrot.publishing.release import Release  # type: ignore[import-untyped]
+    from parrot.publishing.release import Release
 
 EVALUATION = Path("metrics/evaluate.json")
 

@@ -54,7 +54,7 @@ def _publish_flags(parser: argparse.ArgumentParser) -> None:
 
 def _publish(args: argparse.Namespace) -> None:
     from parrot.params import load_params
-    from parrot.publishing.publish import (  # type: ignore[import-untyped]
+    from parrot.publishing.publish import (
         next_version,
         target_of,
         would_send,

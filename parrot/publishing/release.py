@@ -22,8 +22,8 @@ from parrot.publishing.ledger import LEDGER, append, held_back, published_before
 from parrot.tracking.attachments import attach
 
 if TYPE_CHECKING:
-    from parrot.publishing.target import Published  # type: ignore[import-untyped]
-    from parrot.tracking.registry import ModelVersion  # type: ignore[import-untyped]
+    from parrot.publishing.target import Published
+    from parrot.tracking.registry import ModelVersion
 
 MODEL, EVALUATION, PACKAGE = Path("artifacts/sft"), Path("artifacts/evaluation"), Path("artifacts/package")
 _LOCK = ".release.lock"
@@ -79,7 +79,7 @@ def release(params: Params, *, champion: Path | None = None, dry_run: bool = Fal
     Raises:
         ParrotError: as `judge`, or the target does not take the package. Another call goes on.
     """
-    from parrot.publishing.publish import publish, target_of  # type: ignore[import-untyped]
+    from parrot.publishing.publish import publish, target_of
     from parrot.tracking import registry
 
     with _alone(params, dry_run):
