@@ -44,9 +44,14 @@ def test_everything_arrives(tmp_path: Path) -> None:
         "contaminated": 0,
         "too_long": 0,
         "cut": 0,
-    }
+        "balance": {
+            "talk": {
+                "read": 30, "kept": 30, "mended": 0, "rejected": 0, "deduplicated": 0, "sampled_away": 0
+            }
+        },
+    }  # fmt: skip
     assert json.loads((tmp_path / "metrics" / "align.json").read_text()) == metrics
-    assert list(digests(world.mixture("align"))) == ["index.parquet", "rejects.parquet"]
+    assert list(digests(world.mixture("align"))) == ["balance.json", "index.parquet", "rejects.parquet"]
     assert world.rejects() == []
     by_id = {row["id"]: row for row in world.dataset()}
     assert by_id["c7"] == {
