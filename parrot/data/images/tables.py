@@ -16,7 +16,7 @@ _NAMES = ("utf-8", "strict")
 
 
 def open_table(path: Path, folder: str = "") -> Callable[[str], bytes]:
-    """The pictures of all columns of pictures, by their `path`; a row group is read when one of it is asked for.
+    """The pictures of all columns of pictures, by their `path`; row groups are read one by one.
 
     Raises:
         ParrotError: it is no whole Parquet file, or has no such column, or no picture has a name.

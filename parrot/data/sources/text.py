@@ -10,7 +10,7 @@ from parrot.data.sources.fields import is_blank, one_of
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1b\x7f]")
-"""What no text is made of; lines and pages may be parted in any way, and marks of direction stand in Arabic."""
+"""What no text is made of; what parts lines may be there, and so may Arabic's marks of direction."""
 _OVERRIDE = re.compile("[\u202d\u202e]")
 
 
