@@ -45,8 +45,8 @@ LIMITS = Validate(min_records=1, max_duplicate_share=0.01, max_text_only_share=1
 TURNS = 10  # of Parrot and Pillow on the pictures
 
 
-def records(count: int) -> Iterator[dict[str, Any]]:
-    draw = random.Random(1)
+def records(count: int, seed: str) -> Iterator[dict[str, Any]]:
+    draw = random.Random(seed)
     words = [
         "".join(draw.choices("etaoinshrdlucmfw", k=draw.choice((2, 3, 4, 5, 7, 9)))) for _ in range(5000)
     ]
@@ -59,7 +59,7 @@ def records(count: int) -> Iterator[dict[str, Any]]:
             talk = [("human", text[:cut]), ("gpt", [*text[cut:], str(number)])]
             turns = [{"from": who, "value": " ".join(said)} for who, said in talk]
             entry = {"id": f"{number:09d}", "conversations": turns}
-        yield entry or {"id": "first", "conversations": [{"from": "human", "value": "Is it?"},
+        yield entry or {"id": seed, "conversations": [{"from": "human", "value": f"Is it {seed}?"},
                                                          {"from": "gpt", "value": "It is."}]}  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def make_inputs(folder: Path, count: int) -> None:
     for language in LANGUAGES:
         (folder / "talk").mkdir(exist_ok=True)
         with (folder / "talk" / f"{language}.jsonl").open("w") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in records(count // len(LANGUAGES)))
+            file.writelines(json.dumps(entry) + "\n" for entry in records(count // len(LANGUAGES), language))
     (folder / "benchmark").mkdir()
     (folder / "benchmark" / "en.tsv").write_text("index\timage\n0\t0\n")
     CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
@@ -80,7 +80,7 @@ def make_inputs(folder: Path, count: int) -> None:
     language = folder / "language"
     Qwen2Config(vocab_size=VOCABULARY, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
                 num_attention_heads=1, num_key_value_heads=1).save_pretrained(language)  # fmt: skip
-    texts = [turn["value"] for entry in records(2000) for turn in entry["conversations"]]
+    texts = [turn["value"] for entry in records(2000, "en") for turn in entry["conversations"]]
     train_tokenizer(texts, VOCABULARY, language).save_pretrained(language)
 
 
