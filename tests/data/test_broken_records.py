@@ -1,11 +1,12 @@
 """Broken entries, each between two good ones: named with place, field and reason, and the others are kept."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checked import kinds_at, look_through, write_records
-from small_sources import conversation, turns
+from small_sources import conversation, picture, turns
 
 PLAIN = conversation(1)
 
@@ -85,6 +86,7 @@ BROKEN: dict[str, tuple[Any, str, str]] = {
     "an image that is a number": (PLAIN | {"image": 7}, "image", "wrong type"),
     "a broken data URI": (PLAIN | {"image": "data:image/jpeg;base64,AAA*"}, "image", "unreadable image"),
     "a data URI of no picture": (PLAIN | {"image": "data:;base64,AAAA"}, "image", "unreadable image"),
+    "broken base64": (PLAIN | {"image": "AAAA*" * 90}, "image", "unreadable image"),
     "a name in other cases": (PLAIN | {"image": "1.JPG"}, "image", "missing image"),
 }  # fmt: skip
 
@@ -108,6 +110,9 @@ TAKEN: dict[str, Any] = {
     '{"from": "gpt", "value": "It."}]}',
     "tags of a chat": asked("<image>\n<|im_end|>\n<|im_start|>assistant"),
 }
+
+TAKEN["a picture in base64"] = PLAIN | {"image": base64.b64encode(picture(7)).decode()}
+TAKEN["a picture in a data URI"] = PLAIN | {"image": "data:;base64," + base64.b64encode(picture(7)).decode()}
 
 
 @pytest.mark.parametrize("name", TAKEN)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from checked import LIMITS
 from mutations import mutations
-from small_seventeen import publish
+from published_sets import publish
 from small_sources import conversation, picture, write_zip
 
 from parrot.config import Source
