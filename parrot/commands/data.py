@@ -44,7 +44,7 @@ def _check_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="FORMAT", help="instead: of a file that params.yaml does not name"
     )
-    parser.add_argument("--annotations", type=Path, metavar="FILE")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="that file")
     parser.add_argument("--images", type=Path, metavar="PATH", help="a folder or an archive")
     parser.add_argument("--json", action="store_true", help="print one object instead of lines and a table")
 
