@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from checked import look_through
-from small_sources import instruction
+from small_sources import instruction, picture
 
 from parrot.errors import ParrotError
 
@@ -82,3 +82,15 @@ def test_a_parquet_file_of_other_columns_is_rejected_row_by_row(tmp_path: Path) 
     pq.write_table(pa.table({"a": [1, 2]}), path)
     read, broken = look_through(path, path, "alpaca")
     assert (read, len(broken)) == (2, 2)
+
+
+def test_ids_that_cannot_be_looked_up(tmp_path: Path) -> None:
+    """COCO's two lists are joined by ids; one that is a list itself belongs to no picture."""
+    path, images = tmp_path / "captions.json", tmp_path / "images"
+    images.mkdir()
+    (images / "1.jpg").write_bytes(picture(1))
+    pictures = [{"id": [1], "file_name": "0.jpg"}, {"id": 1, "file_name": "1.jpg"}]
+    captions = [{"id": 1, "image_id": 1, "caption": "A."}, {"id": 2, "image_id": {"a": 1}, "caption": "B."}]
+    path.write_text(json.dumps({"images": pictures, "annotations": captions}))
+    read, broken = look_through(path, images, "coco_captions")
+    assert (read, [one.position for one in broken]) == (2, [1])
