@@ -99,7 +99,7 @@ def make_inputs(folder: Path, threads: int) -> None:
     mixture = params.mix.model_copy(update={"benchmarks": str(folder / "data/mmmb")})
     for name, source in sources.items():
         prepare(
-            params.languages, params.images, params.prepare, sources, source=name,
+            params.languages, params.images, params.prepare, sources, params.speed, source=name,
             output=folder / "prepared" / source.split / name, metrics=folder / "metrics.json",
             work=WorkFolder(folder / "work" / name),
         )  # fmt: skip

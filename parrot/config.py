@@ -32,6 +32,8 @@ def _colour(name: str) -> str:
 class Speed(Section):
     """How fast results come and not which: no stage depends on it."""
 
+    prepare_processes: Count = 1
+    """Read and check a source's partitions beside one another; each opens the source's pictures."""
     workers: Annotated[int, Field(ge=0)]
     """Processes beside each training that read and decode its batches ahead."""
     inference_batch_size: Count

@@ -1,9 +1,11 @@
 """Mixtures of records, written without the stages that make them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parrot.data.accounting import Account, write_balance
 from parrot.data.records import Record, text_length
 from parrot.data.shards import Indexed, write_index, write_shard
 
@@ -35,4 +37,6 @@ def write_mixture(folder: Path, records: Sequence[MixedRecord]) -> tuple[Path, P
     mixture.mkdir()
     write_shard(prepared / SHARD, records)
     write_index(mixture, indexed(records))
+    sources = Counter(record.source for record in records)
+    write_balance(mixture, {name: Account(count, count, 0, 0, 0, 0) for name, count in sources.items()})
     return prepared, mixture

@@ -4,28 +4,42 @@ Each step draws a source's file in proportion to what it has left, so that the s
 and the entries of each file keep their order. No picture is read.
 """
 
-import random
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import asdict, dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 from tqdm import tqdm
 
-from parrot.config import Mix, Mixed, Model, Split
+from parrot.config import Mix, Model, Split
+from parrot.data.accounting import Account, write_balance
 from parrot.data.contamination import benchmark_pictures
+from parrot.data.digests import digest
+from parrot.data.draws import Copies, draw_copies, interleave
 from parrot.data.lengths import Ruler, fit
-from parrot.data.prepare import read_entries
+from parrot.data.partitions import Partition, read_partitions
 from parrot.data.records import Message, count_images, digest_of, text_length
-from parrot.data.rejects import REJECTS, Reject, Rejected, kinds, read_rejects, too_many, write_rejects
-from parrot.data.shards import Indexed, open_shard, read_group, write_index
+from parrot.data.rejects import (
+    REJECTS,
+    Reject,
+    Rejected,
+    RejectsWriter,
+    as_json,
+    kind,
+    read_rejects,
+    too_many,
+)
+from parrot.data.seen import FirstSeen
+from parrot.data.shards import INDEX, Indexed, open_shard, read_group, write_index
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
 _COLUMNS = ("id", "messages", "images.list.element.path", "length", "digest", "picture_digests")
+_DUPLICATE = "duplicate"
 
 
 def mix(
@@ -42,7 +56,8 @@ def mix(
 ) -> dict[str, Any]:
     """Say which records of a split are trained on, how often, and in which order.
 
-    Writes `output/index.parquet`, `output/rejects.parquet` and `metrics`.
+    Writes `output/index.parquet`, `output/rejects.parquet`, `output/balance.json` (what became of each
+    source's entries) and `metrics`. Memory does not grow with the records.
 
     The same inputs and seed give the same bytes. The backbones in the folders `vision` and `language`
     say how long a record is; their weights are not read.
@@ -63,41 +78,64 @@ def mix(
     sources = mix.split(split)
     _check_folders(prepared, list(sources), split)
     order = f"{seed}/{split}"
-    streams = [
-        stream for name, mixed in sources.items() for stream in _streams(prepared / name, mixed, order)
-    ]
+    streams: list[tuple[int, Iterator[_Candidate | Reject]]] = []
+    counts: dict[str, Counter[str]] = {}
+    for name, mixed in sources.items():
+        partitions = read_partitions(prepared / name)
+        copies = draw_copies(prepared / name, sum(part.entries for part in partitions), mixed, order)
+        counts[name] = Counter(read=len(copies), sampled_away=int((copies == 0).sum()))
+        streams += _streams(prepared / name, partitions, copies)
     if not (total := sum(wanted for wanted, _ in streams)):
         raise ParrotError(f"mix.{split}: its sources hold no entries; correct params.yaml")
     screen = _Screen(benchmark_pictures(Path(mix.benchmarks)))
     ruler = Ruler(model, vision, language)
-    index: list[Indexed] = []
-    rejects: list[Reject] = []
-    shortened: list[Reject] = []
-    images: Counter[int] = Counter()
-    for item in tqdm(_drawn(streams, order), f"mix {split}", total, unit=" records"):
-        if isinstance(item, Reject):
-            rejects.append(item)
-            continue
-        try:
-            kept = fit(item.messages, ruler, model.max_length, mix.too_long)
-            item = item.first(kept.turns)
-            index.append(screen.admit(item)._replace(positions=kept.positions))
-        except Rejected as error:
-            rejects.append(item.reject(error.field, error.reason))
-            continue
-        images[len(item.images)] += 1
-        if kept.cut:
-            shortened.append(item.reject("messages", kept.cut))
-    values = _metrics(index, images, rejects, len(shortened))
-    write_json(metrics, values)
-    problem = too_many(rejects, total, mix.max_reject_share, split, output / REJECTS)
+    seen: dict[str, Counter[Any]] = {name: Counter() for name in ("images", "languages", "sources")}
+
+    def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
+        for item in tqdm(interleave(streams, order), f"mix {split}", total, unit=" records"):
+            if isinstance(item, Reject):
+                rejects.add(item)
+                counts[item.source]["rejected"] += 1
+                continue
+            name = item.place.source
+            try:
+                kept = fit(item.messages, ruler, model.max_length, mix.too_long)
+                item = item.first(kept.turns)
+                place = screen.admit(item)._replace(positions=kept.positions)
+            except Rejected as error:
+                rejects.add(item.reject(error.field, error.reason))
+                counts[name]["deduplicated" if kind(error.reason) == _DUPLICATE else "rejected"] += 1
+                continue
+            counts[name]["mended" if kept.cut or item.mended else "kept"] += 1
+            seen["images"][len(item.images)] += 1
+            seen["languages"][place.language] += place.copies
+            seen["sources"][place.source] += place.copies
+            if kept.cut:
+                rejects.note(item.reject("messages", kept.cut))
+            yield place
+
     with atomic_directory(output) as partial:
-        write_rejects(partial / REJECTS, [*rejects, *shortened])
-        if not problem:
-            write_index(partial, index)
+        with RejectsWriter(partial / REJECTS) as rejects:
+            write_index(partial, admitted(rejects))
+        accounts = {name: _account(split, name, of) for name, of in counts.items()}
+        values = _metrics(seen, rejects.kinds, rejects.noted, accounts)
+        write_json(metrics, values)
+        problem = too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
+        if problem:
+            (partial / INDEX).unlink()
+        else:
+            write_balance(partial, accounts)
     if problem:
         raise problem
+    for name, account in accounts.items():
+        print(f"mix {split}: {name}: {account}", file=sys.stderr)
     return values
+
+
+def _account(split: Split, name: str, counts: Counter[str]) -> Account:
+    account = Account(**{field: counts[field] for field in Account.__slots__})
+    account.check(f"mix.{split}.{name}")
+    return account
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +148,10 @@ class _Candidate:
     images: tuple[tuple[str, bytes], ...]
     """Each picture's name and digest."""
     digest: bytes
+    mended: bool
+    """Whether `prepare` mended it."""
+    position: int
+    """Of its entry among those of its language."""
 
     def first(self, turns: int) -> "_Candidate":
         """It with its first messages alone."""
@@ -119,10 +161,13 @@ class _Candidate:
         images = self.images[: count_images(messages)]
         digest = digest_of(messages, [picture for _, picture in images])
         place = self.place._replace(length=text_length(messages), turns=turns)
-        return _Candidate(place, messages, images, digest)
+        return _Candidate(place, messages, images, digest, self.mended, self.position)
 
     def reject(self, field: str, reason: str) -> Reject:
-        return Reject(self.place.source, self.place.language, self.place.id, field, reason)
+        talk = [{"role": message.role, "content": message.content} for message in self.messages]
+        entry = {"id": self.place.id, "images": [name for name, _ in self.images], "messages": talk}
+        who = self.place.source, self.place.language, self.place.id
+        return Reject(*who, field, reason, self.position, as_json(entry))
 
 
 class _Screen:
@@ -133,9 +178,11 @@ class _Screen:
 
     def __init__(self, benchmark: Mapping[bytes, Path]) -> None:
         self._benchmark = benchmark
-        self._seen: dict[bytes, str] = {}
+        self._seen = FirstSeen()
         """Digest of a record's content -> its source."""
-        self._ids: Counter[tuple[str, str]] = Counter()
+        self._ids = FirstSeen()
+        self._repeated: Counter[tuple[str, str]] = Counter()
+        """How often a source and id that came before came again."""
 
     def admit(self, item: _Candidate) -> Indexed:
         """Its place in the mixture, with a unique id.
@@ -147,14 +194,12 @@ class _Screen:
             if picture in self._benchmark:
                 raise Rejected("image", f"contaminated: {name} is also in {self._benchmark[picture]}")
         source, given = item.place.source, item.place.id
-        if first := self._seen.get(item.digest):
-            raise Rejected("", f"duplicate: the same images and messages came before, in {first}")
-        self._seen[item.digest] = source
-        ids, name = self._ids, given
-        while ids[source, name]:
-            ids[source, given] += 1
-            name = f"{given}#{ids[source, given]}"
-        ids[source, name] += 1
+        if first := self._seen.earlier(item.digest, source):
+            raise Rejected("", f"{_DUPLICATE}: the same images and messages came before, in {first}")
+        name = given
+        while self._ids.earlier(digest(repr((source, name)).encode())) is not None:
+            self._repeated[source, given] += 1
+            name = f"{given}#{self._repeated[source, given] + 1}"
         return item.place._replace(id=name)
 
 
@@ -170,104 +215,72 @@ def _check_folders(prepared: Path, sources: Sequence[str], split: Split) -> None
             )
 
 
-def _streams(folder: Path, mixed: Mixed, order: str) -> Iterator[tuple[int, Iterator[_Candidate | Reject]]]:
+def _streams(
+    folder: Path, partitions: Sequence[Partition], copies: Copies
+) -> Iterator[tuple[int, Iterator[_Candidate | Reject]]]:
     """For each file of a source, how many of its entries are taken, and these in order."""
-    entries, rejects = read_entries(folder), read_rejects(folder / REJECTS)
-    copies = _copies(folder, len(entries), mixed, order)
     begin = refused = 0
-    for _, same in groupby(entries["language"].to_pylist()):
-        end = begin + sum(1 for _ in same)
-        file = entries.slice(begin, end - begin)
-        count = file["row"].null_count
+    for language, same in groupby(partitions, key=lambda partition: partition.language):
+        file = list(same)
+        end = begin + sum(partition.entries for partition in file)
         wanted = copies[begin:end]
-        yield sum(map(bool, wanted)), _items(folder, file, wanted, rejects[refused : refused + count])
-        begin, refused = end, refused + count
-
-
-def _copies(folder: Path, total: int, mixed: Mixed, order: str) -> list[int]:
-    """How often each entry of a source is taken, by `samples` and `weight`."""
-    source = folder.name
-    chosen: Sequence[int] = range(total)
-    if mixed.samples is not None:
-        if mixed.samples > total:
-            raise ParrotError(
-                f"{folder}: holds {total} entries, {mixed.samples} samples are asked for; correct "
-                f"mix.{order.rpartition('/')[2]}.{source}"
-            )
-        chosen = random.Random(f"samples/{order}/{source}").sample(chosen, mixed.samples)
-    times, rest = divmod(mixed.weight, 1)
-    copies = [0] * total
-    for number in chosen:
-        copies[number] = int(times)
-    for number in random.Random(f"weight/{order}/{source}").sample(chosen, round(rest * len(chosen))):
-        copies[number] += 1
-    return copies
+        rejects = islice(read_rejects(folder / REJECTS), refused, None)
+        yield int(np.count_nonzero(wanted)), _items(folder, language, file, wanted, rejects)
+        begin, refused = end, refused + sum(len(partition.rejected) for partition in file)
 
 
 def _items(
-    folder: Path, entries: pa.Table, copies: Sequence[int], rejects: Sequence[Reject]
+    folder: Path,
+    language: str,
+    partitions: Sequence[Partition],
+    copies: Copies,
+    rejects: Iterator[Reject],
 ) -> Iterator[_Candidate | Reject]:
     """The entries of a file that are taken."""
-    refused = iter(rejects)
-    shard, group = "", -1
-    listed = (entry for batch in entries.to_batches(max_chunksize=1000) for entry in batch.to_pylist())
-    for entry, wanted in zip(listed, copies, strict=True):
-        if entry["row"] is None:
-            reject = next(refused)
-            if wanted:
-                yield reject
-            continue
-        if not wanted:
-            continue
-        if entry["shard"] != shard:
-            shard, group = entry["shard"], -1
-            file = open_shard(folder / shard)
-        found, offset = file.locate(entry["row"])
-        if found != group:
-            group, rows = found, read_group(file, found, _COLUMNS)
-        row = rows[offset]
-        messages = tuple(Message(**message) for message in row["messages"])
-        names = [image["path"] for image in row["images"]]
-        place = Indexed(
-            f"{folder.name}/{shard}", entry["row"], row["id"], folder.name, entry["language"], row["length"],
-            positions=0, copies=wanted, turns=len(messages),
-        )  # fmt: skip
-        images = tuple(zip(names, row["picture_digests"], strict=True))
-        yield _Candidate(place, messages, images, row["digest"])
-
-
-def _drawn(
-    streams: Sequence[tuple[int, Iterator[_Candidate | Reject]]], order: str
-) -> Iterator[_Candidate | Reject]:
-    """The entries of all files, interleaved: each step draws a file in proportion to what it has left."""
-    remaining = [wanted for wanted, _ in streams]
-    draw = random.Random(f"mix/{order}")
-    places = range(len(streams))
-    while any(remaining):
-        place = draw.choices(places, remaining)[0]
-        remaining[place] -= 1
-        yield next(streams[place][1])
+    position = 0
+    for partition in partitions:
+        rejected, mended = set(partition.rejected), set(partition.mended)
+        file, row, group = open_shard(folder / partition.shard), -1, -1
+        for place in range(partition.entries):
+            wanted = int(copies[position])
+            position += 1
+            if place in rejected:
+                reject = next(rejects)
+                if wanted:
+                    yield reject
+                continue
+            row += 1
+            if not wanted:
+                continue
+            found, offset = file.locate(row)
+            if found != group:
+                group, rows = found, read_group(file, found, _COLUMNS)
+            stored = rows[offset]
+            messages = tuple(Message(**message) for message in stored["messages"])
+            names = [image["path"] for image in stored["images"]]
+            where = Indexed(
+                f"{folder.name}/{partition.shard}", row, stored["id"], folder.name, language,
+                stored["length"], positions=0, copies=wanted, turns=len(messages),
+            )  # fmt: skip
+            images = tuple(zip(names, stored["picture_digests"], strict=True))
+            yield _Candidate(where, messages, images, stored["digest"], place in mended, position - 1)
 
 
 def _metrics(
-    index: Sequence[Indexed], images: Counter[int], rejects: Sequence[Reject], cut: int
+    seen: Mapping[str, Counter[Any]], why: Counter[str], cut: int, accounts: Mapping[str, Account]
 ) -> dict[str, Any]:
-    languages: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    for row in index:
-        languages[row.language] += row.copies
-        sources[row.source] += row.copies
-    why = kinds(rejects)
+    images = seen["images"]
     return {
-        "records": len(index),
-        "samples": sources.total(),
+        "records": images.total(),
+        "samples": seen["sources"].total(),
         "images": sum(number * records for number, records in images.items()),
         "text_only": images[0],
-        "languages": dict(sorted(languages.items())),
-        "sources": dict(sorted(sources.items())),
-        "rejects": {"total": len(rejects), **dict(sorted(why.items()))},
-        "duplicates": why["duplicate"],
+        "languages": dict(sorted(seen["languages"].items())),
+        "sources": dict(sorted(seen["sources"].items())),
+        "rejects": {"total": why.total(), **dict(sorted(why.items()))},
+        "duplicates": why[_DUPLICATE],
         "contaminated": why["contaminated"],
         "too_long": why["too long"],
         "cut": cut,
+        "balance": {name: asdict(account) for name, account in accounts.items()},
     }

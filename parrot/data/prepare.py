@@ -1,39 +1,31 @@
 """One source's upstream files -> Parquet shards of records, a table of what was rejected, and counts."""
 
+import multiprocessing
 import os
 import shutil
-from collections import Counter
+import sys
+import threading
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import count, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from parrot.config import Images, Prepare, Source
-from parrot.data.checksums import SealedFile, seal
+from parrot.config import Images, Prepare, Source, Speed
+from parrot.data.partitions import Partition, read_partitions, write_partitions
 from parrot.data.records import Record
-from parrot.data.rejects import REJECTS, Reject, kinds, read_rejects, too_many, write_rejects
+from parrot.data.rejects import REJECTS, Reject, RejectsWriter, as_json, read_rejects, too_many
 from parrot.data.shards import open_shard, write_shard
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
-_ENTRIES = "entries.parquet"
-"""Every entry of the source, in the order of its files."""
-
-_ENTRIES_SCHEMA = pa.schema(
-    [
-        pa.field("language", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        # In the shard; null of an entry that was rejected: rejects.parquet lists these in the same order.
-        pa.field("row", pa.int32()),
-    ]
-)
 _RECORDS = "records.parquet"
 MENDED = "mended.parquet"
 _AND = "; "
@@ -47,6 +39,7 @@ def prepare(
     images: Images,
     prepare: Prepare,
     sources: Mapping[str, Source],
+    speed: Speed,
     *,
     source: str,
     output: Path,
@@ -55,10 +48,10 @@ def prepare(
 ) -> dict[str, Any]:
     """Make records of one source, in shards, and a table of what was rejected.
 
-    Writes `output/part-*.parquet`, `output/entries.parquet`, `output/rejects.parquet`,
+    Writes `output/part-*.parquet`, `output/partitions.parquet`, `output/rejects.parquet`,
     `output/mended.parquet` (which records are not as published, and by which rules) and `metrics`. The same
-    inputs give the same bytes, also if a run is killed and begun again with the same `work`: there each
-    partition is put as soon as it is done.
+    inputs give the same bytes, with any number of processes, also if a run is killed and begun again with
+    the same `work`: there each partition is put as soon as it is done. Every picture is decoded.
 
     Args:
         languages: whose files are read, in this order, of a source that has one for each.
@@ -74,63 +67,58 @@ def prepare(
     """
     reader = _open_source(source, sources, images)
     reader.check_inputs(languages)
-    done: list[Path] = []
+    parts = _parts(reader, languages, prepare.partition_records)
+    read: list[int] = []
     with tqdm(desc=f"prepare {source}", unit=" entries") as progress:
-        for language, entries in groupby(reader.entries(languages), itemgetter(0)):
-            while partition := [
-                (place, entry) for _, place, entry in islice(entries, prepare.partition_records)
-            ]:
-                done.append(work / f"part-{len(done):05d}")
-                if not done[-1].exists():
-                    with atomic_directory(done[-1]) as partial:
-                        _write_partition(partial, f"{done[-1].name}.parquet", reader, language, partition)
-                progress.update(len(partition))
-    if not done:
+        for entries in _made(parts, reader, work, speed.prepare_processes):
+            read.append(entries)
+            progress.update(entries)
+    if not read:
         files = ", ".join(map(str, reader.source.by_language(languages).values()))
         raise ParrotError(f"{files}: no entries; correct sources.{source}")
-    table = pa.concat_tables(map(read_entries, done))
-    rejects = [reject for folder in done for reject in read_rejects(folder / REJECTS)]
-    mended = [mend for folder in done for mend in read_rejects(folder / MENDED)]
-    records, pictures = (sum(counts) for counts in zip(*map(_count, done), strict=True))
-    rules = Counter(rule for mend in mended for rule in mend.reason.split(_AND))
-    values = {
-        "read": len(table) + reader.left_out,
-        "kept": records - len(mended),
-        "mended": {"total": len(mended), **dict(sorted(rules.items()))},
-        "rejected": {"total": len(rejects), **dict(sorted(kinds(rejects).items()))},
-        "left_out": reader.left_out,
-        "images": pictures,
-    }
-    if len(table) != records + len(rejects):
-        raise ParrotError(
-            f"{source}: {len(table)} entries became {records} records and {len(rejects)} rejects: one was "
-            f"lost or counted twice, in {work}; delete that and run the stage again"
-        )
-    write_json(metrics, values)
-    _check_expected(source, reader.source.expected, len(table))
-    problem = too_many(rejects, len(table), prepare.max_reject_share, source, output / REJECTS)
+    folders = [work / _name(number) for number in range(len(read))]
+    partitions = [partition for folder in folders for partition in read_partitions(folder)]
+    counts = [_count(folder / _RECORDS) for folder in folders]
+    for folder, entries, (records, _), partition in zip(folders, read, counts, partitions, strict=True):
+        if not entries == partition.entries == records + len(partition.rejected):
+            raise ParrotError(
+                f"{source}: {entries} entries became {records} records and {len(partition.rejected)} "
+                f"rejects: one was lost or counted twice, in {folder}; delete that and run the stage again"
+            )
     with atomic_directory(output) as partial:
-        write_rejects(partial / REJECTS, rejects)
-        write_rejects(partial / MENDED, mended)
+        with RejectsWriter(partial / REJECTS) as rejects, RejectsWriter(partial / MENDED) as mends:
+            rules: Counter[str] = Counter()
+            for folder in folders:
+                for reject in read_rejects(folder / REJECTS):
+                    rejects.add(reject)
+                for mend in read_rejects(folder / MENDED):
+                    mends.add(mend)
+                    rules.update(mend.reason.split(_AND))
+        total, records, pictures = sum(read), *map(sum, zip(*counts, strict=True))
+        mended = sum(len(partition.mended) for partition in partitions)
+        why = rejects.kinds
+        values = {
+            "read": total + reader.left_out,
+            "kept": records - mended,
+            "mended": {"total": mended, **dict(sorted(rules.items()))},
+            "rejected": {"total": why.total(), **dict(sorted(why.items()))},
+            "left_out": reader.left_out,
+            "images": pictures,
+        }
+        write_json(metrics, values)
+        _check_expected(source, reader.source.expected, total)
+        problem = too_many(why, total, prepare.max_reject_share, source, output / REJECTS)
         if not problem:
-            _write_entries(partial, table)
-            for folder in done:
+            write_partitions(partial, partitions)
+            for folder in folders:
                 _place(folder / _RECORDS, partial / f"{folder.name}.parquet")
     if problem:
         raise problem
+    print(
+        f"prepare {source}: {values['read']} read = {values['kept']} kept + {mended} mended + {why.total()} "
+        f"rejected + {reader.left_out} left out", file=sys.stderr,
+    )  # fmt: skip
     return values
-
-
-def read_entries(folder: Path) -> pa.Table:
-    """Where each entry of a prepared source went: `language`, `shard`, and `row`, null if it was rejected.
-
-    Raises:
-        ParrotError: `prepare` did not write the folder, or the file is damaged.
-    """
-    file = SealedFile(folder / _ENTRIES)
-    if not file.schema.equals(_ENTRIES_SCHEMA):
-        raise ParrotError(f"{folder / _ENTRIES}: other columns than expected; run the stage prepare again")
-    return file.read()
 
 
 def _open_source(name: str, sources: Mapping[str, Source], images: Images) -> SourceReader:
@@ -146,42 +134,110 @@ def _open_source(name: str, sources: Mapping[str, Source], images: Images) -> So
     return SourceReader(name, source, images)
 
 
-def _write_partition(
-    folder: Path, shard: str, reader: SourceReader, language: str, entries: list[tuple[int, Any]]
-) -> None:
-    """The records of some entries of a file, where each of them went, and what was rejected."""
-    rows: list[int | None] = []
-    rejects: list[Reject] = []
-    mended: list[Reject] = []
+class _Part(NamedTuple):
+    """Entries of a language that become a partition, each with its position in its file."""
 
-    def records() -> Iterator[Record]:
-        for position, entry in entries:
-            made = reader.record(language, position, entry)
+    number: int
+    language: str
+    entries: list[tuple[int, Any]]
+
+
+def _parts(reader: SourceReader, languages: Sequence[str], size: int) -> Iterator[_Part]:
+    numbers = count()
+    for language, entries in groupby(reader.entries(languages), itemgetter(0)):
+        while some := [(position, entry) for _, position, entry in islice(entries, size)]:
+            yield _Part(next(numbers), language, some)
+
+
+def _name(number: int) -> str:
+    return f"part-{number:05d}"
+
+
+def _made(parts: Iterator[_Part], reader: SourceReader, work: Path, processes: int) -> Iterator[int]:
+    """Make the partitions that are not done yet; yields, in order, how many entries each has."""
+    if processes == 1:
+        for part in parts:
+            if not (folder := work / _name(part.number)).exists():
+                _make(folder, reader, part)
+            yield len(part.entries)
+        return
+    waiting: deque[tuple[int, Future[None] | None]] = deque()
+    start = (reader.name, reader.source, reader.limits)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, start) as pool:
+        try:
+            for part in parts:
+                folder = work / _name(part.number)
+                begun = None if folder.exists() else pool.submit(_make_elsewhere, folder, part)
+                waiting.append((len(part.entries), begun))
+                if len(waiting) > 2 * processes:
+                    yield _done(*waiting.popleft())
+            while waiting:
+                yield _done(*waiting.popleft())
+        except BrokenProcessPool:
+            raise ParrotError(
+                f"speed.prepare_processes: one of {processes} processes has ended; see its message above, "
+                f"or take fewer if memory ran out"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _done(entries: int, begun: "Future[None] | None") -> int:
+    if begun:
+        begun.result()
+    return entries
+
+
+_reader: SourceReader
+"""Of a process of the pool."""
+
+
+def _start(name: str, source: Source, limits: Images) -> None:
+    global _reader
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _reader = SourceReader(name, source, limits)
+
+
+def _make_elsewhere(folder: Path, part: _Part) -> None:
+    _make(folder, _reader, part)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its pool."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
+
+
+def _make(folder: Path, reader: SourceReader, part: _Part) -> None:
+    """The records of some entries of a file, where each of them went, and what was rejected or mended."""
+    rejected: list[int] = []
+    mended: list[int] = []
+
+    def records(rejects: RejectsWriter, mends: RejectsWriter) -> Iterator[Record]:
+        for place, (position, entry) in enumerate(part.entries):
+            made = reader.record(part.language, position, entry)
             if isinstance(made, Reject):
-                rejects.append(made)
-                rows.append(None)
+                rejected.append(place)
+                rejects.add(made)
                 continue
-            rows.append(len(rows) - len(rejects))
             if made.mended:
-                mended.append(Reject(reader.name, language, made.id, "", _AND.join(made.mended)))
+                mended.append(place)
+                who, rules = (reader.name, part.language, made.id), _AND.join(made.mended)
+                mends.add(Reject(*who, "", rules, position, as_json(entry)))
             yield made
 
-    write_shard(folder / _RECORDS, records())
-    write_rejects(folder / REJECTS, rejects)
-    write_rejects(folder / MENDED, mended)
-    places = [{"language": language, "shard": shard, "row": row} for row in rows]
-    _write_entries(folder, pa.Table.from_pylist(places, _ENTRIES_SCHEMA))
+    with atomic_directory(folder) as partial:
+        with RejectsWriter(partial / REJECTS) as rejects, RejectsWriter(partial / MENDED) as mends:
+            write_shard(partial / _RECORDS, records(rejects, mends))
+        shard = f"{folder.name}.parquet"
+        write_partitions(partial, [Partition(part.language, shard, len(part.entries), rejected, mended)])
 
 
-def _write_entries(folder: Path, entries: pa.Table) -> None:
-    path = folder / _ENTRIES
-    pq.write_table(entries, path, compression="none", use_dictionary=["language", "shard"])
-    seal(path)
-
-
-def _count(partition: Path) -> tuple[int, int]:
+def _count(shard: Path) -> tuple[int, int]:
     """Its records, and their images."""
-    digests = open_shard(partition / _RECORDS).read(columns=["picture_digests"])["picture_digests"]
+    digests = open_shard(shard).read(columns=["picture_digests"])["picture_digests"]
     return len(digests), pc.sum(pc.list_value_length(digests)).as_py() or 0
 
 

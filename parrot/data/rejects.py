@@ -1,15 +1,18 @@
 """Why an entry of a source did not become a record: nothing is dropped in silence."""
 
+import base64
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parrot.errors import ParrotError
-from parrot.files import atomic_file
 
 REJECTS = "rejects.parquet"
 
@@ -37,9 +40,20 @@ class Reject:
     record: str
     field: str
     reason: str
+    position: int
+    """In the file of the language, from 0."""
+    entry: str
+    """The whole of it as JSON, as its publisher has it; as it was prepared where `mix` rejects it."""
 
 
-_SCHEMA = pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in fields(Reject)])
+_SCHEMA = pa.schema(
+    [
+        pa.field(name, pa.int64() if name == "position" else pa.string(), nullable=False)
+        for name in Reject.__slots__
+    ]
+)
+_BATCH = 1000
+"""Rejects that are in memory at once."""
 
 
 def kind(reason: str) -> str:
@@ -47,42 +61,87 @@ def kind(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def kinds(rejects: Iterable[Reject]) -> Counter[str]:
-    """How often each kind of reason occurs."""
-    return Counter(kind(reject.reason) for reject in rejects)
+def as_json(entry: Any) -> str:
+    """An entry on one line; bytes in base64, and escaped where a text is no whole Unicode."""
+    text = json.dumps(entry, ensure_ascii=False, default=_base64)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(entry, default=_base64)
+    return text
 
 
-def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """The rejects table in Parquet, a column for each field of `Reject`; written also when empty."""
-    with atomic_file(path) as partial:
-        pq.write_table(pa.Table.from_pylist(list(map(asdict, rejects)), _SCHEMA), partial, compression="none")
+def _base64(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def read_rejects(path: Path) -> list[Reject]:
-    """The rows of a table that `write_rejects` wrote.
+class RejectsWriter:
+    """Writes the rejects table, a column for each field of `Reject`, as they come; also if none does."""
+
+    def __init__(self, path: Path) -> None:
+        self.kinds: Counter[str] = Counter()
+        """How often each kind of reason occurred."""
+        self.noted = 0
+        self._writer = pq.ParquetWriter(path, _SCHEMA, compression="none")
+        self._waiting: list[Reject] = []
+
+    def add(self, reject: Reject) -> None:
+        self.kinds[kind(reject.reason)] += 1
+        self._list(reject)
+
+    def note(self, cut: Reject) -> None:
+        """List a record that is no reject, but was cut."""
+        self.noted += 1
+        self._list(cut)
+
+    def _list(self, row: Reject) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) == _BATCH:
+            self._write()
+
+    def _write(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(list(map(asdict, self._waiting)), _SCHEMA))
+        self._waiting.clear()
+
+    def __enter__(self) -> "RejectsWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._waiting and error is None:
+            self._write()
+        self._writer.close()
+
+
+def read_rejects(path: Path) -> Iterator[Reject]:
+    """The rows of a table that `RejectsWriter` wrote.
 
     Raises:
-        ParrotError: the file is missing or damaged.
+        ParrotError: the file is missing or damaged, or of an older version.
     """
     try:
-        return [Reject(**row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(_SCHEMA):
+                raise ParrotError(f"{path}: other columns than expected; run the stage that wrote it again")
+            for batch in file.iter_batches(_BATCH):
+                yield from (Reject(**row) for row in batch.to_pylist())
     except (pa.ArrowException, OSError) as error:
         raise ParrotError(
             f"{path}: not readable as Parquet ({error}); run the stage that wrote it again"
         ) from None
 
 
-def too_many(
-    rejects: Sequence[Reject], total: int, limit: float, name: str, table: Path
-) -> ParrotError | None:
+def too_many(why: Counter[str], total: int, limit: float, name: str, table: Path) -> ParrotError | None:
     """The error if of `total` entries none is left, or a larger share than `limit` was rejected.
 
     Says how many, why most of them, and in which table all are listed.
     """
-    if len(rejects) <= limit * total and len(rejects) < total:
+    rejected = why.total()
+    if rejected <= limit * total and rejected < total:
         return None
-    common = ", ".join(f"{reason} ({count})" for reason, count in kinds(rejects).most_common(3))
+    common = ", ".join(f"{reason} ({count})" for reason, count in why.most_common(3))
     return ParrotError(
-        f"{name}: {len(rejects)} of {total} entries rejected, max_reject_share allows {limit:g}; mostly "
+        f"{name}: {rejected} of {total} entries rejected, max_reject_share allows {limit:g}; mostly "
         f"{common}; all are listed in {table}"
     )

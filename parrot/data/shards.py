@@ -111,15 +111,19 @@ def open_shard(path: Path) -> SealedFile:
     return file
 
 
+def _open_index(mixture: Path | str) -> SealedFile:
+    path = Path(mixture, INDEX)
+    file = SealedFile(path)
+    if not file.schema.equals(INDEX_SCHEMA):
+        raise ParrotError(f"{path}: not the index of a mixture (other columns); run the stage mix again")
+    return file
+
+
 class _OpenMixture:
     """An index and the shards that it names, each opened."""
 
     def __init__(self, records: Path | str, mixture: Path | str) -> None:
-        path = Path(mixture, INDEX)
-        file = SealedFile(path)
-        if not file.schema.equals(INDEX_SCHEMA):
-            raise ParrotError(f"{path}: not the index of a mixture (other columns); run the stage mix again")
-        self.index: pa.Table = file.read().combine_chunks()
+        self.index: pa.Table = _open_index(mixture).read().combine_chunks()
         self.shards = {
             name: open_shard(Path(records, name)) for name in self.index["shard"].unique().to_pylist()
         }
@@ -185,21 +189,38 @@ class RecordDataset:
 def iterate(records: Path | str, mixture: Path | str) -> Iterator[dict[str, Any]]:
     """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on.
 
-    Every row group is read once. Bytes of a text that are no UTF-8 become U+FFFD; images are
+    Every row group is read once, and of each source and language one shard is open at a time, so that
+    memory does not grow with the records. Bytes of a text that are no UTF-8 become U+FFFD; images are
     `{"bytes", "path"}`.
     """
-    opened = _OpenMixture(records, mixture)
+    index = _open_index(mixture)
     # The records of a source in one language are in the order of their shards.
-    in_hand: dict[tuple[str, str], tuple[str, int, list[dict[str, Any]]]] = {}
-    for batch in opened.index.to_batches(max_chunksize=GROUP_ROWS):
-        for indexed in batch.to_pylist():
-            shard, stream = indexed["shard"], (indexed["source"], indexed["language"])
-            group, offset = opened.shards[shard].locate(indexed["row"])
-            if stream not in in_hand or in_hand[stream][:2] != (shard, group):
-                in_hand[stream] = shard, group, read_group(opened.shards[shard], group, TRAINED_ON)
-            stored = in_hand[stream][2][offset]
-            messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
-            yield indexed | {"messages": messages, "images": images}
+    in_hand: dict[tuple[str, str], _InHand] = {}
+    for some in range(len(index.group_sizes)):
+        for batch in index.read([some]).to_batches(max_chunksize=GROUP_ROWS):
+            for indexed in batch.to_pylist():
+                shard, stream = indexed["shard"], (indexed["source"], indexed["language"])
+                if stream not in in_hand or in_hand[stream].shard != shard:
+                    in_hand[stream] = _InHand(shard, open_shard(Path(records, shard)))
+                stored = in_hand[stream].row(indexed["row"])
+                messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
+                yield indexed | {"messages": messages, "images": images}
+
+
+class _InHand:
+    """A shard that is read from its beginning to its end."""
+
+    def __init__(self, shard: str, file: SealedFile) -> None:
+        self.shard = shard
+        self._file = file
+        self._group = -1
+        self._rows: list[dict[str, Any]] = []
+
+    def row(self, number: int) -> dict[str, Any]:
+        group, offset = self._file.locate(number)
+        if group != self._group:
+            self._group, self._rows = group, read_group(self._file, group, TRAINED_ON)
+        return self._rows[offset]
 
 
 def read_group(file: SealedFile, group: int, columns: Sequence[str]) -> list[dict[str, Any]]:

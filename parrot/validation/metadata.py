@@ -9,6 +9,7 @@ import pandas as pd
 from parrot.data.digests import content_digest, digest
 from parrot.data.images import image_header
 from parrot.data.records import IMAGE_TOKEN
+from parrot.data.seen import FirstSeen
 from parrot.data.shards import iterate
 
 FRAME_ROWS = 10_000
@@ -25,13 +26,12 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
     placeholders: in the user's turns; answer_placeholders: in the others; shorter_side, longer_side:
     pixels, over all images of the record, none without image; formats: as in "JPEG".
     """
-    seen_ids: set[tuple[str, str]] = set()
-    seen_contents: set[bytes] = set()
+    seen_ids, seen_contents = FirstSeen(), FirstSeen()
     rows: list[dict[str, Any]] = []
     for record in iterate(prepared, mixture):
         turns = [(turn["role"], turn["content"]) for turn in record["messages"]]
         pictures = [image["bytes"] or b"" for image in record["images"]]
-        name = record["source"], record["id"]
+        name = digest(repr((record["source"], record["id"])).encode())
         content = content_digest(turns, map(digest, pictures))
         rows.append(
             {
@@ -40,14 +40,12 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
             }
             | {
                 "stored_length": record["length"],
-                "repeated_id": name in seen_ids,
-                "duplicate": content in seen_contents,
+                "repeated_id": seen_ids.earlier(name) is not None,
+                "duplicate": seen_contents.earlier(content) is not None,
             }
             | _measure_texts(turns)
             | _measure_pictures(pictures)
         )
-        seen_ids.add(name)
-        seen_contents.add(content)
         if len(rows) == FRAME_ROWS:
             yield _frame(rows)
             rows = []

@@ -5,7 +5,7 @@ is in the pages themselves, so scripts go and a small stylesheet of our own take
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import jinja2
 from great_expectations.core import RunIdentifier
 
+from parrot.data.accounting import Account
 from parrot.files import write_text
 
 RUN = RunIdentifier(run_name="validation", run_time=datetime(2000, 1, 1, tzinfo=UTC))
@@ -42,8 +43,8 @@ _DIFFERENT_EACH_TIME = re.compile(
 )
 
 
-def make_offline(docs: Path, findings: Sequence[Finding]) -> None:
-    """Rewrite the pages in the folder `docs`, and its index.html as a table of all findings."""
+def make_offline(docs: Path, findings: Sequence[Finding], accounts: Mapping[str, Account]) -> None:
+    """Rewrite the pages in the folder `docs`, and its index.html as tables of all findings and accounts."""
     styles = STYLES.read_text(encoding="utf-8")
     for page in sorted(docs.rglob("*.html")):
         text = _DIFFERENT_EACH_TIME.sub("", _FROM_THE_WEB.sub("", page.read_text(encoding="utf-8")))
@@ -51,4 +52,5 @@ def make_offline(docs: Path, findings: Sequence[Finding]) -> None:
     [validation] = (docs / "validations").rglob("*.html")
     page_of_all = validation.relative_to(docs).as_posix()
     template = jinja2.Environment(autoescape=True).from_string(INDEX.read_text(encoding="utf-8"))
-    write_text(docs / "index.html", template.render(findings=findings, page=page_of_all, styles=styles))
+    first = template.render(findings=findings, accounts=accounts, page=page_of_all, styles=styles)
+    write_text(docs / "index.html", first)

@@ -1,6 +1,8 @@
 """A split's records against the contract, all of them against the expectations; a stamp if all is well."""
 
 import hashlib
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from parrot.config import Images, Model, Validate
+from parrot.data.accounting import read_balance
 from parrot.data.shards import INDEX
 from parrot.errors import ParrotError
 from parrot.files import atomic_file, write_json
@@ -17,6 +20,7 @@ from parrot.validation.contract import FAILURE_COLUMNS, contract, contract_failu
 from parrot.validation.expectations import check_split
 from parrot.validation.metadata import read_metadata
 from parrot.validation.offline_docs import Finding
+from parrot.validation.totals import Totals
 
 FAILURES = "contract_failures.parquet"
 DOCS = "data_docs"
@@ -52,30 +56,36 @@ def validate(
     """
     stamp.unlink(missing_ok=True)
     schema = contract(languages, images, model.max_length)
-    frames, broken = [], []
-    with tqdm(desc=f"validate {split}", unit=" records") as progress:
+    totals, accounts = Totals(), read_balance(mixture)
+    with (
+        tqdm(desc=f"validate {split}", unit=" records") as progress,
+        _FailuresWriter(reports / FAILURES) as failures,
+    ):
         for frame in read_metadata(prepared, mixture):
-            frames.append(frame)
-            broken.append(contract_failures(schema, frame))
+            totals.add(frame)
+            failures.add(contract_failures(schema, frame))
             progress.update(len(frame))
-    if not frames:
+    if not totals.records:
         raise ParrotError(f"{mixture}: a mixture of no records; correct params.yaml's `mix`")
-    rows, failures = pd.concat(frames, ignore_index=True), pd.concat(broken, ignore_index=True)
-    _write_failures(reports / FAILURES, failures)
-    findings = check_split(split, rows, validate, languages, reports / DOCS)
-    values = _metrics(rows, failures, findings)
+    totals.check(accounts, mixture)
+    findings = check_split(split, totals.summary(languages), validate, languages, accounts, reports / DOCS)
+    values = totals.metrics() | {
+        "contract_failures": failures.count,
+        "expectations": len(findings),
+        "failed_expectations": sum(not finding.passed for finding in findings),
+    }
     write_json(metrics, values)
     if problems := _problems(failures, findings, prepared, reports):
         raise ParrotError("\n".join(problems))
-    sha256 = fingerprint(prepared, mixture, rows["shard"])
-    write_json(stamp, {"passed": True, "records": len(rows), "sha256": sha256})
+    sha256 = fingerprint(prepared, mixture, totals.shards)
+    write_json(stamp, {"passed": True, "records": totals.records, "sha256": sha256})
     return values
 
 
-def fingerprint(prepared: Path, mixture: Path, shards: pd.Series) -> str:
+def fingerprint(prepared: Path, mixture: Path, shards: Iterable[str]) -> str:
     """SHA-256 over the bytes of the index, and names and bytes of the shards that it names."""
     total = hashlib.sha256()
-    files = {INDEX: mixture / INDEX} | {name: prepared / name for name in sorted(shards.unique())}
+    files = {INDEX: mixture / INDEX} | {name: prepared / name for name in sorted(shards)}
     for name, path in files.items():
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,40 +93,44 @@ def fingerprint(prepared: Path, mixture: Path, shards: pd.Series) -> str:
     return total.hexdigest()
 
 
-def _write_failures(path: Path, failures: pd.DataFrame) -> None:
-    schema = pa.schema([pa.field(name, pa.string()) for name in FAILURE_COLUMNS])
-    table = pa.Table.from_pandas(failures, schema, preserve_index=False).replace_schema_metadata()
-    with atomic_file(path) as partial:
-        pq.write_table(table, partial, compression="none")
+class _FailuresWriter:
+    """The table of failures, written as they are found."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self.first = pd.DataFrame(columns=FAILURE_COLUMNS)
+        """Those that the message shows."""
+        self._schema = pa.schema([pa.field(name, pa.string()) for name in FAILURE_COLUMNS])
+        self._stack = ExitStack()
+        partial = self._stack.enter_context(atomic_file(path))
+        self._file = self._stack.enter_context(pq.ParquetWriter(partial, self._schema, compression="none"))
+
+    def add(self, failures: pd.DataFrame) -> None:
+        if failures.empty:
+            return
+        if len(self.first) < SHOWN:
+            self.first = failures[:SHOWN] if self.first.empty else pd.concat([self.first, failures])[:SHOWN]
+        self.count += len(failures)
+        table = pa.Table.from_pandas(failures, self._schema, preserve_index=False)
+        self._file.write_table(table.replace_schema_metadata())
+
+    def __enter__(self) -> "_FailuresWriter":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
 
-def _metrics(rows: pd.DataFrame, failures: pd.DataFrame, findings: list[Finding]) -> dict[str, Any]:
-    """Counts and shares; `expectations` and `failed_expectations` as numbers, so that runs compare."""
-    weight = rows["copies"] / rows["copies"].sum()
-    shares = weight.groupby(rows["language"]).sum()
-    return {
-        "records": len(rows),
-        "contract_failures": len(failures),
-        "expectations": len(findings),
-        "failed_expectations": sum(not finding.passed for finding in findings),
-        "language_share": {str(name): round(float(share), 4) for name, share in sorted(shares.items())},
-        "text_only_share": round(float(weight[rows["images"] == 0].sum()), 4),
-        "duplicate_share": round(float(weight[rows["duplicate"]].sum()), 4),
-        "mean_text_bytes": round(float(rows["text_bytes"].mean()), 1),
-        "mean_turns": round(float(rows["turns"].mean()), 2),
-    }
-
-
-def _problems(failures: pd.DataFrame, findings: list[Finding], prepared: Path, reports: Path) -> list[str]:
+def _problems(failures: _FailuresWriter, findings: list[Finding], prepared: Path, reports: Path) -> list[str]:
     """One line for each failure that is shown; none if all is well."""
     missed = [finding for finding in findings if not finding.passed]
     problems = []
-    if len(failures):
-        problems.append(f"breaches of the contract: {len(failures)}, all listed in {reports / FAILURES}:")
+    if failures.count:
+        problems.append(f"breaches of the contract: {failures.count}, all listed in {reports / FAILURES}:")
         problems += [
             f"  {prepared / row['shard']}: record {row['record']} of {row['source']}: {row['field']}: "
             f"{row['check']}, found {row['value']}"
-            for row in failures[:SHOWN].to_dict("records")
+            for row in failures.first.to_dict("records")
         ]
     if missed:
         problems.append(f"expectations missed: {len(missed)}, see {reports / DOCS / 'index.html'}:")

@@ -113,7 +113,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     prepare(
         ["en"], Images(max_megapixels=1, min_pixels=8, max_pixels=100),
-        Prepare(partition_records=5, max_reject_share=0.0), {"talk": source}, source="talk",
+        Prepare(partition_records=5, max_reject_share=0.0), {"talk": source},
+        Speed(workers=0, inference_batch_size=1, inference_processes=1), source="talk",
         output=folder / "prepared/talk", metrics=folder / "prepare.json", work=WorkFolder(folder / "work"),
     )  # fmt: skip
     return folder / "prepared"

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, Qwen2Config
 
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
-from parrot.config import Images, Mix, ParrotArchitecture, Prepare, Source, Split
+from parrot.config import Images, Mix, ParrotArchitecture, Prepare, Source, Speed, Split
+from parrot.data.accounting import Account, write_balance
 from parrot.data.mix import mix
 from parrot.data.prepare import prepare
 from parrot.data.records import Record, text_length
@@ -96,6 +97,7 @@ class World:
     mix: Mix
     languages: list[str] = field(default_factory=lambda: ["en", "zh"])
     prepare: Prepare = Prepare(partition_records=8, max_reject_share=0.1)  # noqa: RUF009 (it is frozen)
+    speed: Speed = Speed(workers=0, inference_batch_size=1, inference_processes=1)  # noqa: RUF009
     images: Images = Images(max_megapixels=1.0, min_pixels=8, max_pixels=2000)  # noqa: RUF009
 
     def prepared(self, split: Split) -> Path:
@@ -110,6 +112,7 @@ class World:
             self.images,
             self.prepare,
             self.sources,
+            self.speed,
             source=name,
             output=self.prepared(self.sources[name].split) / name,
             metrics=self.folder / "metrics" / f"{name}.json",
@@ -215,6 +218,7 @@ def write_mixture(folder: Path, records: list[Record], copies: int = 1) -> tuple
             for row, item in enumerate(records)
         ],
     )  # fmt: skip
+    write_balance(mixture, {records[0].source: Account(len(records), len(records), 0, 0, 0, 0)})
     return prepared, mixture
 
 

@@ -1,16 +1,15 @@
 """Archives and pictures with bytes changed, taken out and put in: what cannot be read is a sentence."""
 
 import io
-import random
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from mutations import mutations
 from small_sources import picture
 
 from parrot.data.images import ImageStore, check_image, decode, decode_base64_image, image_header
@@ -18,31 +17,6 @@ from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 
 NAMES = ["a.jpg", "train/b.jpg", "ünï.jpg"]
-
-
-def mutations(content: bytes, count: int) -> Iterator[bytes]:
-    """Seeded; half of them near the beginning or the end, where headers and directories are."""
-    for seed in range(count):
-        draw = random.Random(seed)
-        mutated = bytearray(content)
-        for _ in range(draw.choice((1, 1, 2, 5))):
-            length = max(len(mutated), 1)
-            edge = min(length, 600)
-            at = draw.choice(
-                (draw.randrange(length), draw.randrange(edge), length - 1 - draw.randrange(edge))
-            )
-            match draw.randrange(5):
-                case 0:
-                    mutated[at : at + 1] = draw.randbytes(1)
-                case 1:
-                    mutated[at : at + 4] = draw.choice((b"\xff" * 4, bytes(4), b"\x80\0\0\0", b"-999"))
-                case 2:
-                    del mutated[at : at + draw.randrange(1, 40)]
-                case 3:
-                    mutated[at:at] = draw.randbytes(draw.randrange(1, 40))
-                case _:
-                    del mutated[max(at, 1) :]
-        yield bytes(mutated)
 
 
 def archive(how: str) -> bytes:

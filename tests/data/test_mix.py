@@ -44,9 +44,14 @@ def test_everything_arrives(tmp_path: Path) -> None:
         "contaminated": 0,
         "too_long": 0,
         "cut": 0,
-    }
+        "balance": {
+            "talk": {
+                "read": 30, "kept": 30, "mended": 0, "rejected": 0, "deduplicated": 0, "sampled_away": 0
+            }
+        },
+    }  # fmt: skip
     assert json.loads((tmp_path / "metrics" / "align.json").read_text()) == metrics
-    assert list(digests(world.mixture("align"))) == ["index.parquet", "rejects.parquet"]
+    assert list(digests(world.mixture("align"))) == ["balance.json", "index.parquet", "rejects.parquet"]
     assert world.rejects() == []
     by_id = {row["id"]: row for row in world.dataset()}
     assert by_id["c7"] == {
@@ -299,3 +304,34 @@ def test_no_entries_at_all(tmp_path: Path) -> None:
     world = small_world(tmp_path).only([instruction(1)], mixed={"weight": 0.1})
     with pytest.raises(ParrotError, match=r"mix.align: its sources hold no entries"):
         world.run()
+
+
+def test_of_every_entry_it_is_said_what_became_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept, mended by prepare or cut, rejected by either stage, repeated, not drawn: they add up."""
+    items: list[Any] = [instruction(number) for number in range(20)]
+    items += [instruction(3), instruction(4)]  # deduplicated, if the other is drawn
+    items += [instruction(30) | {"output": ""}, 7]  # rejected by prepare
+    items += [instruction(31) | {"instruction": "a " * 900}]  # too long
+    turns_ = [{"from": "human", "value": text} for text in ("Hi.", "What?")] + [
+        {"from": "gpt", "value": "It."}
+    ]
+    world = small_world(tmp_path).only(items)
+    world = replace(world, prepare=changed(world.prepare, max_reject_share=0.5))
+    world = replace(world, mix=changed(world.mix, max_reject_share=0.5))
+    whole = world.run()["balance"]["only"]
+    assert whole == {
+        "read": 25, "kept": 20, "mended": 0, "rejected": 3, "deduplicated": 2, "sampled_away": 0
+    }  # fmt: skip
+    assert "mix align: only: 25 read = 20 kept + 0 mended + 3 rejected + 2 dedup" in capsys.readouterr().err
+    for mixed in ({"samples": 9}, {"weight": 0.4}):
+        some = replace(world, mix=changed(world.mix, align={"only": mixed})).mix_split()["balance"]["only"]
+        assert some["sampled_away"] in (15, 16)
+        assert sum(some.values()) == 2 * some["read"] == 50
+    talks = [{"conversations": turns_}, {"conversations": turns("What?", "It.")}]
+    mended = small_world(tmp_path / "talks").only(talks, format="llava")
+    assert mended.prepare_source("only")["mended"]["total"] == 1
+    assert mended.mix_split()["balance"]["only"]["mended"] == 1
+    [row] = pq.read_table(mended.prepared("align") / "only" / "mended.parquet").to_pylist()
+    assert (row["position"], json.loads(row["entry"])) == (0, talks[0])

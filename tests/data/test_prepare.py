@@ -25,7 +25,8 @@ from small_sources import (
 from parrot.data.checksums import SealedFile
 from parrot.data.digests import content_digest, digest
 from parrot.data.images import check_image
-from parrot.data.prepare import prepare, read_entries
+from parrot.data.partitions import read_partitions
+from parrot.data.prepare import prepare
 from parrot.data.rejects import kind
 from parrot.data.sources import reading
 from parrot.errors import ParrotError
@@ -74,21 +75,24 @@ def test_a_partition_of_a_file_is_a_shard_and_every_entry_has_its_place(tmp_path
     world = small_world(tmp_path)
     items = [conversation(number) for number in range(20)]
     items[3] = conversation(3, answer=" ")
+    items[16] = conversation(16, answer=" ")
     write_json_list(tmp_path / "talk" / "en.json", items)
+    chinese = [conversation(number) for number in range(20, 29)] + [conversation(29, answer=" ")]
+    write_json_list(tmp_path / "talk" / "zh.json", chinese)
     world.prepare_source("talk")
     folder = world.prepared("align") / "talk"
     assert sorted(digests(folder)) == [
-        "entries.parquet", "mended.parquet", *(f"part-0000{number}.parquet" for number in range(5)),
+        "mended.parquet", *(f"part-0000{number}.parquet" for number in range(5)), "partitions.parquet",
         "rejects.parquet",
     ]  # fmt: skip
-    entries = read_entries(folder).to_pylist()
-    assert [(entry["language"], entry["shard"]) for entry in entries] == [
-        *[("en", "part-00000.parquet")] * 8, *[("en", "part-00001.parquet")] * 8,
-        *[("en", "part-00002.parquet")] * 4, *[("zh", "part-00003.parquet")] * 8,
-        *[("zh", "part-00004.parquet")] * 2,
+    assert read_partitions(folder) == [
+        ("en", "part-00000.parquet", 8, [3], []), ("en", "part-00001.parquet", 8, [], []),
+        ("en", "part-00002.parquet", 4, [0], []), ("zh", "part-00003.parquet", 8, [], []),
+        ("zh", "part-00004.parquet", 2, [1], []),
     ]  # fmt: skip
-    assert [entry["row"] for entry in entries[:10]] == [0, 1, 2, None, 3, 4, 5, 6, 0, 1]
-    assert [(row["language"], row["record"]) for row in rejects(world, "talk")] == [("en", "c3")]
+    found = [(row["language"], row["record"], row["position"]) for row in rejects(world, "talk")]
+    assert found == [("en", "c3", 3), ("en", "c16", 16), ("zh", "c29", 9)]
+    assert json.loads(rejects(world, "talk")[0]["entry"]) == items[3]
 
 
 def test_same_inputs_same_bytes(tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_same_inputs_same_bytes(tmp_path: Path) -> None:
 KILLED_AT_A_PICTURE = """
 import os, signal
 from pathlib import Path
-from parrot.config import Images, Prepare, Source
+from parrot.config import Images, Prepare, Source, Speed
 from parrot.data import prepare as module
 from parrot.data.sources import reading
 folder = Path({folder!r})
@@ -115,7 +119,8 @@ def check_image(*arguments):
 reading.check_image = check_image
 module.prepare(
     ["en", "zh"], Images(max_megapixels=1.0, min_pixels=8, max_pixels=2000),
-    Prepare(partition_records=5, max_reject_share=0.1), {{"talk": Source(**{source!r})}}, source="talk",
+    Prepare(partition_records=5, max_reject_share=0.1), {{"talk": Source(**{source!r})}},
+    Speed(workers=0, inference_batch_size=1, inference_processes=1), source="talk",
     output=folder / "out", metrics=folder / "metrics.json", work=folder / "work",
 )
 """
@@ -137,7 +142,7 @@ def test_a_killed_run_goes_on_behind_the_last_whole_partition(
     }
     checked = []
     monkeypatch.setattr(reading, "check_image", lambda *given: checked.append(given) or check_image(*given))
-    arguments: Any = (world.languages, world.images, world.prepare, world.sources)
+    arguments: Any = (world.languages, world.images, world.prepare, world.sources, world.speed)
     for folder, decoded in (("out", 20), ("fresh", 30)):
         checked.clear()
         prepare(
@@ -151,6 +156,18 @@ def test_a_killed_run_goes_on_behind_the_last_whole_partition(
     assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
     assert (tmp_path / "out.json").read_bytes() == (tmp_path / "fresh.json").read_bytes()
     assert not list((tmp_path / "work").glob(".*"))
+
+
+def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    (tmp_path / "talk" / "en.json").write_text(
+        (tmp_path / "talk" / "en.json").read_text().replace('"Number 3."', '" "'), encoding="utf-8"
+    )
+    assert world.prepare_source("talk")["rejected"] == {"total": 1, "empty text": 1}
+    first = digests(world.prepared("align"))
+    several = replace(world, speed=changed(world.speed, prepare_processes=2))
+    several.prepare_source("talk")
+    assert digests(world.prepared("align")) == first
 
 
 def test_a_work_folder_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +258,7 @@ def test_a_folder_for_a_file_and_an_unknown_source(tmp_path: Path) -> None:
         world.only([], path=str(tmp_path)).prepare_source("only")
     with pytest.raises(ParrotError, match="sources: has no tlak, but talk, chat, text"):
         prepare(
-            world.languages, world.images, world.prepare, world.sources, source="tlak",
+            world.languages, world.images, world.prepare, world.sources, world.speed, source="tlak",
             output=tmp_path / "out", metrics=tmp_path / "m", work=tmp_path / "work",
         )  # fmt: skip
 
@@ -292,3 +309,20 @@ def test_it_takes_neither_torch_nor_transformers() -> None:
     """The stage starts in a fraction of a second."""
     script = "import sys, parrot.data.prepare; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("call", ["write_shard", "write_partitions", "_place"])
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(tmp_path)
+    world.prepare_source("talk")
+    before = digests(world.prepared("align"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"parrot.data.prepare.{call}", full)
+    with pytest.raises(ParrotError, match=r"no space left while writing .*; free some there and start again"):
+        world.prepare_source("talk")
+    assert digests(world.prepared("align")) == before

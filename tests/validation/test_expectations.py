@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from talks import LANGUAGES, LIMITS, TWO, Plant, good
 from written_mixtures import write_mixture
 
 from parrot.validation.expectations import check_split
 from parrot.validation.metadata import read_metadata
+from parrot.validation.totals import Totals
 
 PLANTS: dict[str, tuple[Plant, str, str]] = {
     "nothing": (lambda records: records, "", ""),
@@ -50,8 +50,10 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_violation_misses_its_expectation(tmp_path: Path, name: str) -> None:
     plant, expectation, observed = PLANTS[name]
-    rows = pd.concat(read_metadata(*write_mixture(tmp_path, plant(good()))))
-    findings = check_split("sft", rows, LIMITS, LANGUAGES, tmp_path / "docs")
+    totals = Totals()
+    for frame in read_metadata(*write_mixture(tmp_path, plant(good()))):
+        totals.add(frame)
+    findings = check_split("sft", totals.summary(LANGUAGES), LIMITS, LANGUAGES, {}, tmp_path / "docs")
     missed = {item.expectation: item.observed for item in findings if not item.passed}
     if expectation:
         assert missed[expectation] == observed

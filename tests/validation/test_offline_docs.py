@@ -4,17 +4,18 @@ import filecmp
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from talks import LIMITS
 
+from parrot.data.accounting import Account
 from parrot.validation.expectations import check_split
 
 
 def build(docs: Path) -> Path:
     """Data Docs of a split with an expectation that does not hold and a language that looks like markup."""
-    rows = pd.DataFrame({"language": ["en"] * 6 + ["<b>"] * 4})
-    check_split("sft", rows.assign(images=1, duplicate=False, copies=1), LIMITS, ["en", "<b>"], docs)
+    summary = {"records": 10, "en_share": 0.6, "<b>_share": 0.4, "text_only_share": 0, "duplicate_share": 0}
+    accounts = {"<i>": Account(read=15, kept=9, mended=1, rejected=2, deduplicated=3, sampled_away=0)}
+    check_split("sft", summary, LIMITS, ["en", "<b>"], accounts, docs)
     return docs
 
 
@@ -37,6 +38,7 @@ def test_index_lists_each_expectation_and_links_to_its_page(docs: Path) -> None:
     assert '<td class="failed">✗</td>' in index
     assert '<td class="passed">✓</td>' in index
     assert "<b>" not in index and "&lt;b&gt;" in index
+    assert "<td>&lt;i&gt;</td><td>15</td><td>9</td><td>1</td>" in index
     (page,) = re.findall(r'href="([^"]+)"', index)
     assert (docs / page).is_file()
 

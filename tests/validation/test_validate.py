@@ -12,6 +12,7 @@ from talks import IMAGES, LANGUAGES, LIMITS, MAX_LENGTH, TWO, change, good, say
 from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
 
 from parrot.config import ParrotArchitecture, Validate
+from parrot.data.accounting import Account, write_balance
 from parrot.data.shards import write_index
 from parrot.errors import ParrotError
 from parrot.validation.validate import validate
@@ -131,9 +132,19 @@ def test_a_damaged_shard_stops_it(tmp_path: Path) -> None:
 
 
 def test_nothing_to_validate(tmp_path: Path) -> None:
-    with pytest.raises(ParrotError, match=r"index\.parquet: not readable .*; run the stage"):
+    with pytest.raises(ParrotError, match=r"balance\.json: not readable .*; run the stage mix"):
         run(tmp_path)
     write_mixture(tmp_path, good())
     write_index(tmp_path / "mixture", indexed([]))
     with pytest.raises(ParrotError, match=r"mixture: a mixture of no records; correct params\.yaml's `mix`"):
+        run(tmp_path)
+
+
+def test_records_that_no_account_knows_stop_it(tmp_path: Path) -> None:
+    write_mixture(tmp_path, good())
+    write_balance(tmp_path / "mixture", {"talk": Account(41, 41, 0, 0, 0, 0)})
+    with pytest.raises(ParrotError, match=r"mixture: talk: 40 records, its balance says 41; run the"):
+        run(tmp_path)
+    write_balance(tmp_path / "mixture", {"talk": Account(41, 40, 0, 0, 0, 0)})
+    with pytest.raises(ParrotError, match=r"balance\.json: talk: an entry was lost or counted twice: 41"):
         run(tmp_path)

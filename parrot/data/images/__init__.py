@@ -1,6 +1,12 @@
 """Encoded pictures from folders and archives: read without trust, checked, decoded."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from types import FrameType
+from typing import NoReturn
 
 import PIL.Image
 
@@ -16,9 +22,13 @@ from parrot.model.image_decoding import (
     upright_size,
 )
 
+MAX_DECODE_SECONDS = 60.0
+"""Of one picture, on the slowest machine; more is an attack."""
+
 
 class ImageStore:
-    """The pictures of a source, opened once: a folder, a .zip, a .tar, a compressed .tar.
+    """The pictures of a source, opened once: a folder, a .zip, a .tar, a compressed .tar, a Parquet file; a
+    folder of such archives, as shards are.
 
     `store.read(name)` gives the encoded bytes, or raises `Rejected` if there is no such picture or
     its name leads out of the folder or archive. A name is found in whichever Unicode form it is stored.
@@ -57,10 +67,10 @@ def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:
 
     Raises:
         Rejected: it is no picture, truncated, of values without a known range, or larger than
-            `max_megapixels`.
+            `max_megapixels`, or takes more than a minute.
     """
     try:
-        with open_image(encoded) as image:
+        with _time_limit(MAX_DECODE_SECONDS), open_image(encoded) as image:
             width, height = image.size
             if width * height > max_megapixels * 1e6:
                 raise Rejected("image", f"image too large: {width} × {height} pixels, "
@@ -69,6 +79,28 @@ def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:
             return width, height, str(image.format)
     except ValueError as error:
         raise Rejected("image", f"unreadable image: {error}") from None
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """End what Pillow does in the block after so long; in a main thread, which alone can be interrupted.
+
+    A small file can ask for hours: a progressive JPEG of ten thousand scans, each over all pixels.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise TimeoutError(f"decoding it takes more than {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def image_header(encoded: bytes) -> tuple[int, int, str]:

@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from parrot.data.images.names import Names
-from parrot.data.rejects import Rejected
+from parrot.data.images.tables import open_table
+from parrot.data.rejects import Rejected, kind
 from parrot.errors import ParrotError
 from parrot.model.image_kinds import kind_of_file
 
@@ -35,13 +36,18 @@ _COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".parquet")
+MISSING = "missing image"
 _ZIP_NAMES = ("cp437", "strict")
 _SYSTEM_NAMES = ("utf-8", "surrogateescape")
 _SHOWN_SUBFOLDERS = 20
 
 
 def open_folder(folder: Path) -> Load:
-    """The pictures of a folder."""
+    """The pictures of a folder; and, found by their names alone, those of the archives right in it.
+
+    So are shards (WebDataset's tars, the Hub's Parquet files) and archives in parts found without unpacking.
+    """
 
     @cache
     def entries(of: Path) -> Names:
@@ -62,15 +68,40 @@ def open_folder(folder: Path) -> Load:
         subfolders = sorted(entries(folder).stored)[:_SHOWN_SUBFOLDERS]
         return next((f"{sub}/{name}" for sub in subfolders if (folder / sub / name).is_file()), None)
 
+    @cache
+    def archives() -> dict[str, Load]:
+        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_ARCHIVES))
+        return {path.name: open_archive(path) for path in found if path.is_file()}
+
+    def in_archives(name: str) -> bytes | None:
+        top, _, rest = name.partition("/")
+        if rest and top in archives():  # `00000.tar/1.jpg`
+            return archives()[top](rest)
+        found: dict[str, bytes] = {}
+        for archive, load_member in archives().items():
+            try:
+                found[archive] = load_member(name)
+            except Rejected as error:
+                if kind(error.reason) != MISSING:
+                    raise
+        if len(set(found.values())) > 1:
+            raise Rejected(
+                "image", f"ambiguous image: {name} is another one in each of {', '.join(found)} of {folder}; "
+                f"name the archive, too: {next(iter(found))}/{name}",
+            )  # fmt: skip
+        return next(iter(found.values()), None)
+
     def load(name: str) -> bytes:
         try:
             file = folder / name
             if not file.is_file():
                 file = located(name) or file
+            if not file.is_file() and (packed := in_archives(name)) is not None:
+                return packed
             if file.is_symlink() and not file.exists():
                 raise Rejected(
                     "image",
-                    f"missing image: {file} is a link to {file.readlink()}, which is not there; fetch it",
+                    f"{MISSING}: {file} is a link to {file.readlink()}, which is not there; fetch it",
                 )
             if not file.is_file():
                 raise _missing(folder, name, elsewhere(name))
@@ -83,7 +114,7 @@ def open_folder(folder: Path) -> Load:
 
 
 def open_archive(path: Path, folder: str = "") -> Load:
-    """The pictures of a .zip or .tar (which may be compressed), or of a folder in it.
+    """The pictures of a .zip, a .tar (which may be compressed) or a Parquet file, or of a folder in it.
 
     Raises:
         ParrotError: it is neither, is broken, or lacks the folder; says what it is.
@@ -93,14 +124,15 @@ def open_archive(path: Path, folder: str = "") -> Load:
             beginning = file.read(512)
     except OSError as error:
         raise ParrotError(f"{path}: cannot be opened: {error.strerror}") from None
+    if beginning.startswith(b"PAR1"):
+        return open_table(path, folder)
     is_tar = beginning[257:262] == b"ustar"  # first, as a zip's end may stand in a tar
     if not is_tar and (beginning.startswith(b"PK\3\4") or zipfile.is_zipfile(path)):
         return _open_zip(path, folder)
     for magic, opener in _COMPRESSED.items():
         if beginning.startswith(magic):
             return _open_tar(path, folder, _decompressed(path, opener))
-    kind = "a tar" if is_tar else kind_of_file(beginning)
-    return _open_tar(path, folder, path.open("rb"), kind)
+    return _open_tar(path, folder, path.open("rb"), "a tar" if is_tar else kind_of_file(beginning))
 
 
 def _open_zip(path: Path, folder: str) -> Load:
@@ -139,7 +171,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return _plain(name.replace("\\", "/") if name.isascii() else name)  # as some Windows programs write them
 
 
-def _open_tar(path: Path, folder: str, file: IO[bytes], kind: str = "a compressed archive") -> Load:
+def _open_tar(path: Path, folder: str, file: IO[bytes], what: str = "a compressed archive") -> Load:
     members: dict[str, tuple[int, int] | None] = {}  # None: links and sparse files
     try:
         for member in _tar_members(file):
@@ -149,8 +181,8 @@ def _open_tar(path: Path, folder: str, file: IO[bytes], kind: str = "a compresse
                 members[_plain(member.name)] = None
     except Exception as error:  # whatever tarfile stumbles over in a broken archive
         raise ParrotError(
-            f"{path}: {kind}, but no whole tar ({_said(error)}); taken are a folder, a .zip, a .tar and a "
-            f".tar.gz, .tar.bz2 or .tar.xz: fetch it again, or unpack it"
+            f"{path}: {what}, but no whole tar ({_said(error)}); taken are a folder, .zip, .tar, "
+            f".tar.gz, .tar.bz2, .tar.xz and .parquet: fetch it again, or unpack it"
         ) from None
     names = Names(members, _SYSTEM_NAMES, folder)
     _check_folder(path, names, folder)
@@ -237,7 +269,7 @@ def _said(error: BaseException) -> str:
 
 
 def _missing(path: Path, name: str, near: str | None) -> Rejected:
-    reason = f"missing image: {path} has no {name}"
+    reason = f"{MISSING}: {path} has no {name}"
     if near and near.endswith(f"/{name}"):
         reason += f", but {near}; `images: {path}/{near.removesuffix(f'/{name}')}` finds it"
     elif near:

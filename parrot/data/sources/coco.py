@@ -16,9 +16,13 @@ def read_captions(path: Path) -> Iterator[Any]:
     names = {
         item["id"]: item["file_name"]
         for key, item in read_members(path)
-        if key == "images" and isinstance(item, dict) and {"id", "file_name"} <= item.keys()
+        if key == "images" and isinstance(item, dict) and _is_id(item.get("id")) and "file_name" in item
     }
     for key, item in read_members(path):
         if key == "annotations":
-            known = isinstance(item, dict) and item.get("image_id") in names
+            known = isinstance(item, dict) and _is_id(item.get("image_id")) and item["image_id"] in names
             yield item | {"file_name": names[item["image_id"]]} if known else item
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str)

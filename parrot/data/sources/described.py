@@ -13,6 +13,9 @@ from parrot.data.sources.odd import REWRITES
 from parrot.data.sources.text import checked_text, entry_id, system_message, without_images
 from parrot.data.sources.turns import Talk, placed_image, read_talk
 
+_LONG_NAME = 255
+"""No file system has a longer one: what is longer is a picture in base64."""
+
 
 def to_record(
     entry: Any, number: int, language: str, source: str, store: ImageStore | None, form: Format
@@ -93,13 +96,19 @@ def _image_names(entry: dict[str, Any], form: Format) -> list[Any]:
     return [image for image in images if not is_blank(image)]
 
 
+def _is_base64(text: str) -> bool:
+    return text[:5].lower() == "data:" or (len(text) > _LONG_NAME and "." not in text)
+
+
 def _image(given: Any, store: ImageStore | None) -> Image:
     """A picture by its name, or one that is itself in the entry."""
     if isinstance(given, dict):  # as the Hub's data sets have them
         encoded, name = given.get("bytes"), given.get("path")
     else:
         encoded, name = (given, None) if isinstance(given, bytes) else (None, given)
-    if isinstance(name, str) and name[:5].lower() == "data:":
+    if isinstance(name, str) and (
+        name[:5].lower() == "data:" or (len(name) > _LONG_NAME and "." not in name)
+    ):
         try:
             encoded, name = decode_base64_image(name), None
         except ValueError as error:

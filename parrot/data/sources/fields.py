@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from parrot.data.rejects import Rejected
+from parrot.data.sources.json_items import DOUBLED
 
 _BLANK = {"", "none", "null", "nan", "n/a", "<na>", "[]", "{}"}
 
@@ -61,6 +62,10 @@ def refuse_unread(entry: dict[str, Any], read: Collection[str], where: str = "")
     Raises:
         Rejected: names the first field that is neither.
     """
+    if doubled := entry.get(DOUBLED):
+        raise Rejected(
+            where + ascii(doubled[0])[1:-1], "doubled key: which of its values counts, nobody says"
+        )
     for name, value in entry.items():
         if name in read or is_blank(value):
             continue

@@ -4,6 +4,7 @@ import codecs
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,19 @@ CHUNK = 1 << 20
 MAX_ENTRY = 64 << 20
 """Characters of one entry; more means that a quote or bracket is never closed."""
 
-_DECODER = json.JSONDecoder()
+DOUBLED = "\0twice"
+"""A key, which no JSON of a publisher has, under which those stand that an object names twice."""
+
+
+def _whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; JSON's reader alone would lose the first value of a key in silence."""
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        tree[DOUBLED] = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return tree
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_whole)
 _SPACE = re.compile(r"[ \t\r\n]*")
 # A word or an escape cut by the end of the buffer: `-Infinity` has nine characters, `\ud83d\ude00` twelve.
 _CUT = 16

@@ -8,11 +8,14 @@ from typing import Any
 from parrot.config import Format, Images, Source
 from parrot.data.images import ImageStore, check_image
 from parrot.data.records import Record
-from parrot.data.rejects import Reject, Rejected
+from parrot.data.rejects import Reject, Rejected, as_json
 from parrot.data.sources.containers import files_of, read_entries
 from parrot.data.sources.described import to_record
 from parrot.data.sources.formats import format_of
 from parrot.data.sources.text import entry_id
+
+_CHECKED_PICTURES = 200_000
+"""That are remembered at once: memory stays flat, and a picture is rarely decoded twice."""
 
 
 @dataclass
@@ -77,10 +80,13 @@ class SourceReader:
             for image in record.images:
                 if (seen := (image.path, hash(image.bytes))) not in self._whole:
                     self._check(image.path, image.bytes)
+                    if len(self._whole) == _CHECKED_PICTURES:
+                        self._whole.clear()
                     self._whole.add(seen)
         except Rejected as error:
             name = entry_id(entry, position, self.form.columns.id)
-            return Reject(self.name, language, name, error.field, error.reason)
+            who = self.name, language, name
+            return Reject(*who, error.field, error.reason, position, as_json(entry))
         return record
 
     def _wants(self, entry: dict[str, Any]) -> bool:

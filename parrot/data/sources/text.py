@@ -1,5 +1,6 @@
 """What every source demands of its texts and ids."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ from parrot.data.rejects import Rejected
 from parrot.data.sources.fields import is_blank, one_of
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1b\x7f]")
+"""What no text is made of; what parts lines may be there, and so may Arabic's marks of direction."""
+_OVERRIDE = re.compile("[\u202d\u202e]")
 
 
 def checked_text(value: Any, field: str) -> str:
@@ -26,6 +30,13 @@ def checked_text(value: Any, field: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise Rejected(field, "broken text: half of a surrogate pair") from None
+    if odd := _CONTROL.search(value):
+        raise Rejected(field, f"control character: U+{ord(odd[0]):04X} after {odd.start()} characters")
+    if _OVERRIDE.search(value):
+        raise Rejected(
+            field,
+            "control character: a text that is displayed in another order than it is read (U+202D, U+202E)",
+        )
     return value
 
 

@@ -1,0 +1,55 @@
+"""Partitions of a prepared source: which entries of which file went into which shard, and which nowhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parrot.data.checksums import SealedFile, seal
+from parrot.errors import ParrotError
+
+_PARTITIONS = "partitions.parquet"
+_PARTITIONS_SCHEMA = pa.schema(
+    [
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("entries", pa.int32(), nullable=False),
+        pa.field("rejected", pa.list_(pa.int32()), nullable=False),
+        pa.field("mended", pa.list_(pa.int32()), nullable=False),
+    ]
+)
+
+
+class Partition(NamedTuple):
+    """Entries of a source's file that follow one another, and are one shard."""
+
+    language: str
+    shard: str
+    entries: int
+    """How many the file has there."""
+    rejected: list[int]
+    """Which of them, counted from 0, are no records; rejects.parquet lists these in the same order."""
+    mended: list[int]
+    """Which of them are records that differ from what was published, by rules that mended.parquet names."""
+
+
+def write_partitions(folder: Path, partitions: Sequence[Partition]) -> None:
+    """Put them into one file, sealed."""
+    path = folder / _PARTITIONS
+    rows = [partition._asdict() for partition in partitions]
+    pq.write_table(pa.Table.from_pylist(rows, _PARTITIONS_SCHEMA), path, compression="none")
+    seal(path)
+
+
+def read_partitions(folder: Path) -> list[Partition]:
+    """Where the entries of a prepared source went.
+
+    Raises:
+        ParrotError: `prepare` did not write the folder, or the file is damaged.
+    """
+    file = SealedFile(folder / _PARTITIONS)
+    if not file.schema.equals(_PARTITIONS_SCHEMA):
+        raise ParrotError(f"{folder / _PARTITIONS}: other columns than expected; run the stage prepare again")
+    return [Partition(**row) for row in file.read().to_pylist()]
