@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from parrot.config import Launch, Training
 from parrot.errors import ParrotError
 from parrot.pipeline.processes import LAUNCH_VARIABLE, OUT_OF_SIGHT, end_group, identity
@@ -87,8 +89,8 @@ def as_rank(launch: Launch | None) -> Iterator[None]:
     if not is_rank():
         yield
         return
-    import setuptools  # noqa: F401  DeepSpeed does, and it fails while MLflow is imported in its thread
-
+    if "torch" in sys.modules:
+        _tidy_for_deepspeed()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls
     try:
         if launch and (size := int(os.environ["WORLD_SIZE"])) != launch.ranks:
@@ -107,6 +109,30 @@ def as_rank(launch: Launch | None) -> Iterator[None]:
             file.write_text(json.dumps(record), encoding="utf-8")
             os._exit(1)  # not by way of the process group, which waits for the others
         raise
+
+
+def _tidy_for_deepspeed() -> None:
+    """Remove the locks that nobody holds of what DeepSpeed compiles and loads.
+
+    torch makes such a lock by creating a file. A killed process leaves it, and all that come later wait for
+    it for ever, without a word. (The import here brings setuptools, too, before MLflow is imported in its
+    thread: both at once fail.)
+    """
+    from torch.utils.cpp_extension import get_default_build_root
+
+    if os.environ["LOCAL_RANK"] != "0":
+        return
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    for lock in root.rglob("lock"):
+        if not any(_holds(process, lock) for process in psutil.process_iter()):
+            lock.unlink(missing_ok=True)
+
+
+def _holds(process: psutil.Process, file: Path) -> bool:
+    try:
+        return any(Path(opened.path) == file for opened in process.open_files())
+    except psutil.Error:  # it has ended, or is another user's
+        return False
 
 
 def _torchrun(launch: Launch, command: list[str], folder: Path) -> dict[str, Any] | None:

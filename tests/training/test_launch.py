@@ -182,6 +182,22 @@ def test_an_optimizer_that_cannot_be_sharded_is_refused() -> None:
         Training(**TRAINING, optimizer="muon", deepspeed="zero2.json")
 
 
+def test_a_lock_that_a_killed_process_left_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: F401  as in a training
+
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    held, left = (tmp_path / name / "lock" for name in ("held", "left"))
+    for lock in (held, left):
+        lock.parent.mkdir()
+    left.touch()
+    with held.open("w"), launching.as_rank(None):
+        assert held.exists() and not left.exists()
+
+
 def test_more_or_fewer_ranks_than_chosen_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "0")
