@@ -106,9 +106,7 @@ def _image(given: Any, store: ImageStore | None) -> Image:
         encoded, name = given.get("bytes"), given.get("path")
     else:
         encoded, name = (given, None) if isinstance(given, bytes) else (None, given)
-    if isinstance(name, str) and (
-        name[:5].lower() == "data:" or (len(name) > _LONG_NAME and "." not in name)
-    ):
+    if isinstance(name, str) and _is_base64(name):
         try:
             encoded, name = decode_base64_image(name), None
         except ValueError as error:
