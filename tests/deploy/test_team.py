@@ -118,19 +118,27 @@ def mlflow_client(code: str, port: int, env: dict[str, str]) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-@pytest.mark.slow
-def test_restored_run_is_read_again(tmp_path: Path) -> None:
+def skip_without(*modules: str) -> None:
     for program in ("initdb", "pg_ctl", "createdb", "pg_dump", "pg_restore"):
         if shutil.which(program) is None:
             pytest.skip(f"PostgreSQL's {program} is not here: apt-get install postgresql")
-    for module in ("moto", "boto3", "psycopg2", "flask_wtf"):
+    for module in modules:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not here: pip install 'parrot-vlm[team]' 'moto[server]'")
-    database, s3, tracking = free_port(), free_port(), free_port()
+
+
+def variables(database: int, s3: int) -> dict[str, str]:
     env = os.environ | {"PGHOST": "127.0.0.1", "PGPORT": str(database), "PGUSER": "parrot"}
     env |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}", "AWS_DEFAULT_REGION": "us-east-1"}
     env |= {"MLFLOW_S3_ENDPOINT_URL": env["AWS_ENDPOINT_URL"]}
-    env |= {"AWS_ACCESS_KEY_ID": "parrot", "AWS_SECRET_ACCESS_KEY": "of-the-test"}
+    return env | {"AWS_ACCESS_KEY_ID": "parrot", "AWS_SECRET_ACCESS_KEY": "of-the-test"}
+
+
+@pytest.mark.slow
+def test_restored_run_is_read_again(tmp_path: Path) -> None:
+    skip_without("moto", "boto3", "psycopg2", "flask_wtf")
+    database, s3, tracking = free_port(), free_port(), free_port()
+    env = variables(database, s3)
     env |= {"MLFLOW_AUTH_CONFIG_PATH": str(TEAM / "mlflow_auth.ini"), "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN}
     env |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": "of-the-test"}
     keep, kept = [sys.executable, str(TEAM / "keep.py")], str(tmp_path / "kept")
@@ -156,3 +164,59 @@ def test_restored_run_is_read_again(tmp_path: Path) -> None:
             read += " mlflow.artifacts.load_text(run.info.artifact_uri + '/note.txt'))"
             assert mlflow_client(read, tracking, env) == "0.625 a parrot"
     assert ADMIN not in (tmp_path / "mlflow.log").read_text()
+
+
+@contextmanager
+def prefect_server(port: int, env: dict[str, str], folder: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with server(command, f"http://127.0.0.1:{port}/api/health", env, folder / "prefect.log"):
+        yield
+
+
+@pytest.mark.slow
+def test_restored_work_pool_and_dvc_files_are_there_again(tmp_path: Path) -> None:
+    skip_without("moto", "boto3", "asyncpg", "dvc_s3")
+    database, s3, api = free_port(), free_port(), free_port()
+    env = variables(database, s3) | {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+    }
+    env |= {"PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg:///prefect"}
+    env |= {"PREFECT_SERVER_API_AUTH_STRING": f"team:{ADMIN}", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    client = env | {"PREFECT_API_URL": f"http://127.0.0.1:{api}/api"}
+    signed_in = client | {"PREFECT_API_AUTH_STRING": f"team:{ADMIN}"}
+    keep, kept = [sys.executable, str(TEAM / "keep.py")], str(tmp_path / "kept")
+    clone = tmp_path / "clone"
+    clone.mkdir()
+
+    def call(
+        module: str, *arguments: str, env: dict[str, str] = signed_in
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, env=env, cwd=clone, capture_output=True, text=True)
+
+    def done(module: str, *arguments: str) -> str:
+        finished = call(module, *arguments)
+        assert finished.returncode == 0, finished.stderr + finished.stdout
+        return finished.stdout
+
+    done("dvc", "init", "--no-scm")
+    done("dvc", "remote", "add", "--default", "team", "s3://dvc")
+    done("dvc", "remote", "modify", "team", "endpointurl", env["AWS_ENDPOINT_URL"])
+    (clone / "weights").write_bytes(b"a parrot")
+    done("dvc", "add", "weights")
+    with postgres(database), store(s3, env, tmp_path):
+        with prefect_server(api, env, tmp_path):
+            assert call("prefect", "work-pool", "ls", env=client).returncode != 0  # nobody without a password
+            done("prefect", "work-pool", "create", "gpu", "--type", "process")
+        done("dvc", "push")
+        subprocess.run([*keep, "backup", kept], env=env, check=True)
+    shutil.rmtree(clone / ".dvc/cache")
+    (clone / "weights").unlink()
+    with postgres(database), store(s3, env, tmp_path):
+        subprocess.run([*keep, "restore", kept], env=env, check=True)
+        with prefect_server(api, env, tmp_path):
+            assert "gpu" in done("prefect", "work-pool", "ls")
+        done("dvc", "pull")
+    assert (clone / "weights").read_bytes() == b"a parrot"
+    assert ADMIN not in (tmp_path / "prefect.log").read_text()
