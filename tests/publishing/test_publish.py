@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,7 +20,6 @@ from hub_server import Commit, Fault, HubServer, PullRequest, Request, without_x
 from huggingface_hub import HfApi, ModelCard
 from trained_models import ASKED, make_package, make_trained
 
-from parrot.cli import main
 from parrot.config import Publish
 from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
@@ -304,7 +302,18 @@ def test_main_never_shows_half_a_model(hub: HubServer, package: Make, tmp_path: 
     assert downloaded == hub.files(REPO, "v2")
 
 
-PARROT = "import sys; from parrot.cli import main; main(sys.argv[1:])"
+PROGRAM = """
+import sys
+from pathlib import Path
+from parrot.params import load_params
+from parrot.publishing.publish import publish, target_of
+from parrot.stage import sentences
+
+with sentences("parrot publish"):
+    done = publish(Path(sys.argv[1]), target_of(load_params()), version=sys.argv[2])
+    print(f"{done.name}: version {done.version} ({done.placed.revision})")
+"""
+"""What `parrot publish` does once the gate has decided."""
 
 
 def environment(hub: HubServer, folder: Path) -> dict[str, str]:
@@ -316,14 +325,14 @@ def environment(hub: HubServer, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(tmp_path: Path, hub: HubServer) -> Callable[..., subprocess.Popen[str]]:
-    """Starts `parrot publish` in a folder whose params.yaml names the repository."""
+def started(tmp_path: Path, hub: HubServer) -> Callable[[Path, str], subprocess.Popen[str]]:
+    """Starts to publish a package as a version, in a folder whose params.yaml names the repository."""
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(re.sub(r"(?m)^  repo_id:", f"  repo_id: {REPO}", params))
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
+    def start(package: Path, version: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", PARROT, "publish", *arguments],
+            [sys.executable, "-c", PROGRAM, str(package), version],
             cwd=tmp_path,
             env=environment(hub, tmp_path),
             stdout=subprocess.PIPE,
@@ -336,38 +345,38 @@ def command(tmp_path: Path, hub: HubServer) -> Callable[..., subprocess.Popen[st
 
 @pytest.mark.parametrize("place", ["/store/", "/commit/", "/tag/"])
 def test_one_that_is_killed_is_finished_by_the_next(
-    hub: HubServer, package: Make, command: Callable[..., subprocess.Popen[str]], place: str
+    hub: HubServer, package: Make, started: Callable[[Path, str], subprocess.Popen[str]], place: str
 ) -> None:
     """Between two uploads, or when its commit or its tag is made and the answer has not come."""
     publish(package(1), on_hub(hub), version="1")
     connections = hub.connections
-    started = command("--package", str(package(2)), "--version", "2")
+    process = started(package(2), "2")
 
     def kill(request: Request) -> None:
         if place in request.path:
-            started.kill()
+            process.kill()
 
     hub.watch = kill
-    started.communicate()
+    process.communicate()
     while hub.connections > connections:
         time.sleep(0.01)
     hub.watch = lambda request: None
-    assert started.returncode == -9 and len(hub.uploads) > 2
+    assert process.returncode == -9 and len(hub.uploads) > 2
     publish(package(2), on_hub(hub), version="2")
     assert numbers(hub.history(REPO)) == [None, 1, 2]
     assert len(hub.uploads) == len(set(hub.uploads)) == 4
     assert on_hub(hub).versions() == ["1", "2"]
 
 
-def test_the_command_publishes_on_the_hub_and_tells_nobody_its_token(
-    hub: HubServer, package: Make, command: Callable[..., subprocess.Popen[str]]
+def test_a_process_publishes_on_the_hub_and_tells_nobody_its_token(
+    hub: HubServer, package: Make, started: Callable[[Path, str], subprocess.Popen[str]]
 ) -> None:
-    done = command("--package", str(package(1)))
+    done = started(package(1), "1")
     said, errors = done.communicate()
     assert done.returncode == 0, errors
-    assert said == f"{REPO}: shows version 1 ({hub.history(REPO)[-1].id})\n"
+    assert said == f"{REPO}: version 1 ({hub.history(REPO)[-1].id})\n"
     hub.faults = [Fault("POST", "/commit/", 401)]
-    refused = command("--package", str(package(2)))
+    refused = started(package(2), "2")
     _, sentence = refused.communicate()
     assert refused.returncode == 1
     assert sentence.splitlines()[-1] == (
@@ -566,27 +575,23 @@ def test_a_stranger_loads_the_model_by_its_name_and_gets_its_answers(
     ]
 
 
-def test_the_command_publishes_into_a_folder_and_says_what_it_did(
-    package: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_folder_is_told_what_it_would_get_and_takes_it_once(
+    package: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", token := "hf_" + "PlantedToken" * 3)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    command = ["publish", "--package", str(package(1))]
-    main([*command, "--dry-run"])
+    target = target_of(PARAMS)
+    version = next_version(package(1), target)
+    assert (
+        would_send(package(1), target, version)[0] == "published/parrot-demo: version 1, in place of nothing"
+    )
     assert not Path("published").exists()
-    main(command)
-    main(command)
-    said = capsys.readouterr()
-    assert said.out.splitlines()[0] == "published/parrot-demo: version 1, in place of nothing"
-    assert said.out.splitlines()[-2:] == [
-        "published/parrot-demo: shows version 1 (published/parrot-demo/1)",
-        "published/parrot-demo: version 1 is there and shown",
-    ]
-    published = in_folder(Path("published"))
-    assert token not in said.out + said.err + str(published)
-    with pytest.raises(SystemExit, match=r"nowhere: holds no README\.md"):
-        main(["publish", "--package", "nowhere"])
+    first, again = (publish(package(1), target, version=version) for _ in range(2))
+    assert first.placed and first.placed.revision == "published/parrot-demo/1"
+    assert again.placed is None
+    assert token not in str(in_folder(Path("published")))
+    with pytest.raises(ParrotError, match=r"nowhere: holds no README\.md"):
+        publish(Path("nowhere"), target, version="2")
 
 
 def test_params_say_where_a_model_goes() -> None:
