@@ -44,10 +44,17 @@ def added_at(commit: str) -> dict[str, str]:
     }
 
 
-def made_of(lock: Mapping[str, LockEntry], path: str, seen: set[str]) -> Iterator[tuple[str, str, str]]:
-    """Path, hash and the stage that made it, for `path` and all that it was made of; "" made what is data."""
-    made = ((name, entry) for name, entry in lock.items() if path in entry.outs)
-    for name, entry in made:
+def made_of(
+    lock: Mapping[str, LockEntry], path: str, seen: set[str], read: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Path, hash and the stage that made it, for `path` and all that it was made of; "" made what is data.
+
+    Args:
+        read: the hash that was read, by which the stage that made it is known: lock files also keep stages
+            that the graph no longer has.
+    """
+    made = [(name, entry) for name, entry in lock.items() if path in entry.outs]
+    for name, entry in sorted(made, key=lambda item: item[1].outs[path] != read):
         if path not in seen:
             seen.add(path)
             yield path, entry.outs[path], name
@@ -59,7 +66,7 @@ def made_of(lock: Mapping[str, LockEntry], path: str, seen: set[str]) -> Iterato
                 ]
                 inside = [dep, *below] if any(dep in other.outs for other in lock.values()) else below
                 for out in inside:
-                    yield from made_of(lock, out, seen)
+                    yield from made_of(lock, out, seen, md5 if out == dep else "")
                 if not inside:
                     seen.add(dep)
                     yield dep, md5, ""
