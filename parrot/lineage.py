@@ -90,13 +90,16 @@ def dvc_hashes(target: str, kind: str) -> dict[str, str]:
         return {}
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+
+    from parrot.repository import read_repo
+
+    def hashes(repo: Any) -> dict[str, str]:
+        (stage,) = repo.stage.collect(target)
+        items = [item for item in getattr(stage, kind) if not isinstance(item, ParamsDependency)]
+        return {item.def_path: item.get_hash().value for item in items if item.exists}
 
     try:
-        with Repo() as repo:
-            (stage,) = repo.stage.collect(target)
-            items = [item for item in getattr(stage, kind) if not isinstance(item, ParamsDependency)]
-            return {item.def_path: item.get_hash().value for item in items if item.exists}
+        return read_repo(hashes)
     except (DvcException, OSError, ValueError):
         return {}
 

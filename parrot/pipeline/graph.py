@@ -13,6 +13,7 @@ from typing import Any
 from parrot.errors import ParrotError
 from parrot.pipeline.locks import is_locked, wait_for_lock
 from parrot.pipeline.processes import STAGE_VARIABLE, dvc_process
+from parrot.repository import read_repo
 
 GRAPH = Path("dvc.yaml")
 CODE = ("parrot", "examples")
@@ -84,21 +85,22 @@ def read_by(address: str) -> Reads:
     """
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    reads = Reads({}, [], [])
+    def reads(repo: Any) -> Reads:
+        found = Reads({}, [], [])
+        (stage,) = repo.stage.collect(address)
+        for dependency in stage.deps:
+            if isinstance(dependency, ParamsDependency):
+                found.params.update(dependency.read_params())
+            else:
+                path = Path(dependency.def_path)
+                (found.code if is_code(path) else found.inputs).append(path)
+        return found
+
     try:
-        with Repo() as repo:
-            (stage,) = repo.stage.collect(address)
-            for dependency in stage.deps:
-                if isinstance(dependency, ParamsDependency):
-                    reads.params.update(dependency.read_params())
-                else:
-                    path = Path(dependency.def_path)
-                    (reads.code if is_code(path) else reads.inputs).append(path)
+        return read_repo(reads)
     except DvcException as error:
         raise _as_sentence(error) from None
-    return reads
 
 
 def _as_sentence(error: Exception) -> ParrotError:
@@ -135,7 +137,7 @@ def read_graph(
     say_once = cache(say)
     while True:
         try:
-            return _read_graph(targets, alone, anyway)
+            return read_repo(lambda repo: _read_graph(repo, targets, alone, anyway))
         except DvcException as error:
             words = str(error)
             if not is_locked(words):
@@ -143,24 +145,21 @@ def read_graph(
             wait_for_lock(words, say_once)
 
 
-def _read_graph(targets: Sequence[str], alone: bool, anyway: str) -> dict[str, GraphStage]:
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        graph = repo.index.graph
-        commands = [stage for stage in repo.index.stages if stage.cmd]
-        needs = {
-            stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
-            for stage in commands
-        }
-        wanted = set(_addresses(targets, list(needs)))
-        if alone:
-            needs = {name: its & wanted for name, its in needs.items()}
-        else:
-            wanted = _with_needs(wanted, needs)
-        chosen = [stage for stage in commands if stage.addressing in wanted]
-        with repo.lock:
-            changed = {stage.addressing: _changes(stage) for stage in chosen}
+def _read_graph(repo: Any, targets: Sequence[str], alone: bool, anyway: str) -> dict[str, GraphStage]:
+    graph = repo.index.graph
+    commands = [stage for stage in repo.index.stages if stage.cmd]
+    needs = {
+        stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
+        for stage in commands
+    }
+    wanted = set(_addresses(targets, list(needs)))
+    if alone:
+        needs = {name: its & wanted for name, its in needs.items()}
+    else:
+        wanted = _with_needs(wanted, needs)
+    chosen = [stage for stage in commands if stage.addressing in wanted]
+    with repo.lock:
+        changed = {stage.addressing: _changes(stage) for stage in chosen}
     metas = {stage.addressing: stage.meta or {} for stage in chosen}
     shown = {
         stage.addressing: tuple(output.def_path for output in stage.outs if output.metric or output.plot)

@@ -7,6 +7,7 @@ from typing import Any
 
 from parrot.params import PARAMS_FILE
 from parrot.pipeline.graph import is_code
+from parrot.repository import read_repo
 
 
 @dataclass
@@ -26,30 +27,27 @@ class LockedStage:
 def locked_stages(addresses: Sequence[str]) -> list[LockedStage]:
     """What the lock files, each beside its dvc.yaml, say of these stages."""
     from dvc.dependency import ParamsDependency
-    from dvc.repo import Repo
 
-    found = []
-    with Repo() as repo:
-        for address in addresses:
-            (stage,) = repo.stage.collect(address)
-            locked = LockedStage(address)
-            for dep in stage.deps:
-                if isinstance(dep, ParamsDependency):
-                    locked.params |= dep.hash_info.value or {}
-                elif dep.hash_info:
-                    found_in = locked.code if is_code(dep.def_path) else locked.inputs
-                    found_in[dep.def_path] = dep.hash_info.value
-            for out in stage.outs:
-                (locked.metrics if out.metric else locked.outputs).append(Path(out.fs_path))
-            found.append(locked)
-    return found
+    def locked(repo: Any, address: str) -> LockedStage:
+        (stage,) = repo.stage.collect(address)
+        found = LockedStage(address)
+        for dep in stage.deps:
+            if isinstance(dep, ParamsDependency):
+                found.params |= dep.hash_info.value or {}
+            elif dep.hash_info:
+                found_in = found.code if is_code(dep.def_path) else found.inputs
+                found_in[dep.def_path] = dep.hash_info.value
+        for out in stage.outs:
+            (found.metrics if out.metric else found.outputs).append(Path(out.fs_path))
+        return found
+
+    return read_repo(lambda repo: [locked(repo, address) for address in addresses])
 
 
 def stages_before(address: str) -> list[str]:
     """The stages that this one needs, directly or not: once it runs, they have run or are cached."""
-    from dvc.repo import Repo
 
-    with Repo() as repo:
+    def before(repo: Any) -> list[str]:
         graph = repo.index.graph
         found: set[Any] = set()
         to_visit = list(repo.stage.collect(address))
@@ -59,21 +57,24 @@ def stages_before(address: str) -> list[str]:
             to_visit += needs
         return sorted(need.addressing for need in found if need.cmd)
 
+    return read_repo(before)
+
 
 def params_of_other_parts() -> dict[str, Any]:
     """What stages depend on in other files than `params.yaml`, by their folders' names and dotted keys."""
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    found: dict[str, Any] = {}
+    def params(repo: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for stage in repo.index.stages:
+            for dep in stage.deps:
+                if isinstance(dep, ParamsDependency) and Path(dep.fs_path) != PARAMS_FILE.absolute():
+                    part = Path(dep.fs_path).parent.name
+                    found |= {f"{part}.{key}": it for key, it in dep.read_params(flatten=False).items()}
+        return found
+
     try:
-        with Repo() as repo:
-            for stage in repo.index.stages:
-                for dep in stage.deps:
-                    if isinstance(dep, ParamsDependency) and Path(dep.fs_path) != PARAMS_FILE.absolute():
-                        part = Path(dep.fs_path).parent.name
-                        found |= {f"{part}.{key}": it for key, it in dep.read_params(flatten=False).items()}
+        return read_repo(params)
     except (DvcException, OSError):  # no project of DVC, or one that it will complain of itself
         return {}
-    return found

@@ -27,6 +27,7 @@ CARRIERS = (
     "parrot/network.py",
     "parrot/params.py",
     "parrot/pipeline/",
+    "parrot/repository.py",
     "parrot/yaml_files.py",
 )
 
