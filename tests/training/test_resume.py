@@ -72,7 +72,8 @@ def end(stage: KilledStage, whole: KilledStage, patch: pytest.MonkeyPatch) -> No
         assert len(told) <= stage.attempts  # however many ranks
         assert told[-1] == ("FINISHED", curve)
         for status, part in told:
-            assert status in ("KILLED", "FAILED", "FINISHED")  # rank 0 fails where rank 1 was killed before it
+            # A rank fails whose neighbour was killed before it.
+            assert status in ("KILLED", "FAILED", "FINISHED")
             assert part == curve[: len(part)]  # no gap, no step twice
 
 
