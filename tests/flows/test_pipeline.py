@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from process_end import ended, number_ended
 
 from flows.pipeline import main, pipeline
 from flows.reproduce import LOCK_FILE, StageFailed
@@ -160,8 +161,7 @@ def test_a_killed_flow_leaves_nothing_running(project, number: int) -> None:
     sleeper = psutil.Process(int((folder / "pid").read_text()))
     flow.send_signal(number)
     flow.wait(timeout=60)
-    _, left = psutil.wait_procs([*below, sleeper], timeout=10)
-    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    assert ended([*below, sleeper])
     with pipeline_lock(LOCK_FILE):
         pass
     if number != signal.SIGKILL:
@@ -181,4 +181,4 @@ def test_a_stage_that_takes_too_long_is_ended_and_not_tried_again(
     assert main([]) == 1
     assert "endless: took more than 0.1 minutes (dvc.yaml: meta, timeout_minutes)" in capsys.readouterr().err
     assert (folder / "tries").read_text() == "x\n"
-    assert not psutil.pid_exists(int((folder / "pid").read_text()))
+    assert number_ended(int((folder / "pid").read_text()))

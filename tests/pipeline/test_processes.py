@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from process_end import ended, number_ended
 
 import parrot.pipeline.processes
 from parrot.errors import ParrotError
@@ -33,18 +34,6 @@ def wait_for(path: Path, seconds: float = 60) -> str:
             return text
         time.sleep(0.05)
     raise AssertionError(f"{path} was not written within {seconds} s")
-
-
-def gone(pid: int, seconds: float = 6) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 SLEEPER = """
@@ -93,7 +82,7 @@ def test_a_stage_and_its_children_end_with_dvc(sleeping_stage: Path, number: int
     pids = [int(pid) for pid in wait_for(sleeping_stage / "pids").split()]
     dvc.send_signal(number)
     dvc.wait(timeout=30)
-    assert all(gone(pid) for pid in pids)
+    assert all(number_ended(pid) for pid in pids)
     assert (sleeping_stage / "cleaned").exists(), "the stage had no chance to clean up"
 
 
@@ -115,9 +104,9 @@ def test_a_stage_ends_if_dvc_is_killed_before_the_stage_can_look(sleeping_stage:
         shell_or_dvc = stage.parents()
         dvc = next(process for process in shell_or_dvc if "dvc" in process.cmdline())
         dvc.kill()
-        assert gone(dvc.pid)
+        assert ended([dvc])
         (sleeping_stage / "go").touch()
-        assert gone(stage.pid)
+        assert ended([stage])
         assert not (sleeping_stage / "pids").exists(), "the stage went to work without DVC"
     finally:
         top.kill()
@@ -145,7 +134,7 @@ def test_descendants_of_a_guarded_process_end_with_it(tmp_path: Path, sleep: str
     assert below
     process.kill()
     process.wait()
-    assert gone(pid) and gone(below[0].pid)
+    assert number_ended(pid) and ended(below)
 
 
 def test_a_stage_run_by_hand_has_no_dvc(monkeypatch: pytest.MonkeyPatch) -> None:

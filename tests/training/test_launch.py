@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from process_end import ended
 
 from parrot.config import Launch, Training
 from parrot.errors import ParrotError
@@ -76,10 +77,6 @@ class Started:
         return self.process.communicate(timeout=60)[1]
 
 
-def _ended(processes: list[psutil.Process], seconds: float = 60) -> bool:
-    return not psutil.wait_procs(processes, timeout=seconds)[1]
-
-
 def test_the_first_error_is_shown_once_and_ends_all(tmp_path: Path) -> None:
     started = Started(
         tmp_path,
@@ -101,7 +98,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_named(tmp_path: Path) -> N
     ranks[1].kill()
     said = started.said()
     assert "rank 1: it was killed by SIGKILL; the other ranks are ended\n  noise of rank 1" in said
-    assert started.process.returncode == 1 and _ended(ranks)
+    assert started.process.returncode == 1 and ended(ranks, 60)
 
 
 @pytest.mark.slow
@@ -113,7 +110,7 @@ def test_ranks_that_do_not_listen_end_all_the_same(tmp_path: Path) -> None:
         time.sleep(0.1)
     ranks[1].kill()
     assert "rank 1: it was killed by SIGKILL" in started.said()  # within a minute
-    assert _ended(ranks, 1)
+    assert ended(ranks, 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -123,7 +120,7 @@ def test_ranks_end_with_what_started_them(tmp_path: Path, number: signal.Signals
     started.process.send_signal(number)
     started.said()
     assert started.process.returncode == (128 + number if number == signal.SIGTERM else -number)
-    assert _ended(ranks)
+    assert ended(ranks, 60)
 
 
 def test_slurm_starts_the_ranks_by_srun(tmp_path: Path) -> None:
