@@ -61,6 +61,8 @@ class Training(Section):
     save_steps: Count
     """A killed run resumes from the last of these."""
     gradient_accumulation_steps: Count = 1
+    packing: bool = False
+    """Put short samples behind one another in a row instead of padding them; loss and gradients stay the same."""
     bf16: bool = False
     gradient_checkpointing: bool = False
     deepspeed: str | None = None

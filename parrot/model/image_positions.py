@@ -3,13 +3,29 @@
 import torch
 
 
-def image_samples(image_positions: torch.Tensor, images: int, length: int) -> torch.Tensor:
-    """The sample that each image belongs to [N], from the image positions [B, T] of the batch.
+def position_samples(image_positions: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
+    """The sample that each position of the batch belongs to [B, T], counted through the batch.
+
+    A row is a sample, or several where its position ids, if given, begin anew: a packed row. The language
+    model keeps these apart by the same sign.
+    """
+    begins = torch.zeros_like(image_positions)
+    begins[:, 0] = True
+    if position_ids is not None:
+        begins[:, 1:] = position_ids.diff() != 1
+    return begins.flatten().cumsum(0).view_as(begins) - 1
+
+
+def image_samples(
+    image_positions: torch.Tensor, samples: torch.Tensor, images: int, length: int
+) -> torch.Tensor:
+    """The sample that each image belongs to [N], from the image positions and the samples [B, T] of the batch.
 
     Raises:
         ValueError: `images` of `length` positions each are not what stands there.
     """
-    counts = image_positions.sum(dim=1).tolist()
+    of_positions = samples[image_positions]
+    counts = torch.bincount(of_positions, minlength=int(samples[-1, -1]) + 1).tolist()
     torn = [sample for sample, count in enumerate(counts) if count % length]
     if sum(counts) != images * length or torn:
         where = f"sample {torn[0]} has {counts[torn[0]]}" if torn else f"per sample there are {counts}"
@@ -17,14 +33,24 @@ def image_samples(image_positions: torch.Tensor, images: int, length: int) -> to
             f"{images} images of {length} positions each need {images * length} image positions in "
             f"input_ids, found {sum(counts)}; {where}"
         )
-    places = image_positions.nonzero()  # [N · L, sample and position]
-    first, last = places[::length], places[length - 1 :: length]
-    scattered = first[last[:, 1] - first[:, 1] != length - 1, 0].tolist()
+    position = image_positions.nonzero()[:, 1]  # [N · L]
+    first, last = position[::length], position[length - 1 :: length]
+    of_images = of_positions[::length]
+    scattered = of_images[last - first != length - 1].tolist()
     if scattered:
         raise ValueError(
             f"sample {scattered[0]}: the {length} positions of an image in input_ids are not successive"
         )
-    return first[:, 0]
+    return of_images
+
+
+def latest_image(image_positions: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+    """The number of the latest image of the same sample at each position [B, T], counted through the row from
+    1; 0 before a sample's first image. Each image is one position."""
+    number = image_positions.cumsum(dim=1)
+    begins = samples.flatten().diff(prepend=samples.new_tensor([-1])) != 0
+    before = (number - image_positions.long()).flatten()[begins][samples]
+    return torch.where(number > before, number, 0)
 
 
 def repeat_images(
@@ -35,4 +61,4 @@ def repeat_images(
     return torch.cat([images for images in torch.split(pixel_values, counts.tolist()) for _ in range(times)])
 
 
-__all__ = ["image_samples", "repeat_images"]
+__all__ = ["image_samples", "latest_image", "position_samples", "repeat_images"]

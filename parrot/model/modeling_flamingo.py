@@ -22,7 +22,7 @@ from transformers.models.idefics.perceiver import IdeficsPerceiverResampler
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_flamingo import FlamingoConfig
-from .image_positions import image_samples
+from .image_positions import image_samples, latest_image, position_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
@@ -146,7 +146,9 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         inputs_embeds, _, position_ids = self.prepare(
             input_ids, has_images, attention_mask, position_ids, past_key_values, inputs_embeds
         )
-        images, latest = self._place(input_ids, features, inputs_embeds, LatestImage.of(past_key_values))
+        packed = position_ids if attention_mask is None else None
+        earlier = LatestImage.of(past_key_values)
+        images, latest = self._place(input_ids, features, inputs_embeds, packed, earlier)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -170,6 +172,7 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         input_ids: torch.Tensor | None,
         features: torch.Tensor | None,
         inputs_embeds: torch.Tensor,
+        packed: torch.Tensor | None,
         earlier: LatestImage | None,
     ) -> tuple[VisibleImages, LatestImage]:
         """Which latents each token reads, and those that tokens of later steps will read.
@@ -185,10 +188,12 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         slots, latest = earlier.latents[:, None], earlier
         if features is not None and input_ids is not None:
             positions = self.image_positions(input_ids)
-            samples = image_samples(positions, len(features), 1)
-            number = positions.cumsum(dim=1)  # of the latest image; 0 before the first
+            samples = position_samples(positions, packed)
+            image_samples(positions, samples, len(features), 1)  # checks that they match
+            number = latest_image(positions, samples)
             placed = slots.new_zeros(batch, int(number.max()), *slots.shape[2:])
-            placed = placed.index_put((samples, number[positions] - 1), features.to(placed.dtype))
+            places = positions.nonzero()[:, 0], number[positions] - 1
+            placed = placed.index_put(places, features.to(placed.dtype))
             slots = torch.cat([slots, placed], dim=1)
             rows, last = torch.arange(batch, device=number.device), number[:, -1]
             latest = LatestImage(slots[rows, last], (last > 0) | earlier.seen)

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_parrot import PROJECTOR, ParrotConfig
-from .image_positions import image_samples
+from .image_positions import image_samples, position_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
@@ -88,10 +88,12 @@ class ParrotModel(VisionLanguageModel, ParrotPreTrainedModel):
         routing_weights = None
         if image_features is not None and input_ids is not None:
             image_positions = self.image_positions(input_ids)
-            samples = image_samples(image_positions, *image_features.shape[:2]).to(image_features.device)
+            of_positions = position_samples(image_positions, position_ids if attention_mask is None else None)
+            samples = image_samples(image_positions, of_positions, *image_features.shape[:2])
+            samples = samples.to(image_features.device)
             if self.multilingual_moe is not None:
                 prompt = _prompt_positions(image_positions, padding_mask, prompt_mask)
-                prompt_samples = prompt.nonzero()[:, 0]
+                prompt_samples = of_positions[prompt]
                 if samples.numel() and not torch.isin(samples, prompt_samples).all():
                     lacking = sorted(set(samples.tolist()) - set(prompt_samples.tolist()))
                     raise ValueError(f"sample {lacking[0]}: its prompt has no text to guide the MoE by")

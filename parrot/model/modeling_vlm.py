@@ -206,6 +206,8 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
             pixel_values: [N, 3, height, width], one row per image, in the order of their positions.
                 N may be 0, unlike None: what connects the backbones then runs on no rows and gets zero
                 gradients, which keeps the ranks of a distributed run in step when one has a batch of text.
+            position_ids: [B, T]. Where those of a row begin anew, without an `attention_mask`, so does a
+                sample: a packed row, whose samples and their images do not see one another.
             labels: [B, T], -100 where nothing is to be predicted.
             prompt_mask: [B, up to T], true for the tokens that guide the MoE; where it ends, so does the
                 prompt. If not given: the tokens whose label is -100, or without labels all of them. Image
@@ -220,8 +222,8 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         """
         if prompt_mask is None and labels is not None:
             prompt_mask = labels == IGNORE_INDEX
-        if self.training:
-            kwargs.setdefault("use_cache", False)  # whole conversations: nobody goes on from them
+        if self.training or labels is not None:  # whole conversations: nobody goes on from them,
+            kwargs.setdefault("use_cache", False)  # and only without a cache are packed rows kept apart
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,

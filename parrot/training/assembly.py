@@ -96,7 +96,7 @@ def train(
 ) -> LogHistory:
     """Train the parameters of `groups`, none of them the tower's; see `parrot.training.trainer.fit`."""
     dataset = RecordDataset(records, mixture)
-    collate = ConversationCollator(processor, max_length)
+    collate = ConversationCollator(processor, max_length, packing=training.packing)
     with frozen_apart(model.model, "vision_tower", arguments):
         return fit(
             model, groups, dataset, collate, training, run,

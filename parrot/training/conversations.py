@@ -4,18 +4,22 @@ from typing import Any
 
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
+from parrot.training.packing import pack
 
 
 class ConversationCollator:
     """Rows of a `RecordDataset` -> `input_ids`, `attention_mask`, `labels` [batch, text], `pixel_values`.
+
+    With `packing`, several records to a row: see `parrot.training.packing`.
 
     Labels are -100 outside the answers; head and loss are computed only where there is one. A
     record that cannot be encoded or is longer than `max_length` is an error that names it; the stage
     prepare leaves none.
     """
 
-    def __init__(self, processor: ParrotProcessor, max_length: int) -> None:
+    def __init__(self, processor: ParrotProcessor, max_length: int, *, packing: bool = False) -> None:
         self._processor = processor
+        self._packing = packing
         self._max_length = max_length
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -31,4 +35,4 @@ class ConversationCollator:
                     self([row])  # the one at fault is named
             names = ", ".join(f"{row['id']} of {row['source']}" for row in rows)
             raise ParrotError(f"record {names}: {error}; run the stage prepare again") from None
-        return batch
+        return pack(batch, [len(row["images"]) for row in rows]) if self._packing else batch

@@ -116,6 +116,7 @@ def fit(
         muon=training.optimizer == "muon",
         lengths=lengths,
         seed=seed,
+        packing=training.packing,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = from_first(lambda: last_complete(trainer.args))
@@ -148,12 +149,14 @@ class _GroupsTrainer(Trainer):
         muon: bool,
         lengths: Sequence[int],
         seed: int,
+        packing: bool,
         **kwargs: Any,
     ) -> None:
         self._groups = groups
         self._muon = muon
         self._lengths = lengths
         self._seed = seed
+        self._packing = packing
         super().__init__(**kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -174,7 +177,7 @@ class _GroupsTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> LengthGroupedSampler:
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self._sampler = LengthGroupedSampler(self._lengths, batch, self._seed)
+        self._sampler = LengthGroupedSampler(self._lengths, batch, self._seed, grouped=not self._packing)
         return self._sampler
 
     def _run_epoch(self, **options: Any) -> None:
