@@ -12,8 +12,13 @@ import torch
 from tqdm.auto import tqdm
 
 from parrot.config import Evaluate, Speed
-from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, identify, read_benchmark
-from parrot.evaluation.benchmarks.benchmark import scored_groups
+from parrot.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    benchmark_files,
+    identify,
+    read_benchmark,
+    scored_groups,
+)
 from parrot.evaluation.inference.batches import InferenceRun
 from parrot.evaluation.inference.chunks import cut, swap
 from parrot.evaluation.inference.journal import Journal

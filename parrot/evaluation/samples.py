@@ -120,7 +120,7 @@ class _PredictedRow(BaseModel, strict=True, extra="allow"):
 class _JudgedRow(_PredictedRow):
     """A line of `evaluate`."""
 
-    __pydantic_extra__: dict[str, _Judged] = Field(init=False)
+    __pydantic_extra__: dict[str, _Judged] = Field(init=False)  # type: ignore[assignment]
 
     category: str
     answer: str

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 
-from .chat_format import CHAT_TEMPLATE, template_of
+from .chat_format import template_of
 from .chat_text import IGNORE_INDEX, as_strings, encode_texts, guard
 from .image_decoding import BACKGROUND
 from .image_inputs import checked_image, checked_images
@@ -200,6 +200,3 @@ def _pictures(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
         elif part["type"] == "image":
             found += [part[key] for key in ("image", "url", "path", "base64") if key in part]
     return found
-
-
-__all__ = ["CHAT_TEMPLATE", "IGNORE_INDEX", "ParrotProcessor", "encode_texts"]

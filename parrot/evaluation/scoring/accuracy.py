@@ -7,8 +7,7 @@ from math import prod
 from statistics import fmean
 from typing import Any
 
-from parrot.evaluation.benchmarks.benchmark import Benchmark
-from parrot.evaluation.benchmarks.benchmark import scored_groups
+from parrot.evaluation.benchmarks.benchmark import Benchmark, scored_groups
 from parrot.evaluation.samples import Sample, grouped
 from parrot.evaluation.scoring.statistics import Estimate, accuracy_interval, difference_interval
 
