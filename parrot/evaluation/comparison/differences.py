@@ -39,6 +39,10 @@ class Comparison:
     """McNemar's, over all questions of the group."""
     p_holm: float
 
+    def as_json(self) -> dict[str, Any]:
+        estimates = {name: getattr(self, name)._asdict() for name in ("a", "b", "difference")}
+        return vars(self) | estimates
+
 
 def compare_evaluations(first: Evaluation, second: Evaluation, run: str) -> list[Comparison]:
     """Overall, by language and by category, in the order of the first evaluation.
