@@ -3,17 +3,20 @@
 In a circular one a question is asked in every rotation of its options, and all must be right.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
 from parrot.config import Evaluate
+from parrot.data.images import BACKGROUND, decode
 from parrot.data.tsv import wrong_cell
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_questions
 from parrot.evaluation.benchmarks.suites import BenchmarkFile
+from parrot.files import file_digest
 
 Benchmark = dict[str, list[MultipleChoiceQuestion]]
 """Language -> its questions, in the order of its file."""
@@ -60,6 +63,19 @@ def read_benchmark(files: Mapping[str, BenchmarkFile]) -> Benchmark:
     return benchmark
 
 
+def decoded(question: MultipleChoiceQuestion, image: bytes, background: str = BACKGROUND) -> Image:
+    """The picture `image`, shown with this question.
+
+    Raises:
+        ParrotError: it cannot be decoded; names the question.
+    """
+    try:
+        return decode(image, background)
+    except ParrotError as error:
+        place = f"question {question.index} in '{question.language}', column 'image'"
+        raise ParrotError(f"{place}: {error}") from None
+
+
 def check_benchmark(files: Mapping[str, BenchmarkFile], benchmark: Benchmark) -> None:
     """See that the languages ask about the same.
 
@@ -84,7 +100,7 @@ def identify(files: Mapping[str, BenchmarkFile], benchmark: Benchmark) -> dict[s
     return {
         language: {
             "file": file.path.name,
-            "sha256": hashlib.sha256(file.path.read_bytes()).hexdigest(),
+            "sha256": file_digest(file.path),
             "questions": len(benchmark[language]),
             "published": file.published,
         }

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from parrot.errors import ParrotError
@@ -104,7 +103,6 @@ def _p(value: float) -> str:
 def write_plot(path: Path, comparisons: Sequence[Comparison]) -> None:
     """A PNG with one line a group: the difference in points, its interval, and where zero is."""
     figure = Figure(figsize=(6.4, 1.2 + 0.28 * len(comparisons)), dpi=120, layout="constrained")  # inches
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for y, one in enumerate(comparisons):
         value, low, high = (100 * share for share in one.difference)

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from parrot.data.images import BACKGROUND, decode
+from parrot.data.images import BACKGROUND
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.benchmark import decoded
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
 from parrot.evaluation.inference.chunks import Chunk
 from parrot.evaluation.inference.decoding import Prefix, log_likelihoods, read_prompts, write_answers
@@ -185,24 +186,15 @@ def load_pictures(
     background = getattr(processor, "background", BACKGROUND)  # other models' processors have none
     for start in range(0, len(images), batch_size):  # a whole chunk of large pictures may not fit in memory
         some = images[start : start + batch_size]
-        decoded = [_decoded(shown[image], image, background) for image in some]
+        pixels = [decoded(shown[image], image, background) for image in some]
         inputs = processor(
-            text=[processor.image_token] * len(some), images=decoded, padding=True, return_tensors="pt"
+            text=[processor.image_token] * len(some), images=pixels, padding=True, return_tensors="pt"
         )
         positions += (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()
         for name, tensor in _image_inputs(model, inputs).items():
             parts.setdefault(name, []).append(tensor)
     tensors = {name: torch.cat(tensors) for name, tensors in parts.items()}
     return Pictures({image: place for place, image in enumerate(images)}, tensors, positions)
-
-
-def _decoded(question: MultipleChoiceQuestion, image: bytes, background: str) -> Any:
-    try:
-        return decode(image, background)
-    except ParrotError as error:
-        raise ParrotError(
-            f"question {question.index} in '{question.language}', column 'image': {error}"
-        ) from None
 
 
 @torch.inference_mode()

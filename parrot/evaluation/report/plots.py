@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from parrot.evaluation.scoring.accuracy import OVERALL, Accuracy
@@ -83,7 +82,6 @@ def _write_heat_map(
     """`values` [rows, columns] as coloured cells with their numbers, coloured from 0 to `top`."""
     size = (1.8 + 0.75 * len(columns), 1.0 + 0.34 * len(rows))  # inches
     figure = Figure(figsize=size, dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(values, cmap="YlGnBu", vmin=0, vmax=top, aspect="auto")
     axes.set_title(title)

@@ -1,7 +1,6 @@
 """Predictions as files: tables of index and prediction, VLMEvalKit's among them."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from parrot.data.tsv import read_rows, whole_number, wrong_cell
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.suites import BenchmarkFile
 from parrot.evaluation.samples import SETTINGS
-from parrot.files import atomic_file
+from parrot.files import atomic_file, file_digest
 
 TABLES = "vlmevalkit"
 """In the folder that `parrot evaluate` writes: the folder of VLMEvalKit's tables."""
@@ -55,10 +54,9 @@ def _evaluated(folder: Path, tsv: Path) -> Path:
         raise ParrotError(f"{settings}: {tsv.name} was not asked, but {', '.join(map(str, asked))}; "
                           f"name the folder of these files")  # fmt: skip
     language, sha256 = asked[tsv.name]
-    with tsv.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise ParrotError(f"{tsv}: not the file of this name that the model was asked ({settings}); "
-                              f"name that one's folder")  # fmt: skip
+    if file_digest(tsv) != sha256:
+        raise ParrotError(f"{tsv}: not the file of this name that the model was asked ({settings}); "
+                          f"name that one's folder")  # fmt: skip
     table = folder / TABLES / f"{BenchmarkFile.of(tsv, language, circular=circular).vlmevalkit_name}.tsv"
     if not table.is_file():
         raise ParrotError(f"{table}: not found; evaluate the model again")
