@@ -123,20 +123,13 @@ def write_vlmevalkit_table(
     Raises:
         ParrotError: a prediction is missing, or there is no row.
     """
-    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = None
-        for cells in rows:
-            if writer is None:
-                writer = csv.DictWriter(
-                    file,
-                    [*cells, "prediction"],
-                    delimiter="\t",
-                    lineterminator="\n",
-                    quoting=csv.QUOTE_ALL,  # else a lone carriage return would end a row
-                )
-                writer.writeheader()
-            index = int(cells["index"])
-            require_predictions(path, predictions, [index])
-            writer.writerow({**cells, "prediction": predictions[index]})
-        if writer is None:
-            raise ParrotError(f"{path}: no row to write")
+    cells_of = {int(cells["index"]): cells for cells in rows}
+    if not cells_of:
+        raise ParrotError(f"{path}: no row to write")
+    require_predictions(path, predictions, cells_of)
+    table = pd.DataFrame(
+        [{**cells, "prediction": predictions[index]} for index, cells in cells_of.items()], dtype=str
+    )
+    with atomic_file(path) as partial:
+        # All in quotes: else a lone carriage return would end a row.
+        table.to_csv(partial, sep="\t", index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")

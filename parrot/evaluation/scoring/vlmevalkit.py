@@ -101,12 +101,8 @@ def read_questions(path: Path, rows: Sequence[TextRow]) -> list[MultipleChoiceQu
 
 def through_pandas(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Each column as `pandas.read_csv` and `str` leave it; a missing value is empty."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, delimiter="\t", quoting=csv.QUOTE_ALL)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    table.seek(0)
-    frame = pd.read_csv(table, sep="\t", index_col=False)
+    table = pd.DataFrame(columns).to_csv(sep="\t", index=False, quoting=csv.QUOTE_ALL)
+    frame = pd.read_csv(io.StringIO(table, newline=""), sep="\t", index_col=False)
     return {
         name: [
             "" if value is None else str(value) for value in column.astype(object).where(column.notna(), None)
