@@ -115,7 +115,6 @@ def fit(
         groups=groups,
         muon=training.optimizer == "muon",
         lengths=lengths,
-        seed=seed,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = from_first(lambda: last_complete(trainer.args))
@@ -147,13 +146,11 @@ class _GroupsTrainer(Trainer):
         groups: Sequence[ParameterGroup],
         muon: bool,
         lengths: Sequence[int],
-        seed: int,
         **kwargs: Any,
     ) -> None:
         self._groups = groups
         self._muon = muon
         self._lengths = lengths
-        self._seed = seed
         super().__init__(**kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -174,7 +171,7 @@ class _GroupsTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> LengthGroupedSampler:
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self._sampler = LengthGroupedSampler(self._lengths, batch, self._seed)
+        self._sampler = LengthGroupedSampler(self._lengths, batch, self.args.seed)
         return self._sampler
 
     def _run_epoch(self, **options: Any) -> None:
