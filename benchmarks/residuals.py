@@ -85,7 +85,7 @@ def accuracy(params: Params, model: Path) -> dict[str, float]:
     ):  # fmt: skip
         for row in rows:
             question = questions[row["language"], row["index"]]
-            hits[question.language].append(row["answers"]["seeing"]["choice"] == question.answer)
+            hits[question.language].append(row["seeing"]["choice"] == question.answer)
     return {language: mean(found) for language, found in hits.items()}
 
 

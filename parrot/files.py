@@ -1,6 +1,7 @@
 """Writing files so that a killed process never leaves half of one under its final name."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -108,6 +109,12 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -94,6 +94,39 @@ class Batch:
     def together(self, side: str) -> dict[str, torch.Tensor]:
         return {**padded(self.prompts, side), "pixel_values": pixels(sum(self.pictures))}
 
+    def check_logits(self, model: torch.nn.Module, side: str) -> None:
+        """They are the same of a sample alone and in the batch, padded on this side."""
+        inputs = self.together(side)
+        logits = model(**inputs).logits
+        for index in range(len(self.prompts)):
+            mask = inputs["attention_mask"][index].bool()
+            expected = model(**self.alone(index)).logits[0]
+            torch.testing.assert_close(logits[index][mask], expected, atol=2e-5, rtol=1e-4)
+
+    def check_generation(self, model: Any, options: dict[str, Any]) -> None:
+        """What is generated is the same of a sample alone and in the batch, with a cache and without."""
+        options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, **options}
+        inputs = self.together("left")
+        prompt = inputs["input_ids"].shape[1]
+        ids = model.generate(**inputs, **options)[:, prompt:]
+        assert len({tuple(row) for row in ids.tolist()}) == len(self.prompts)
+        for index in range(len(self.prompts)):
+            single = model.generate(**self.alone(index), **options)[0, len(self.prompts[index]) :]
+            assert ids[index].tolist() == single.tolist()
+        if "cache_implementation" not in options:
+            uncached = model.generate(**inputs, **options, use_cache=False)[:, prompt:]
+            assert uncached.tolist() == ids.tolist()
+
+    def check_gradient_checkpointing(self, build: Callable[[], Any]) -> None:
+        gradients = []
+        for checkpointing in (False, True):
+            model = build().train()
+            if checkpointing:
+                model.gradient_checkpointing_enable()
+            model(**with_labels(self.together("right"))).loss.backward()
+            gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        torch.testing.assert_close(gradients[0], gradients[1])
+
 
 PICTURE = [IMAGE_TOKEN] * 5
 # Text only, one picture, two pictures in different turns, a picture in a short prompt.

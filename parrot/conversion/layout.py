@@ -38,18 +38,14 @@ _PREFIXES = (  # ours, the authors'
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """A tensor to be written: `sources` side by side along `dim`, of which `part` (start, length) is taken.
-
-    Attributes:
-        shape: what is written.
-        source_shapes: what each source must have.
-    """
+    """A tensor to be written: `sources` side by side along `dim`, of which `part` (start, length) is kept."""
 
     name: str
     shape: tuple[int, ...]
-    sources: tuple[str, ...]
-    source_shapes: tuple[tuple[int, ...], ...]
-    dim: int = 0
+    sources: list[str]
+    source_shape: tuple[int, ...]
+    """What each of them must have."""
+    dim: int
     part: tuple[int, int] | None = None
 
 
@@ -159,44 +155,36 @@ def our_shapes(config: ParrotConfig) -> dict[str, tuple[int, ...]]:
 
 def to_ours(config: ParrotConfig, vocab_size: int) -> list[TensorPlan]:
     """Our tensors from the authors' ones; embeddings of `vocab_size` rows may be fewer than ours."""
-    return [_ours(name, shape, config, vocab_size) for name, shape in our_shapes(config).items()]
-
-
-def _ours(name: str, shape: tuple[int, ...], config: ParrotConfig, vocab_size: int) -> TensorPlan:
-    if dim := _concatenation(name):
-        part, axis = dim
-        one = list(shape)
-        one[axis] //= config.num_experts
-        sources = tuple(f"{EXPERTS}{expert}.{part}.weight" for expert in range(config.num_experts))
-        return TensorPlan(name, shape, sources, (tuple(one),) * len(sources), axis)
-    rows = (vocab_size, *shape[1:]) if _is_vocabulary(name) else shape
-    return TensorPlan(name, shape, (original_name(name, config),), (rows,))
+    return [
+        TensorPlan(name, shape, theirs, one, dim)
+        for name, shape, theirs, one, dim in _correspondences(config, vocab_size)
+    ]
 
 
 def to_originals(config: ParrotConfig, vocab_size: int) -> list[TensorPlan]:
     """The authors' tensors from ours, embeddings cut to `vocab_size` rows."""
     return [
-        tensor
-        for name, shape in our_shapes(config).items()
-        for tensor in _originals(name, shape, config, vocab_size)
+        TensorPlan(their, one, [name], shape, dim, (place * one[dim], one[dim]))
+        for name, shape, theirs, one, dim in _correspondences(config, vocab_size)
+        for place, their in enumerate(theirs)
     ]
 
 
-def _originals(
-    name: str, shape: tuple[int, ...], config: ParrotConfig, vocab_size: int
-) -> Iterator[TensorPlan]:
-    if dim := _concatenation(name):
-        part, axis = dim
-        one = list(shape)
-        one[axis] //= config.num_experts
-        for expert in range(config.num_experts):
-            cut = (expert * one[axis], one[axis])
-            yield TensorPlan(f"{EXPERTS}{expert}.{part}.weight", tuple(one), (name,), (shape,), axis, cut)
-    elif _is_vocabulary(name):
-        rows = (vocab_size, *shape[1:])
-        yield TensorPlan(original_name(name, config), rows, (name,), (shape,), 0, (0, vocab_size))
-    else:
-        yield TensorPlan(original_name(name, config), shape, (name,), (shape,))
+def _correspondences(
+    config: ParrotConfig, vocab_size: int
+) -> Iterator[tuple[str, tuple[int, ...], list[str], tuple[int, ...], int]]:
+    """Our name and shape, and the authors' tensors that stand in it: names, the shape of each, along what."""
+    experts = config.num_experts
+    for name, shape in our_shapes(config).items():
+        module, _, part = name.removesuffix(".weight").rpartition(".")
+        if module == "model.multilingual_moe" and part in _CONCATENATED:
+            dim = _CONCATENATED[part]
+            one = tuple(size // experts if axis == dim else size for axis, size in enumerate(shape))
+            yield name, shape, [f"{EXPERTS}{expert}.{part}.weight" for expert in range(experts)], one, dim
+        else:
+            of_words = name in ("lm_head.weight", "model.language_model.embed_tokens.weight")
+            rows = (vocab_size, *shape[1:]) if of_words else shape
+            yield name, shape, [original_name(name, config)], rows, 0
 
 
 def original_name(name: str, config: ParrotConfig) -> str:
@@ -212,15 +200,3 @@ def original_name(name: str, config: ParrotConfig) -> str:
 def is_buffer(name: str) -> bool:
     """Tensors that older versions saved and that follow from the config."""
     return name.endswith((".position_ids", ".rotary_emb.inv_freq"))
-
-
-def _concatenation(name: str) -> tuple[str, int] | None:
-    """Which of the experts' matrices this is, and along which dimension they stand; None for others."""
-    module, _, part = name.removesuffix(".weight").rpartition(".")
-    if module != "model.multilingual_moe" or part not in _CONCATENATED:
-        return None
-    return part, _CONCATENATED[part]
-
-
-def _is_vocabulary(name: str) -> bool:
-    return name in ("lm_head.weight", "model.language_model.embed_tokens.weight")

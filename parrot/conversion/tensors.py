@@ -15,6 +15,8 @@ from parrot.errors import ParrotError
 from parrot.files import write_json
 
 SHARD_BYTES = 2 * 2**30
+SHOWN = 12
+"""Names of each kind of problem that an error lists."""
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 
@@ -102,11 +104,7 @@ def check(
     Raises:
         ParrotError: naming what is missing, misshapen or left over.
     """
-    expected = {
-        name: shape
-        for tensor in tensors
-        for name, shape in zip(tensor.sources, tensor.source_shapes, strict=True)
-    }
+    expected = {name: tensor.source_shape for tensor in tensors for name in tensor.sources}
     missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in source.shapes]
     misshapen = [
         f"{name}: expected {list(shape)}, found {list(source.shapes[name])}"
@@ -114,20 +112,14 @@ def check(
         if source.shapes.get(name, shape) != shape
     ]
     unexpected = [name for name in source.shapes if name not in expected and not ignored(name)]
-    problems = [
-        _listed(title, names)
-        for title, names in (("missing", missing), ("misshapen", misshapen), ("unexpected", unexpected))
-        if names
-    ]
-    if problems:
+    lines: list[str] = []
+    for title, names in (("missing", missing), ("misshapen", misshapen), ("unexpected", unexpected)):
+        lines += [f"{title}:", *(f"  {name}" for name in names[:SHOWN])] if names else []
+        lines += [f"  … and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    if lines:
         raise ParrotError(
-            f"{where}: the tensors do not fit its config.json; nothing was written\n" + "\n".join(problems)
+            f"{where}: the tensors do not fit its config.json; nothing was written\n" + "\n".join(lines)
         )
-
-
-def _listed(title: str, names: list[str], limit: int = 12) -> str:
-    more = [f"  … and {len(names) - limit} more"] if len(names) > limit else []
-    return "\n".join([f"{title}:", *(f"  {name}" for name in names[:limit]), *more])
 
 
 def write(

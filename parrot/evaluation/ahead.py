@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from parrot.config import Evaluate
-from parrot.data.images import decode
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
-from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
+from parrot.evaluation.benchmarks.benchmark import benchmark_files, decoded, read_benchmark
 from parrot.evaluation.inference.chunks import swap
 from parrot.evaluation.inference.prompts import protocols
 
@@ -27,15 +25,6 @@ def check_ahead(params: Evaluate, languages: Sequence[str], *, seed: int) -> Non
         if params.blind == "swapped":
             swap([question.image for question in every], seed)
         for question in {question.image: question for question in reversed(every)}.values():
-            _decode(question)
+            decoded(question, question.image)
     except ParrotError as error:
         raise ParrotError(f"{error} (found ahead: `evaluate` would stop there after all training)") from None
-
-
-def _decode(question: MultipleChoiceQuestion) -> None:
-    try:
-        decode(question.image)
-    except ParrotError as error:
-        raise ParrotError(
-            f"question {question.index} in '{question.language}', column 'image': {error}"
-        ) from None

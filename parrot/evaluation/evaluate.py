@@ -8,7 +8,7 @@ from typing import Any
 
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, check_benchmark, identify
+from parrot.evaluation.benchmarks.benchmark import benchmark_files, check_benchmark, identify
 from parrot.evaluation.benchmarks.mmmb import parse_questions, read_pictures, read_texts
 from parrot.evaluation.benchmarks.suites import BenchmarkFile
 from parrot.evaluation.report.page import choose_wrong, worst_categories, write_page
@@ -18,7 +18,6 @@ from parrot.evaluation.samples import (
     PREDICTIONS,
     PROVENANCE,
     SETTINGS,
-    Evaluation,
     Sample,
     grouped,
     judged_row,
@@ -92,24 +91,24 @@ def evaluate(
     if any(predicted.settings.get(name) != value for name, value in made_for.items()):
         raise ParrotError(f"{predictions}: made for other files than those of {evaluate.benchmark}, or for "
                           f"another evaluate.circular; run the stage predict again")  # fmt: skip
-    answered = _answered(predictions, benchmark, predicted)
-    written = [
-        PredictedFile(
-            file,
-            rows[language],
-            predictions / PREDICTIONS,
-            {sample.question.index: sample.answers[WRITTEN].text or "" for sample in answered[language]},
-        )
-        for language, file in files.items()
-    ]
-    scored = {
-        protocol: dict(zip(files, (score_file(one, protocol) for one in written), strict=True))
-        for protocol in (PARROT, VLMEVALKIT)
-    }
-    samples = []
-    for language, some in answered.items():
-        extracted = scored[PARROT][language]["extracted"]
-        samples += judged([_read(sample, extracted) for sample in some], circular=evaluate.circular)
+    answers = {sample.key: sample.answers for sample in predicted.samples}
+    samples: list[Sample] = []
+    written: list[PredictedFile] = []
+    scored: dict[str, dict[str, Any]] = {PARROT: {}, VLMEVALKIT: {}}
+    for language, questions in benchmark.items():
+        asked = [Sample(question, answers.get((language, question.index), {})) for question in questions]
+        for sample in asked:
+            if sample.answers.keys() != set(predicted.runs) or sample.answers[WRITTEN].text is None:
+                place = f"{predictions / PREDICTIONS}: question {sample.question.index} in '{language}'"
+                raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
+        texts = {sample.question.index: sample.answers[WRITTEN].text or "" for sample in asked}
+        written.append(PredictedFile(files[language], rows[language], predictions / PREDICTIONS, texts))
+        for protocol, found in scored.items():
+            found[language] = score_file(written[-1], protocol)
+        for sample in asked:
+            letter = scored[PARROT][language]["extracted"][str(sample.question.index)]
+            sample.answers[WRITTEN] = replace(sample.answers[WRITTEN], choice=letter)
+        samples += judged(asked, circular=evaluate.circular)
     estimates = {run: accuracy_estimates(samples, run) for run in predicted.runs}
     gain = image_gain(samples)
     category = category_accuracy(samples, SEEING)
@@ -153,27 +152,6 @@ def evaluate(
     write_json(metrics, values)
     print(metrics_table(values), *gain_warnings(gain), sep="\n", flush=True)
     return {f"{Path(evaluate.benchmark).name}/{name}": value for name, value in values.items()}
-
-
-def _answered(folder: Path, benchmark: Benchmark, predicted: Evaluation) -> dict[str, list[Sample]]:
-    """Language -> its questions with their answers."""
-    answers = {sample.key: sample.answers for sample in predicted.samples}
-    for language, questions in benchmark.items():
-        for question in questions:
-            found = answers.get((language, question.index), {})
-            if found.keys() != set(predicted.runs) or found[WRITTEN].text is None:
-                place = f"{folder / PREDICTIONS}: question {question.index} in '{language}'"
-                raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
-    return {
-        language: [Sample(question, answers[language, question.index]) for question in questions]
-        for language, questions in benchmark.items()
-    }
-
-
-def _read(sample: Sample, extracted: Mapping[str, str | None]) -> Sample:
-    """With the letter that was read from what was written."""
-    written = replace(sample.answers[WRITTEN], choice=extracted[str(sample.question.index)])
-    return replace(sample, answers={**sample.answers, WRITTEN: written})
 
 
 def _column(found: Mapping[str, Mapping[str, Any]], key: str) -> Accuracy:

@@ -1,6 +1,5 @@
 """The stage `predict`: a model's answers to every question of a benchmark, with and without the picture."""
 
-import hashlib
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -12,15 +11,20 @@ import torch
 from tqdm.auto import tqdm
 
 from parrot.config import Evaluate, Speed
-from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, identify, read_benchmark
-from parrot.evaluation.benchmarks.rotations import scored_groups
+from parrot.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    benchmark_files,
+    identify,
+    read_benchmark,
+    scored_groups,
+)
 from parrot.evaluation.inference.batches import InferenceRun
 from parrot.evaluation.inference.chunks import cut, swap
 from parrot.evaluation.inference.journal import Journal
 from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.inference.workers import answer_chunks
 from parrot.evaluation.samples import EXPERTS, PREDICTIONS, SETTINGS, write_rows
-from parrot.files import atomic_directory, write_json
+from parrot.files import atomic_directory, file_digest, write_json
 from parrot.loading import load_processor
 from parrot.provenance import provenance, write_provenance
 
@@ -86,7 +90,7 @@ def predict(
             folder,
             {
                 **made_by,
-                "model": {file.name: _sha256(file) for file in sorted(model.glob("*.safetensors"))},
+                "model": {file.name: file_digest(file) for file in sorted(model.glob("*.safetensors"))},
                 "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
                 "threads": torch.get_num_threads(),
             },
@@ -159,8 +163,3 @@ def _expert_weights(benchmark: Benchmark, answered: Rows, *, circular: bool) -> 
         for language, rows in weights.items()
         if rows
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

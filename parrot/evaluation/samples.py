@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
@@ -27,7 +27,9 @@ SETTINGS, PREDICTIONS, EXPERTS, PROVENANCE = (
 )
 Key = tuple[str, int]
 """Language and index of a question."""
-Checked = TypeVar("Checked", bound=BaseModel)
+AGAIN = "evaluate the model again"
+"""What to do about a broken file."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,6 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class _Key(BaseModel, strict=True):
-    language: str
-    index: int
-
-
-class _Question(_Key):
-    category: str
-    answer: str
-    cluster: str
-
-
 class _Answered(BaseModel, strict=True):
     choice: str | None = None
     text: str | None = None
@@ -117,21 +108,40 @@ class _Judged(_Answered):
     hit: bool
 
 
+class _PredictedRow(BaseModel, strict=True, extra="allow"):
+    """A line of `predict`; what it has besides is an answer in each run."""
+
+    __pydantic_extra__: dict[str, _Answered] = Field(init=False)
+
+    language: str
+    index: int
+
+
+class _JudgedRow(_PredictedRow):
+    """A line of `evaluate`."""
+
+    __pydantic_extra__: dict[str, _Judged] = Field(init=False)  # type: ignore[assignment]
+
+    category: str
+    answer: str
+    cluster: str
+
+
 def predicted_row(sample: Sample) -> dict[str, Any]:
     """A sample as `predict` keeps it: what the model chose or wrote in each run."""
-    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Key.model_fields}
-    for run, answer in sample.answers.items():
-        row[run] = {"choice": answer.choice} if answer.text is None else {"text": answer.text}
-    return row
+    return {name: getattr(sample.question, name) for name in _PredictedRow.model_fields} | {
+        run: {"choice": answer.choice} if answer.text is None else {"text": answer.text}
+        for run, answer in sample.answers.items()
+    }
 
 
 def judged_row(sample: Sample) -> dict[str, Any]:
     """A sample as `evaluate` keeps it."""
-    row: dict[str, Any] = {name: getattr(sample.question, name) for name in _Question.model_fields}
-    for run, answer in sample.answers.items():
-        text = {} if answer.text is None else {"text": answer.text}
-        row[run] = {"hit": sample.hits[run], "choice": answer.choice, **text}
-    return row
+    return {name: getattr(sample.question, name) for name in _JudgedRow.model_fields} | {
+        run: {"hit": sample.hits[run], "choice": answer.choice}
+        | ({} if answer.text is None else {"text": answer.text})
+        for run, answer in sample.answers.items()
+    }
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -146,47 +156,45 @@ def read_evaluation(folder: Path, name: str | None = None) -> Evaluation:
     Raises:
         ParrotError: a file is missing or broken, or a question is there twice; names file and line.
     """
-    return _read_samples(folder, name or str(folder), "evaluate", _Question, _Judged)
+    return _read_samples(folder, name or str(folder), "evaluate", _JudgedRow)
 
 
 def read_predictions(folder: Path) -> Evaluation:
     """Read a folder of `parrot predict`; of a question no more is known there than language and index."""
-    return _read_samples(folder, str(folder), "predict", _Key, _Answered)
+    return _read_samples(folder, str(folder), "predict", _PredictedRow)
 
 
 def read_experts(folder: Path) -> dict[str, list[float]]:
     """Language -> mean weight of each expert, from a folder of `parrot predict`; empty without experts."""
-    return _parse(_read(folder, EXPERTS, str(folder), "predict"), f"{folder}: {EXPERTS}")
+    text = _read(folder, EXPERTS, str(folder), "predict")
+    return _validated(dict[str, list[float]], text, f"{folder}: {EXPERTS}")
 
 
-def _read_samples(
-    folder: Path, name: str, stage: str, question_type: type[_Key], answer_type: type[_Answered]
-) -> Evaluation:
-    settings = _parse(_read(folder, SETTINGS, name, stage), f"{name}: {SETTINGS}")
+def _read_samples(folder: Path, name: str, stage: str, row_type: type[_PredictedRow]) -> Evaluation:
+    place = f"{name}: {SETTINGS}"
+    settings = _validated(dict[str, Any], _read(folder, SETTINGS, name, stage), place)
     if not isinstance(runs := settings.get("prompts"), dict) or not runs:
-        raise ParrotError(f"{name}: {SETTINGS}: 'prompts' names no run; evaluate the model again")
+        raise ParrotError(f"{place}: 'prompts' names no run; {AGAIN}")
     samples: dict[Key, Sample] = {}
-    lines = io.StringIO(_read(folder, PREDICTIONS, name, stage))
+    lines = io.StringIO(_read(folder, PREDICTIONS, name, stage))  # breaks lines at no other character
     for number, line in enumerate(lines, start=1):
         place = f"{name}: {PREDICTIONS}: line {number}"
-        row = _parse(line, place)
-        question = MultipleChoiceQuestion(**_checked(question_type, row, place).model_dump())
-        answers, hits = {}, {}
+        row = _validated(row_type, line, place)
+        sample = Sample(MultipleChoiceQuestion(**{key: getattr(row, key) for key in row_type.model_fields}))
         for run in runs:
-            if not isinstance(row.get(run), dict):
-                raise ParrotError(f"{place}: {_problem(run, run in row, row.get(run))}")
-            found = _checked(answer_type, row[run], f"{place}: {run}")
-            answers[run] = Answer(found.choice, found.text)
+            if (found := row.__pydantic_extra__.get(run)) is None:
+                raise ParrotError(f"{place}: '{run}' is missing; {AGAIN}")
+            sample.answers[run] = Answer(found.choice, found.text)
             if isinstance(found, _Judged):
-                hits[run] = found.hit
-        sample = Sample(question, answers, hits)
+                sample.hits[run] = found.hit
         if sample.key in samples:
             earlier = list(samples).index(sample.key) + 1
-            raise ParrotError(f"{place}: question {question.index} in '{question.language}' is already in "
-                              f"line {earlier}; evaluate the model again")  # fmt: skip
+            raise ParrotError(
+                f"{place}: question {row.index} in '{row.language}' is already in line {earlier}; {AGAIN}"
+            )
         samples[sample.key] = sample
     if not samples:
-        raise ParrotError(f"{name}: {PREDICTIONS}: holds no question; evaluate the model again")
+        raise ParrotError(f"{name}: {PREDICTIONS}: holds no question; {AGAIN}")
     return Evaluation(name, settings, list(samples.values()))
 
 
@@ -202,31 +210,19 @@ def _read(folder: Path, file: str, name: str, stage: str) -> str:
         raise ParrotError(f"{name}: {file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ParrotError(
-            f"{name}: {file}: not UTF-8 ({error.reason} at byte {error.start}); evaluate the model again"
+            f"{name}: {file}: not UTF-8 ({error.reason} at byte {error.start}); {AGAIN}"
         ) from None
 
 
-def _parse(text: str, place: str) -> dict[str, Any]:
+def _validated(kind: type[T], text: str, place: str) -> T:
+    """What JSON text holds, of this kind."""
     try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:  # besides bad syntax: thousands of digits, or of brackets
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise ParrotError(f"{place}: no JSON ({reason}); evaluate the model again") from None
-    if not isinstance(tree, dict):
-        raise ParrotError(f"{place}: no JSON object; evaluate the model again")
-    return tree
-
-
-def _checked(model: type[Checked], row: dict[str, Any], place: str) -> Checked:
-    try:
-        return model.model_validate(row)
+        return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        *outer, key = map(str, first["loc"])
-        where = ": ".join([place, *outer])
-        raise ParrotError(f"{where}: {_problem(key, first['type'] != 'missing', first['input'])}") from None
-
-
-def _problem(key: str, there: bool, value: Any) -> str:
-    what = f"cannot be {json.dumps(value)[:80]}" if there else "is missing"
-    return f"'{key}' {what}; evaluate the model again"
+    if not first["loc"]:
+        what = f"no JSON ({first['msg']})" if first["type"] == "json_invalid" else "no JSON object"
+        raise ParrotError(f"{place}: {what}; {AGAIN}")
+    *outer, key = map(str, first["loc"])
+    what = "is missing" if first["type"] == "missing" else f"cannot be {json.dumps(first['input'])[:80]}"
+    raise ParrotError(f"{': '.join([place, *outer])}: '{key}' {what}; {AGAIN}")

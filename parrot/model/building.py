@@ -139,6 +139,3 @@ def _renew(
         model._init_weights(part)
     head = model.get_output_embeddings().get_parameter("weight")
     setattr(model.model, name, module.to(device=head.device, dtype=head.dtype))
-
-
-__all__ = ["add_moe", "build", "build_flamingo", "build_parrot"]

@@ -172,20 +172,3 @@ def _format(template: str, special: Special, control: tuple[str, ...]) -> ChatFo
         answer + end in two[slice(*span)] for answer, span in zip((first, second), spans, strict=True)
     )
     return ChatFormat(lead, end, has_tags)
-
-
-__all__ = [
-    "CHAT_TEMPLATE",
-    "ChatFormat",
-    "Messages",
-    "Special",
-    "chat_format",
-    "control_tokens",
-    "end_token_id",
-    "pattern",
-    "rendered",
-    "special_tokens",
-    "tagged",
-    "takes_system",
-    "template_of",
-]

@@ -258,18 +258,3 @@ def _leaks(tokenizer: Any) -> bool:
         number in encoding.ids and number != tokenizer.unk_token_id
         for number, encoding in zip(added.values(), encodings, strict=True)
     )
-
-
-__all__ = [
-    "BREAK",
-    "IGNORE_INDEX",
-    "IMAGE",
-    "answer_ids",
-    "as_strings",
-    "as_text",
-    "encode_texts",
-    "guard",
-    "prompts_of",
-    "render",
-    "without_images",
-]

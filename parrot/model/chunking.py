@@ -26,6 +26,3 @@ def chunk_sizes(count: int, bytes_per_image: int, device: torch.device, *, train
         distributed.all_reduce(most, distributed.ReduceOp.MAX)
         chunks = int(most)
     return [max(0, min(at_once, count - begin)) for begin in range(0, chunks * at_once, at_once)]
-
-
-__all__ = ["chunk_sizes"]

@@ -75,6 +75,3 @@ class FlamingoConfig(VisionLanguageConfig):
         for field in ("resampler_n_latents", "resampler_depth", "cross_layer_interval"):
             if (value := getattr(self, field)) < 1:
                 raise ValueError(f"{field}: expected 1 or more, found {value}")
-
-
-__all__ = ["FlamingoConfig"]

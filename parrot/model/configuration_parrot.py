@@ -73,6 +73,3 @@ class ParrotConfig(VisionLanguageConfig):
             raise ValueError(
                 f"moe_top_k: expected 1…{self.num_experts} (num_experts) or null, found {self.moe_top_k}"
             )
-
-
-__all__ = ["ParrotConfig"]

@@ -64,6 +64,3 @@ class VisionLanguageConfig(PreTrainedConfig):
             raise ValueError(
                 f"vision_feature_layer: a tower of {layers} layers has no {self.vision_feature_layer}"
             )
-
-
-__all__ = ["VisionLanguageConfig"]

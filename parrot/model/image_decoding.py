@@ -186,14 +186,3 @@ def _short(error: BaseException) -> str:
     # Pillow names the buffer by its address in memory, which differs from run to run.
     text = " ".join(str(error).split()).partition("<_io")[0].strip()
     return text or type(error).__name__
-
-
-__all__ = [
-    "BACKGROUND",
-    "FORMATS",
-    "decode_base64_image",
-    "decode_image",
-    "open_image",
-    "upright_rgb",
-    "upright_size",
-]

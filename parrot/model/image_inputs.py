@@ -115,6 +115,3 @@ def _flat(images: Any, counts: Sequence[int], image_token: str) -> list[Any]:
                 f"sample {sample}: {count} {image_token} in its text, but {len(of_sample)} images"
             )
     return [image for of_sample in images for image in of_sample]
-
-
-__all__ = ["checked_image", "checked_images"]

@@ -67,6 +67,3 @@ def _kind_of_text(beginning: bytes) -> str | None:
         return None
     found = (kind for pattern, kind in _TEXTS.items() if re.match(pattern, text, re.IGNORECASE))
     return next(found, "a text")
-
-
-__all__ = ["kind_of_file"]

@@ -59,6 +59,3 @@ def repeat_images(
     """`pixel_values` [N, …] for samples that are repeated, each directly after itself [N · times, …]."""
     counts = image_positions.sum(dim=1) // length
     return torch.cat([images for images in torch.split(pixel_values, counts.tolist()) for _ in range(times)])
-
-
-__all__ = ["image_samples", "latest_image", "position_samples", "repeat_images"]

@@ -265,6 +265,3 @@ def _read_images(gated: nn.Module | None, layer: nn.Module, args: Any, kwargs: d
         cross_attention_gate=images.gate,
     )
     return (hidden_states, *args[1:]), kwargs
-
-
-__all__ = ["FlamingoForConditionalGeneration", "FlamingoModel", "FlamingoPreTrainedModel"]

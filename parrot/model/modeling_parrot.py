@@ -148,6 +148,3 @@ def _prompt_positions(
     if prompt_mask is not None:
         prompt = prompt & F.pad(prompt_mask.bool(), (0, prompt.shape[1] - prompt_mask.shape[1]))
     return prompt
-
-
-__all__ = ["ParrotForConditionalGeneration", "ParrotModel", "ParrotPreTrainedModel"]

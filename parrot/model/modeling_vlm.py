@@ -293,10 +293,3 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         if pixel_values is not None:
             model_kwargs["pixel_values"] = pixel_values
         return input_ids, model_kwargs
-
-
-__all__ = [
-    "VisionLanguageForConditionalGeneration",
-    "VisionLanguageModel",
-    "VisionLanguagePreTrainedModel",
-]

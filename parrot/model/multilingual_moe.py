@@ -103,6 +103,3 @@ def _gated(gate: torch.Tensor, up: torch.Tensor, scale: torch.Tensor) -> torch.T
 
     hidden: torch.Tensor = checkpoint(product, gate, up, scale, use_reentrant=False, preserve_rng_state=False)
     return hidden
-
-
-__all__ = ["MultilingualMoe"]

@@ -1,15 +1,17 @@
 """Text and pictures to the tensors that Parrot takes."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 
-from .chat_format import CHAT_TEMPLATE, template_of
+from .chat_format import template_of
 from .chat_text import IGNORE_INDEX, as_strings, encode_texts, guard
 from .image_decoding import BACKGROUND
 from .image_inputs import checked_image, checked_images
@@ -120,7 +122,9 @@ class ParrotProcessor(ProcessorMixin):
         Raises:
             ValueError: pictures and `<image>` of a conversation do not match, or it is too long.
         """
-        rows, pixels = [], []
+        all_ids: list[torch.Tensor] = []
+        all_labels: list[torch.Tensor] = []
+        pixels: list[Any] = []
         texts = encode_texts(self.tokenizer, conversations, self.chat_template)
         for index, ((ids, labels), pictures) in enumerate(zip(texts, images, strict=True)):
             is_image = ids == self.image_token_id
@@ -141,20 +145,14 @@ class ParrotProcessor(ProcessorMixin):
             pixels += [
                 checked_image(picture, f"conversation {index}", self.background) for picture in pictures
             ]
-            rows.append((ids.repeat(repeats), labels.repeat(repeats)))
-        shape = (len(rows), max(len(ids) for ids, _ in rows))
-        input_ids = np.full(shape, self.tokenizer.pad_token_id)
-        attention_mask = np.zeros(shape, dtype=np.int64)
-        padded_labels = np.full(shape, IGNORE_INDEX)
-        for row, (ids, labels) in enumerate(rows):
-            input_ids[row, : len(ids)] = ids
-            attention_mask[row, : len(ids)] = 1
-            padded_labels[row, : len(ids)] = labels
+            all_ids.append(torch.from_numpy(ids.repeat(repeats)))
+            all_labels.append(torch.from_numpy(labels.repeat(repeats)))
+        pad = partial(pad_sequence, batch_first=True)
         return BatchFeature(
             {
-                "input_ids": torch.from_numpy(input_ids),
-                "attention_mask": torch.from_numpy(attention_mask),
-                "labels": torch.from_numpy(padded_labels),
+                "input_ids": pad(all_ids, padding_value=self.tokenizer.pad_token_id),
+                "attention_mask": pad([torch.ones_like(ids) for ids in all_ids]),
+                "labels": pad(all_labels, padding_value=IGNORE_INDEX),
                 "pixel_values": self.encode_images(pixels),
             }
         )
@@ -200,6 +198,3 @@ def _pictures(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
         elif part["type"] == "image":
             found += [part[key] for key in ("image", "url", "path", "base64") if key in part]
     return found
-
-
-__all__ = ["CHAT_TEMPLATE", "IGNORE_INDEX", "ParrotProcessor", "encode_texts"]

@@ -87,6 +87,3 @@ def load_aligned(model: VisionLanguageForConditionalGeneration, file: Path) -> N
         model.aligned().load_state_dict(tensors)
     except RuntimeError as error:
         raise ParrotError(f"{wrong}: {error}") from None
-
-
-__all__ = ["ALIGNED_FILE", "align", "load_aligned"]

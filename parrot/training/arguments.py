@@ -79,6 +79,3 @@ def effective_batch(arguments: TrainingArguments, lengths: Sequence[int]) -> str
         f"{each} × accumulation {accumulation}), {samples / max(1, len(lengths)):.2f} epochs of "
         f"{len(lengths):,} samples, about {positions:,.0f} positions"
     )
-
-
-__all__ = ["effective_batch", "training_arguments"]

@@ -124,6 +124,3 @@ def report(history: LogHistory, *, curve: Path, metrics: Path) -> dict[str, Any]
         history.write_csv(curve)
         write_json(metrics, measured)
     return measured
-
-
-__all__ = ["assemble", "placed_by_first_rank", "report", "train"]

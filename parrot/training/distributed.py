@@ -119,15 +119,3 @@ def _whole(parameter: nn.Parameter, learned: bool) -> Tensor:
 
 def _many() -> bool:
     return distributed.is_available() and distributed.is_initialized()
-
-
-__all__ = [
-    "from_first",
-    "frozen_apart",
-    "gather_whole",
-    "join_deepspeed",
-    "rank",
-    "ranks",
-    "wait_for_all",
-    "whole_on_each_rank",
-]

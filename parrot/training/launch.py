@@ -236,6 +236,3 @@ def _fail(cause: dict[str, Any], folder: Path) -> None:
         lines = logs[0].read_text(encoding="utf-8", errors="replace").splitlines() if logs else []
         said = "".join(f"\n  {line}" for line in lines[-20:])
     raise ParrotError(f"rank {cause['rank']}: {cause['sentence']}; the other ranks are ended{said}")
-
-
-__all__ = ["Untracked", "as_rank", "is_first", "is_rank", "launch", "starts_ranks"]

@@ -104,6 +104,3 @@ def muon_with_adamw(model: nn.Module, groups: Sequence[dict[str, Any]]) -> MuonW
     muon = [{**group, "params": [p for p in group["params"] if p in matrices]} for group in groups]
     adamw = [{**group, "params": [p for p in group["params"] if p not in matrices]} for group in groups]
     return MuonWithAdamW([g for g in muon if g["params"]], [g for g in adamw if g["params"]])
-
-
-__all__ = ["DeviceMuon", "MuonWithAdamW", "hidden_matrices", "muon_with_adamw"]

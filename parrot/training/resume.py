@@ -74,6 +74,3 @@ def _wrong(checkpoint: Path) -> str | None:
 def _sizes(checkpoint: Path) -> dict[str, int]:
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.name != COMPLETE)
     return {file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files}
-
-
-__all__ = ["COMPLETE", "last_complete", "layout", "mark_complete", "read_since_log"]

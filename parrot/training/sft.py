@@ -107,6 +107,3 @@ def _unique(*modules: nn.Module) -> list[nn.Parameter]:
 def _without(parameters: list[nn.Parameter], others: list[nn.Parameter]) -> list[nn.Parameter]:
     excluded = set(others)
     return [parameter for parameter in parameters if parameter not in excluded]
-
-
-__all__ = ["sft"]

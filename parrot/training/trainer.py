@@ -115,7 +115,6 @@ def fit(
         groups=groups,
         muon=training.optimizer == "muon",
         lengths=lengths,
-        seed=seed,
         packing=training.packing,
     )
     trainer.remove_callback(PrinterCallback)
@@ -148,14 +147,12 @@ class _GroupsTrainer(Trainer):
         groups: Sequence[ParameterGroup],
         muon: bool,
         lengths: Sequence[int],
-        seed: int,
         packing: bool,
         **kwargs: Any,
     ) -> None:
         self._groups = groups
         self._muon = muon
         self._lengths = lengths
-        self._seed = seed
         self._packing = packing
         super().__init__(**kwargs)
 
@@ -177,7 +174,7 @@ class _GroupsTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> LengthGroupedSampler:
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self._sampler = LengthGroupedSampler(self._lengths, batch, self._seed, grouped=not self._packing)
+        self._sampler = LengthGroupedSampler(self._lengths, batch, self.args.seed, grouped=not self._packing)
         return self._sampler
 
     def _run_epoch(self, **options: Any) -> None:

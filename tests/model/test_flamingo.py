@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from flamingo_cases import LANGUAGE_MODELS, PROMPTS, SMALL, alone, build, new, together
+from flamingo_cases import BATCH, LANGUAGE_MODELS, PROMPTS, SMALL, alone, build, new, together
 from model_cases import (
     IMAGE_TOKEN,
     padded,
@@ -81,13 +81,7 @@ def test_siglip_is_read_with_its_pooled_vector_first() -> None:
 @torch.no_grad()
 def test_a_sample_alone_and_in_a_batch(name: str, side: str) -> None:
     torch.manual_seed(0)
-    model = build(LANGUAGE_MODELS[name]())
-    inputs = together(side)
-    logits = model(**inputs).logits
-    for index in range(len(PROMPTS)):
-        mask = inputs["attention_mask"][index].bool()
-        expected = model(**alone(index)).logits[0]
-        torch.testing.assert_close(logits[index][mask], expected, atol=2e-5, rtol=1e-4)
+    BATCH.check_logits(build(LANGUAGE_MODELS[name]()), side)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from flamingo_cases import PICTURES, PROMPTS, alone, build, together
+from flamingo_cases import BATCH, PICTURES, PROMPTS, alone, build, together
 from model_cases import (
     padded,
     pixels,
@@ -19,18 +19,7 @@ from parrot.evaluation.inference.decoding import log_likelihoods, read_prompts
 @pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"cache_implementation": "static"}])
 @torch.no_grad()
 def test_generation_alone_in_a_batch_and_without_cache(options: dict[str, Any]) -> None:
-    model = build()
-    options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, **options}
-    inputs = together("left")
-    prompt = inputs["input_ids"].shape[1]
-    ids = model.generate(**inputs, **options)[:, prompt:]
-    assert len({tuple(row) for row in ids.tolist()}) == len(PROMPTS)
-    for index in range(len(PROMPTS)):
-        single = model.generate(**alone(index), **options)[0, len(PROMPTS[index]) :]
-        assert ids[index].tolist() == single.tolist()
-    if "cache_implementation" not in options:
-        uncached = model.generate(**inputs, **options, use_cache=False)[:, prompt:]
-        assert uncached.tolist() == ids.tolist()
+    BATCH.check_generation(build(), options)
 
 
 @pytest.mark.parametrize("cache", [None, DynamicCache])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from flamingo_cases import PROMPTS, build, new, together
+from flamingo_cases import BATCH, PROMPTS, build, new, together
 from model_cases import (
     first_losses,
     with_labels,
@@ -35,14 +35,7 @@ def test_text_only_batch_with_no_rows_of_pixels_reaches_every_parameter() -> Non
 
 
 def test_gradient_checkpointing_changes_nothing() -> None:
-    gradients = []
-    for checkpointing in (False, True):
-        model = build().train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        model(**with_labels(together("right"))).loss.backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    torch.testing.assert_close(gradients[0], gradients[1])
+    BATCH.check_gradient_checkpointing(build)
 
 
 def test_training_what_joins_reduces_the_loss() -> None:

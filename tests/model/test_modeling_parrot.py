@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from model_cases import (
+    BATCH,
     IMAGE_TOKEN,
     MOE,
     PICTURE,
@@ -32,12 +33,7 @@ from parrot.model.registered import ParrotForConditionalGeneration, add_moe, bui
 def test_a_sample_alone_and_in_a_batch(build: Build, side: str, attention: str) -> None:
     model = build(language_model=tiny_language_model(attn_implementation=attention))
     assert model.model.language_model.config._attn_implementation == attention
-    inputs = together(side)
-    logits = model(**inputs).logits
-    for index in range(len(PROMPTS)):
-        mask = inputs["attention_mask"][index].bool()
-        expected = model(**alone(index)).logits[0]
-        torch.testing.assert_close(logits[index][mask], expected, atol=2e-5, rtol=1e-4)
+    BATCH.check_logits(model, side)
 
 
 @torch.no_grad()
@@ -77,18 +73,7 @@ def test_the_answer_does_not_guide_the_experts(build: Build) -> None:
 @pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"cache_implementation": "static"}])
 @torch.no_grad()
 def test_generation_alone_in_a_batch_and_without_cache(build: Build, options: dict[str, Any]) -> None:
-    model = build()
-    options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, **options}
-    inputs = together("left")
-    prompt = inputs["input_ids"].shape[1]
-    ids = model.generate(**inputs, **options)[:, prompt:]
-    assert len({tuple(row) for row in ids.tolist()}) == len(PROMPTS)
-    for index in range(len(PROMPTS)):
-        single = model.generate(**alone(index), **options)[0, len(PROMPTS[index]) :]
-        assert ids[index].tolist() == single.tolist()
-    if "cache_implementation" not in options:
-        uncached = model.generate(**inputs, **options, use_cache=False)[:, prompt:]
-        assert uncached.tolist() == ids.tolist()
+    BATCH.check_generation(build(), options)
 
 
 @torch.no_grad()
@@ -179,14 +164,7 @@ def test_text_only_batch_with_no_rows_of_pixels_reaches_every_parameter(build: B
 
 
 def test_gradient_checkpointing_changes_nothing(build: Build) -> None:
-    gradients = []
-    for checkpointing in (False, True):
-        model = build().train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        model(**with_labels(together("right"))).loss.backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    torch.testing.assert_close(gradients[0], gradients[1])
+    BATCH.check_gradient_checkpointing(build)
 
 
 def test_a_frozen_tower_runs_without_gradients(build: Build) -> None:

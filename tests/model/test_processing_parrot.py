@@ -11,7 +11,7 @@ from model_cases import IMAGE_TOKEN, Build
 from PIL import Image
 from transformers import AutoProcessor, Qwen2Tokenizer, SiglipImageProcessorPil
 
-from parrot.model.processing_parrot import encode_texts
+from parrot.model.chat_text import encode_texts
 from parrot.model.registered import ParrotProcessor
 
 Chat = list[dict[str, Any]]

@@ -5,18 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from rank_cases import make_backbones
 from small_stages import MODELS, MOE, TRAINING, WORDS, Train, picture
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
 from written_mixtures import MixedRecord, write_mixture
 
-from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from parrot.config import Align, Lora, RatedTraining, Sft, Training
 from parrot.data.records import Image, Message
 from parrot.training.align import align
@@ -28,24 +20,7 @@ from parrot.training.trainer import TrainingRun
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Backbones and records: a third of them text only, a third with two pictures."""
     folder = tmp_path_factory.mktemp("inputs")
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["What is it? It is red, green, blue."] * 3, 300, folder / "language")
-    Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=True, bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )
-    ).save_pretrained(folder / "language")  # fmt: skip
-    tokenizer.save_pretrained(folder / "language")
-    CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16,
-            patch_size=8,
-        )
-    ).save_pretrained(folder / "vision")  # fmt: skip
-    size = {"height": 16, "width": 16}
-    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder / "vision")
+    make_backbones(folder)
     records = []
     for number in range(12):
         count = number % 3

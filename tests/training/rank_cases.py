@@ -1,7 +1,6 @@
 """Small trainings that one process or two ranks run: as a module for tests, as a program for ranks."""
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file
+from small_stages import WORDS, picture
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -50,7 +50,6 @@ from parrot.training.trainer import TrainingRun
 
 SEED = 1
 MIXED = [0, 1, 2, 1] * 4
-WORDS = ("red", "green", "blue")
 LORA = Lora(rank=2, alpha=2, dropout=0.0, target_modules=["q_proj", "v_proj", "down_proj"])
 MOE = Moe(num_experts=2, intermediate_size=8, residual="token", weight=1.0)
 TRAINING: dict[str, Any] = {
@@ -101,7 +100,7 @@ class Records:
             {"role": "user", "content": "<image>\n" * count + "What is it?"},
             {"role": "assistant", "content": f"It is {WORDS[index % 3]}."},
         ]
-        images = [_picture(index + place) for place in range(count)]
+        images = [picture(index + place) for place in range(count)]
         return {"id": f"r{index}", "source": "s", "language": "en", "messages": messages, "images": images}
 
 
@@ -136,14 +135,6 @@ class Tower:
 
     def __exit__(self, *_: object) -> None:
         VisionLanguageModel._tower_features = self._compute  # type: ignore[method-assign]
-
-
-def _picture(number: int) -> bytes:
-    file = io.BytesIO()
-    colour = [20, 20, 20]
-    colour[number % 3] = 220
-    Picture.new("RGB", (20, 20), tuple(colour)).save(file, format="PNG")
-    return file.getvalue()
 
 
 def run_case(case: dict[str, Any], backbones: Path) -> None:

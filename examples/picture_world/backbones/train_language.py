@@ -27,7 +27,8 @@ from examples.picture_world.backbones.train_tokenizer import IMAGE, train_tokeni
 from examples.picture_world.sections import LanguageModel
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
-from parrot.model.processing_parrot import CHAT_TEMPLATE, IGNORE_INDEX, encode_texts
+from parrot.model.chat_format import CHAT_TEMPLATE
+from parrot.model.chat_text import IGNORE_INDEX, encode_texts
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 HELD_OUT = 0.04

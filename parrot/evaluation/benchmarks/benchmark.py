@@ -1,19 +1,27 @@
-"""The benchmark that `params.yaml` names: its files and questions in every language."""
+"""The benchmark that `params.yaml` names: its files and questions in every language.
 
-import hashlib
+In a circular one a question is asked in every rotation of its options, and all must be right.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
 from parrot.config import Evaluate
+from parrot.data.images import BACKGROUND, decode
+from parrot.data.tsv import wrong_cell
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_questions
-from parrot.evaluation.benchmarks.rotations import check_rotations
 from parrot.evaluation.benchmarks.suites import BenchmarkFile
+from parrot.files import file_digest
 
 Benchmark = dict[str, list[MultipleChoiceQuestion]]
 """Language -> its questions, in the order of its file."""
+ROTATION = 1_000_000
+"""A rotation's index is that of its main row plus a multiple of this, where no `g_index` says otherwise."""
 
 
 def benchmark_files(params: Evaluate, languages: Sequence[str]) -> dict[str, BenchmarkFile]:
@@ -55,6 +63,19 @@ def read_benchmark(files: Mapping[str, BenchmarkFile]) -> Benchmark:
     return benchmark
 
 
+def decoded(question: MultipleChoiceQuestion, image: bytes, background: str = BACKGROUND) -> Image:
+    """The picture `image`, shown with this question.
+
+    Raises:
+        ParrotError: it cannot be decoded; names the question.
+    """
+    try:
+        return decode(image, background)
+    except ParrotError as error:
+        place = f"question {question.index} in '{question.language}', column 'image'"
+        raise ParrotError(f"{place}: {error}") from None
+
+
 def check_benchmark(files: Mapping[str, BenchmarkFile], benchmark: Benchmark) -> None:
     """See that the languages ask about the same.
 
@@ -79,9 +100,59 @@ def identify(files: Mapping[str, BenchmarkFile], benchmark: Benchmark) -> dict[s
     return {
         language: {
             "file": file.path.name,
-            "sha256": hashlib.sha256(file.path.read_bytes()).hexdigest(),
+            "sha256": file_digest(file.path),
             "questions": len(benchmark[language]),
             "published": file.published,
         }
         for language, file in files.items()
     }
+
+
+def rotation_groups(questions: Sequence[MultipleChoiceQuestion]) -> dict[int, list[MultipleChoiceQuestion]]:
+    """Index of a main row -> the rows that ask the same question; a group may lack its main row."""
+    groups: dict[int, list[MultipleChoiceQuestion]] = {}
+    for question in questions:
+        group = question.index % ROTATION if question.group is None else question.group
+        groups.setdefault(group, []).append(question)
+    return groups
+
+
+def scored_groups(
+    questions: Sequence[MultipleChoiceQuestion], *, circular: bool
+) -> list[tuple[MultipleChoiceQuestion, list[MultipleChoiceQuestion]]]:
+    """The questions that count, each with the rows that must all be right for it.
+
+    Plain, every row counts for itself. Circular, the main row of every group counts; a group without its main
+    row is left out.
+    """
+    if not circular:
+        return [(question, [question]) for question in questions]
+    groups = rotation_groups(questions).items()
+    return [(main, rows) for group, rows in groups for main in rows if main.index == group]
+
+
+def check_rotations(path: Path, questions: Sequence[MultipleChoiceQuestion], *, texts: bool) -> None:
+    """See that every group has its main row, and asks one question with its options in another order.
+
+    Args:
+        texts: compare categories, options and answers too; a published file is taken as it is.
+
+    Raises:
+        ParrotError: one does not; names row and column.
+    """
+    for group, rows in rotation_groups(questions).items():
+        main = next((question for question in rows if question.index == group), None)
+        if main is None:
+            problem = f"a rotation of question {group}, whose main row (index {group}) is missing"
+            raise wrong_cell(path, rows[0].row, "index", problem)
+        for question in rows if texts else ():
+            of_main = f"row {main.row}, the main row of question {group}"
+            if question.category != main.category:
+                problem = f"{question.category!r}, but {main.category!r} in {of_main}"
+                raise wrong_cell(path, question.row, "category", problem)
+            if sorted(question.options.values()) != sorted(main.options.values()):
+                letter = next(iter(question.options))
+                raise wrong_cell(path, question.row, letter, f"the options are not those of {of_main}")
+            if question.options[question.answer] != main.options[main.answer]:
+                problem = f"{question.answer!r} is not the text that is right in {of_main}"
+                raise wrong_cell(path, question.row, "answer", problem)

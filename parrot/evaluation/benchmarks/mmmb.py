@@ -5,7 +5,7 @@ Format: https://github.com/open-compass/VLMEvalKit/blob/main/docs/en/Development
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -64,24 +64,17 @@ class TextRow:
 
 
 def read_questions(path: Path | str, language: str = "") -> Iterator[MultipleChoiceQuestion]:
-    """The questions of a TSV, one by one; of the pictures only shared ones stay in memory.
+    """The questions of a TSV with their pictures.
 
     Columns are read by name; `hint`, `split`, `l2-category`, `g_index` and the options from C on may
     be absent.
 
     Raises:
         ParrotError: the file is missing or no such TSV, or a cell is wrong; names row and column.
-            The header is row 1.
     """
-    path = Path(path)
-    rows = read_texts(path)
-    questions = parse_questions(path, rows, language)
-    references = {_reference(row.cells["image"]) for row in rows if not row.digest}
-    shared = read_pictures(path, references) if references else {}
-    for question, (row, cells) in zip(questions, read_rows(path, REQUIRED), strict=True):
-        reference = _reference(cells["image"])
-        image = _picture(path, row, cells["image"]) if reference is None else shared[reference]
-        yield replace(question, image=image)
+    questions = parse_questions(Path(path), read_texts(Path(path)), language)
+    pictures = read_pictures(Path(path), {question.picture for question in questions})
+    yield from (replace(question, image=pictures[question.picture]) for question in questions)
 
 
 def read_texts(path: Path) -> list[TextRow]:
@@ -98,8 +91,7 @@ def read_texts(path: Path) -> list[TextRow]:
             raise wrong_cell(path, number, "index", f"{index} is already that of row {rows[index].number}")
         digest = ""
         if len(cells["image"].strip()) > MAX_REFERENCE:
-            picture = _picture(path, number, cells["image"])
-            digest = hashlib.sha256(picture).hexdigest()
+            digest = hashlib.sha256(_picture(path, number, cells["image"])).hexdigest()
             cells["image"] = ""
         cells["index"] = str(index)
         rows[index] = TextRow(number, index, cells, digest)
@@ -112,37 +104,40 @@ def parse_questions(path: Path, rows: Sequence[TextRow], language: str = "") -> 
     Raises:
         ParrotError: a cell is wrong; names row and column of `path`.
     """
-    holders = _picture_holders(path, rows)
-    digests = {row.index: row.digest for row in rows}
-    return [
-        replace(
-            _parse_question(path, row),
-            language=language,
-            picture=(holder := holders[row.index]),
-            cluster=digests[holder][:16],
-        )
-        for row in rows
-    ]
+    by_index = {row.index: row for row in rows}
+    first: dict[str, int] = {}  # digest -> index of the first row with this picture
+    for row in rows:
+        first.setdefault(row.digest, row.index)
+    questions = []
+    for row in rows:
+        digest = _holder(path, row, by_index).digest
+        question = _parse_question(path, row)
+        questions.append(replace(question, language=language, picture=first[digest], cluster=digest[:16]))
+    return questions
 
 
-def _picture_holders(path: Path, rows: Sequence[TextRow]) -> dict[int, int]:
-    """Index of a row -> index of the first row that holds the picture it shows."""
-    first: dict[str, int] = {}
-    holders = {row.index: first.setdefault(row.digest, row.index) for row in rows if row.digest}
-    references = {row.index: (row, _checked_reference(path, row)) for row in rows if not row.digest}
-    for index, (row, reference) in references.items():
-        if reference not in holders:
-            problem = f"no row of index {reference} has a picture"
-            if reference == index:
-                problem += ": it is this row"
-            elif reference in references:
-                problem += f": row {references[reference][0].number} names another one"
-            raise wrong_cell(path, row.number, "image", problem)
-    return holders | {index: holders[reference] for index, (_, reference) in references.items()}
+def _holder(path: Path, row: TextRow, by_index: Mapping[int, TextRow]) -> TextRow:
+    """The row that holds the picture of `row`: itself, or the one that its cell `image` names."""
+    if row.digest:
+        return row
+    image = row.cells["image"]
+    reference = _REFERENCE.fullmatch(image.strip())
+    if reference is None:
+        problem = f"{image!r} is neither a picture nor the index of another row" if image.strip() else "empty"
+        raise wrong_cell(path, row.number, "image", problem)
+    named = by_index.get(int(reference[1]))
+    if named is None or not named.digest:
+        problem = f"no row of index {int(reference[1])} has a picture"
+        if named is row:
+            problem += ": it is this row"
+        elif named:
+            problem += f": row {named.number} names another one"
+        raise wrong_cell(path, row.number, "image", problem)
+    return named
 
 
 def _parse_question(path: Path, row: TextRow) -> MultipleChoiceQuestion:
-    number, cells = row.number, row.cells
+    cells = row.cells
     answer = cells["answer"].strip()
     options = {
         letter: text
@@ -150,31 +145,27 @@ def _parse_question(path: Path, row: TextRow) -> MultipleChoiceQuestion:
         if is_option(letter) and text and (text != MISSING or letter == answer)
     }
     if not options:
-        raise wrong_cell(path, number, "A", "the question has no options")
+        raise wrong_cell(path, row.number, "A", "the question has no options")
     if answer not in options:
-        raise wrong_cell(path, number, "answer", f"{answer!r} is none of the options {', '.join(options)}")
-    if not cells["question"].strip():
-        raise wrong_cell(path, number, "question", "empty")
-    if not cells["category"].strip():
-        raise wrong_cell(path, number, "category", "empty")
+        problem = f"{answer!r} is none of the options {', '.join(options)}"
+        raise wrong_cell(path, row.number, "answer", problem)
+    for column in ("question", "category"):
+        if not cells[column].strip():
+            raise wrong_cell(path, row.number, column, "empty")
+    known = {name: "" if text == MISSING else text for name, text in cells.items()}
     group = cells.get("g_index")
     return MultipleChoiceQuestion(
         index=row.index,
         question=cells["question"],
-        hint=_optional(cells, "hint"),
+        hint=known.get("hint", ""),
         options=options,
         answer=answer,
         category=cells["category"],
-        split=_optional(cells, "split"),
-        l2_category=_optional(cells, "l2-category"),
-        group=None if group is None else whole_number(path, number, "g_index", group),
-        row=number,
+        split=known.get("split", ""),
+        l2_category=known.get("l2-category", ""),
+        group=None if group is None else whole_number(path, row.number, "g_index", group),
+        row=row.number,
     )
-
-
-def _optional(cells: dict[str, str], column: str) -> str:
-    text = cells.get(column, "")
-    return "" if text == MISSING else text
 
 
 def is_option(column: str) -> bool:
@@ -182,31 +173,13 @@ def is_option(column: str) -> bool:
     return len(column) == 1 and "A" <= column <= "Z"
 
 
-def read_pictures(path: Path, indices: Collection[int | None]) -> dict[int, bytes]:
+def read_pictures(path: Path, indices: Collection[int | None]) -> dict[int | None, bytes]:
     """Index -> picture, of rows that hold one themselves."""
     return {
         index: _picture(path, row, cells["image"])
         for row, cells in read_rows(path, REQUIRED)
         if (index := whole_number(path, row, "index", cells["index"])) in indices
     }
-
-
-def _reference(image: str) -> int | None:
-    """The index that a short `image` names; None if it is a picture."""
-    text = image.strip()
-    found = _REFERENCE.fullmatch(text) if len(text) <= MAX_REFERENCE else None
-    return int(found[1]) if found else None
-
-
-def _checked_reference(path: Path, row: TextRow) -> int:
-    image = row.cells["image"]
-    if not image.strip():
-        raise wrong_cell(path, row.number, "image", "empty")
-    reference = _reference(image)
-    if reference is None:
-        problem = f"{image!r} is neither a picture nor the index of another row"
-        raise wrong_cell(path, row.number, "image", problem)
-    return reference
 
 
 def _picture(path: Path, row: int, text: str) -> bytes:

@@ -1,6 +1,5 @@
 """Benchmarks as configuration: `benchmarks.yaml` says which files make up a suite, and how it is scored."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from parrot.config import Section
 from parrot.errors import ParrotError
+from parrot.files import file_digest
 
 BENCHMARKS_FILE = Path(__file__).with_name("benchmarks.yaml")
 VLMEVALKIT_CIRCULAR = ("mmbench", "ccbench", "circular", "mmcr")
@@ -61,10 +61,7 @@ class BenchmarkFile:
     @cached_property
     def published(self) -> bool | None:
         """Whether it has the bytes of the published file of its name; None where those are not known."""
-        if self.md5 is None:
-            return None
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest() == self.md5
+        return None if self.md5 is None else file_digest(self.path, "md5") == self.md5
 
     @property
     def vlmevalkit_name(self) -> str:

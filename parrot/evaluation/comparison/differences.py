@@ -1,12 +1,12 @@
 """Two evaluations of the same questions, number against number. No files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.evaluation.samples import Evaluation, Sample, dotted, grouped
+from parrot.evaluation.samples import Evaluation, dotted, grouped
 from parrot.evaluation.scoring.accuracy import OVERALL, columns, hits_of
 from parrot.evaluation.scoring.statistics import (
     Estimate,
@@ -39,6 +39,10 @@ class Comparison:
     """McNemar's, over all questions of the group."""
     p_holm: float
 
+    def as_json(self) -> dict[str, Any]:
+        estimates = {name: getattr(self, name)._asdict() for name in ("a", "b", "difference")}
+        return vars(self) | estimates
+
 
 def compare_evaluations(first: Evaluation, second: Evaluation, run: str) -> list[Comparison]:
     """Overall, by language and by category, in the order of the first evaluation.
@@ -55,37 +59,23 @@ def compare_evaluations(first: Evaluation, second: Evaluation, run: str) -> list
         "category": grouped(first.samples, lambda sample: sample.question.category),
     }
     others = {sample.key: sample for sample in second.samples}
-    compared: list[Comparison] = []
+    compared = []
     for family, groups in families.items():
-        found = [
-            _compare(family, name, group, [others[sample.key] for sample in group], run)
-            for name, group in groups.items()
-        ]
-        corrected = holm([comparison.p for comparison in found])
+        found = []
+        for name, group in groups.items():
+            a, b = hits_of(group, run), hits_of([others[sample.key] for sample in group], run)
+            only_a = sum(right and not other for right, other in zip(a, b, strict=True))
+            only_b = sum(other and not right for right, other in zip(a, b, strict=True))
+            estimates = (
+                accuracy_interval(a, *columns(group)),
+                accuracy_interval(b, *columns(group)),
+                difference_interval(a, b, *columns(group)),
+            )
+            p = mcnemar(only_a, only_b)
+            found.append(Comparison(family, name, len(group), *estimates, only_a, only_b, p, p_holm=p))
+        corrected = holm([one.p for one in found])
         compared += [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
     return compared
-
-
-def _compare(
-    family: str, name: str, first: Sequence[Sample], second: Sequence[Sample], run: str
-) -> Comparison:
-    """`p_holm` is left as `p`."""
-    a, b = hits_of(first, run), hits_of(second, run)
-    only_a = sum(right and not other for right, other in zip(a, b, strict=True))
-    only_b = sum(other and not right for right, other in zip(a, b, strict=True))
-    p = mcnemar(only_a, only_b)
-    return Comparison(
-        family=family,
-        name=name,
-        questions=len(first),
-        a=accuracy_interval(a, *columns(first)),
-        b=accuracy_interval(b, *columns(first)),
-        difference=difference_interval(a, b, *columns(first)),
-        only_a=only_a,
-        only_b=only_b,
-        p=p,
-        p_holm=p,
-    )
 
 
 def check_comparable(first: Evaluation, second: Evaluation) -> None:

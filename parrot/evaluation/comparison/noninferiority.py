@@ -8,20 +8,19 @@ languages are corrected by Holm for their number, since the verdict hangs on the
 from dataclasses import dataclass
 from math import comb
 from statistics import NormalDist, fmean
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from parrot.evaluation.scoring.accuracy import OVERALL
-from parrot.evaluation.scoring.statistics import MIN_CLUSTERS, Estimate, holm, resample
+from parrot.evaluation.scoring.statistics import MIN_CLUSTERS, Estimate, holm, resample, six_decimals
 
 POWER = 0.8
 """How often a difference as large as `Assessed.smallest_difference` is found."""
 
 Finding = Literal["good", "worse", "unclear"]
 
-_DECIMALS = 6  # as the intervals have
 _ROUNDING = 1e-9
 
 
@@ -79,40 +78,37 @@ def assess(
         clusters: of each question; those of one cluster are right or wrong together.
     """
     hits, others = np.asarray(challenger, dtype=float), np.asarray(champion, dtype=float)
-    overall, *parts = _groups(hits, others, np.asarray(languages), np.asarray(clusters))
+    language, cluster = np.asarray(languages), np.unique(clusters, return_inverse=True)[1]
+    drawn = resample(hits - others, language, cluster)
+    parts = []
+    for name in dict.fromkeys(language.tolist()):
+        chosen = language == name
+        means = drawn.means[:, drawn.languages.index(str(name))]
+        parts.append(_group(str(name), hits[chosen], others[chosen], cluster[chosen], means))
+    overall = _group(OVERALL, hits, others, cluster, drawn.means.mean(axis=1))._replace(
+        challenger=fmean(part.challenger for part in parts), champion=fmean(part.champion for part in parts)
+    )
     good = holm([_p_above(-margin, part) for part in parts])
     worse = holm([_p_below_zero(part) for part in parts])
     return [
         _tested(overall, _p_above(0.0, overall), _p_below_zero(overall), alpha, 1),
-        *(
-            _tested(part, p_good, p_worse, alpha, len(parts))
-            for part, p_good, p_worse in zip(parts, good, worse, strict=True)
-        ),
+        *(_tested(*tested, alpha, len(parts)) for tested in zip(parts, good, worse, strict=True)),
     ]
 
 
-def _groups(
-    hits: NDArray[np.float64], others: NDArray[np.float64], languages: NDArray[Any], clusters: NDArray[Any]
-) -> list[_Group]:
-    drawn = resample(hits - others, languages, clusters)
-    _, cluster = np.unique(clusters, return_inverse=True)
-    _, first, language = np.unique(languages, return_index=True, return_inverse=True)
-
-    def group(name: str, chosen: NDArray[np.bool_], means: NDArray[np.float64], a: float, b: float) -> _Group:
-        clusters_of, differing, losing = (
-            np.unique(cluster[chosen & some]).size for some in (chosen, hits != others, hits < others)
-        )
-        if clusters_of < MIN_CLUSTERS:
-            means = means[:0]
-        return _Group(name, int(chosen.sum()), a, b, means, clusters_of, differing, losing)
-
-    parts = []
-    for place in np.argsort(first):  # `drawn` and `language` count languages in the order of their names
-        chosen = language == place
-        a, b = float(hits[chosen].mean()), float(others[chosen].mean())
-        parts.append(group(drawn.languages[place], chosen, drawn.means[:, place], a, b))
-    a, b = fmean(part.challenger for part in parts), fmean(part.champion for part in parts)
-    return [group(OVERALL, np.ones(len(hits), dtype=bool), drawn.means.mean(axis=1), a, b), *parts]
+def _group(
+    name: str,
+    hits: NDArray[np.float64],
+    others: NDArray[np.float64],
+    cluster: NDArray[np.int64],
+    means: NDArray[np.float64],
+) -> _Group:
+    clusters, differing, losing = (
+        np.unique(some).size for some in (cluster, cluster[hits != others], cluster[hits < others])
+    )
+    means = means[:0] if clusters < MIN_CLUSTERS else means
+    a, b = float(hits.mean()), float(others.mean())
+    return _Group(name, len(hits), a, b, means, clusters, differing, losing)
 
 
 def _p_above(bound: float, group: _Group) -> float:
@@ -151,20 +147,15 @@ def _tested(group: _Group, p_good: float, p_worse: float, alpha: float, tests: i
         normal = NormalDist()
         errors = normal.inv_cdf(1 - level / tests) + normal.inv_cdf(POWER)
         smallest = max(errors * group.means.std(ddof=1), MIN_CLUSTERS / group.clusters)
-    challenger, champion = _rounded(group.challenger), _rounded(group.champion)
-    difference = Estimate(_rounded(group.challenger - group.champion), _rounded(low), _rounded(high))
+    difference = Estimate(*map(six_decimals, (group.challenger - group.champion, low, high)))
     return Assessed(
-        group.name,
-        group.questions,
-        challenger,
-        champion,
-        difference,
-        p_good,
-        p_worse,
-        _rounded(smallest),
-        finding,
+        name=group.name,
+        questions=group.questions,
+        challenger=six_decimals(group.challenger),
+        champion=six_decimals(group.champion),
+        difference=difference,
+        p_good=p_good,
+        p_worse=p_worse,
+        smallest_difference=six_decimals(smallest),
+        finding=finding,
     )
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), _DECIMALS) + 0.0  # no negative zero

@@ -1,14 +1,24 @@
 """From the text of an answer to the letter of the option that it means, or to nothing; never a guess."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
-from parrot.evaluation.extraction.conclusion import boxed, conclusion
-from parrot.evaluation.extraction.mentions import find_mentions, last_match, option_of, set_off
-from parrot.evaluation.extraction.patterns import AnswerPatterns, answer_patterns, folded, plain
-from parrot.evaluation.extraction.verdicts import Judged, Verdict, judge
+from parrot.evaluation.extraction import patterns
+from parrot.evaluation.extraction.mentions import (
+    Link,
+    Mention,
+    Verdict,
+    find_mentions,
+    last_match,
+    option_of,
+    set_off,
+)
+from parrot.evaluation.extraction.patterns import folded, plain
+from parrot.evaluation.extraction.verdicts import judge
 
 _EDGES = " \n*#`~|\"'“”‘„«»「」『』()[]{}<>.,;:!?。，、；：！？؟،…"
+_BOX = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
 def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
@@ -51,29 +61,52 @@ def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
                                           "B. red", "red (B)", "A or B"; but not two sentences
         behind `retract` or `final`       what is stated counts alone, unless it adds to the earlier (`also`)
     """
-    answer = conclusion(answer)
+    answer = _conclusion(answer)
     text = plain(answer)
-    words = answer_patterns()
-    only = words.alone.fullmatch(text)
+    only = patterns.ALONE.fullmatch(text)
     if only and only[1] in options:
         return only[1]
     if exact := [letter for letter, option in options.items() if option.strip() == answer.strip()]:
-        return exact[0] if len(exact) == 1 else None
-    if only and (letter := option_of(only[1], options, words)):
+        return _only(exact)
+    if only and (letter := option_of(only[1], options)):
         return letter
-    text = words.prefixed.sub(r"\1 ", text)
+    text = patterns.PREFIXED.sub(r"\1 ", text)
     low = folded(text)
     texts = {letter: _comparable(option) for letter, option in options.items()}
     bare = low.strip(_EDGES)
     if same := [letter for letter, option in texts.items() if option == bare and bare]:
-        return same[0] if len(same) == 1 else None
-    if any(failure in low for failure in words.failures):
+        return _only(same)
+    if any(failure in low for failure in patterns.FAILURES):
         return None
-    if boxes := set(boxed(answer)):
-        read = {extract_answer(content, options) for content in boxes}
-        if len(read) == 1 and None not in read:
-            return read.pop()
-    return _decide(text, low, judge(text, low, find_mentions(text, low, texts, words), words), words)
+    boxes = {box[1] for box in _BOX.finditer(answer)} if "boxed" in answer else set()
+    if boxes and (boxed := _only({extract_answer(content, options) for content in boxes})):
+        return boxed
+    mentions = find_mentions(text, low, texts)
+    judge(text, low, mentions)
+    return _decide(text, low, mentions)
+
+
+def _conclusion(reply: str) -> str:
+    """The reply without thoughts in tags, and where the answer has tags of its own, the last such answer.
+
+    Where a thought is closed and was never opened (the prompt did so), all before it is thought; where it
+    is never closed, all behind it.
+    """
+    parts: list[str] = []
+    place, thinking = 0, False
+    for tag in patterns.THOUGHT.finditer(reply):
+        if tag[1] and not thinking:
+            parts = []
+        elif not tag[1] and not thinking:
+            parts.append(reply[place : tag.start()])
+        place, thinking = tag.end(), not tag[1]
+    reply = "\n".join(parts if thinking else [*parts, reply[place:]])
+    marks = list(patterns.RESULT.finditer(reply))
+    opened = [number for number, mark in enumerate(marks) if not mark[1]]
+    if not opened:
+        return reply
+    following = marks[opened[-1] + 1 : opened[-1] + 2]
+    return reply[marks[opened[-1]].end() : following[0].start() if following else len(reply)]
 
 
 @lru_cache(maxsize=4096)  # rotations repeat the texts
@@ -81,47 +114,41 @@ def _comparable(option: str) -> str:
     return folded(plain(option)).strip(_EDGES)
 
 
-def _decide(text: str, low: str, judged: Sequence[Judged], words: AnswerPatterns) -> str | None:
-    kept = [one for one in _since_last_cue(low, judged, words) if one.verdict is not Verdict.REJECTED]
-    clusters = _clusters(kept)
-    stated = [cluster for cluster in clusters if any(one.verdict is Verdict.STATED for one in cluster)]
+def _decide(text: str, low: str, mentions: Sequence[Mention]) -> str | None:
+    statements: list[list[Mention]] = []
+    for one in _since_last_cue(low, mentions):
+        if one.verdict is Verdict.REJECTED:
+            continue
+        if statements and one.link is not Link.NONE:
+            statements[-1].append(one)
+        else:
+            statements.append([one])
+    kept = [one for statement in statements for one in statement]
+    stated = [some for some in statements if any(one.verdict is Verdict.STATED for one in some)]
     if stated:
-        return _only({one.mention.letter for cluster in stated for one in cluster})
-    by_letter = named = {one.mention.letter for one in kept if one.mention.by_letter}
-    by_text = {one.mention.letter for one in kept if one.mention.by_text}
+        return _only({one.letter for statement in stated for one in statement})
+    by_letter = named = {one.letter for one in kept if one.by_letter}
+    by_text = {one.letter for one in kept if one.by_text}
     if not by_letter:
         return _only(by_text)
-    first = clusters[0][0].mention
+    first = kept[0]
     if first.by_letter and set_off(text, first.start):
-        by_letter = {one.mention.letter for one in clusters[0] if one.mention.by_letter}
+        by_letter = {one.letter for one in statements[0] if one.by_letter}
     letter = _only(by_letter)
     return letter if letter in by_text or not by_text - named else None
 
 
-def _since_last_cue(low: str, judged: Sequence[Judged], words: AnswerPatterns) -> Sequence[Judged]:
+def _since_last_cue(low: str, mentions: Sequence[Mention]) -> Sequence[Mention]:
     """From the last word on that takes back what was said, or concludes, and is followed by a statement."""
-    stated = [one for one in judged if one.verdict is Verdict.STATED]
-    if len({one.mention.letter for one in judged if one.verdict is not Verdict.REJECTED}) < 2 or not stated:
-        return judged
+    stated = [one for one in mentions if one.verdict is Verdict.STATED]
+    if len({one.letter for one in mentions if one.verdict is not Verdict.REJECTED}) < 2 or not stated:
+        return mentions
     last = stated[-1]
-    if words.also.search(low, last.mention.end, last.ends):
-        return judged
-    cue = last_match(words.cue, low, judged[0].mention.end, last.mention.start)
-    if cue is None:
-        return judged
-    return [one for one in judged if one.mention.start >= cue.start()]
+    if patterns.ALSO.search(low, last.end, last.said_to):
+        return mentions
+    cue = last_match(patterns.CUE, low, mentions[0].end, last.start)
+    return mentions if cue is None else [one for one in mentions if one.start >= cue.start()]
 
 
-def _only(letters: set[str]) -> str | None:
+def _only(letters: Collection[str | None]) -> str | None:
     return next(iter(letters)) if len(letters) == 1 else None
-
-
-def _clusters(kept: Sequence[Judged]) -> list[list[Judged]]:
-    """Mentions that are parts of one statement."""
-    clusters: list[list[Judged]] = []
-    for one in kept:
-        if clusters and one.joined:
-            clusters[-1].append(one)
-        else:
-            clusters.append([one])
-    return clusters

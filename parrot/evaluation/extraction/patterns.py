@@ -1,23 +1,27 @@
-"""`answers.yaml` as patterns: how answers are worded in the languages that it knows."""
+"""`answers.yaml` as patterns: how answers are worded, over all the languages that it knows.
+
+Patterns read folded text, `LETTER` and `PREFIXED` plain text.
+"""
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import yaml
 
 from parrot.errors import ParrotError
 
-ANSWERS_FILE = Path(__file__).with_name("answers.yaml")
+_FILE = Path(__file__).with_name("answers.yaml")
+_KINDS = (
+    "prefix", "particles", "answer", "right", "assert", "option", "after", "link", "adverb", "article",
+    "deny", "opinion", "wrong", "join", "yes", "no", "retract", "final", "because", "also", "others",
+    "failure", "thought", "result",
+)  # fmt: skip
 
 # Thai to Khmer, kana, Han: words stand without spaces between them.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(r"\w")
-_UNSPACED = re.compile(f"[{UNSPACED}]")
-_BEGINS = rf"(?<![^\W{UNSPACED}])"
-_ENDS = rf"(?![^\W{UNSPACED}])"
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+UNSPACED, WORD = re.compile(f"[{_UNSPACED}]"), re.compile(r"\w")
+_BEGINS, _ENDS = rf"(?<![^\W{_UNSPACED}])", rf"(?![^\W{_UNSPACED}])"
 
 _FULL_WIDTH = {0xFF01 + place: 0x21 + place for place in range(94)} | {0x3000: " "}
 _CIRCLED = {0x24B6 + place: chr(ord("A") + place) for place in range(26)}
@@ -29,11 +33,6 @@ _ARABIC_MARKS = dict.fromkeys([0x640, 0x670, *range(0x64B, 0x660)])  # vowels, a
 _PLAIN = str.maketrans({**_FULL_WIDTH, **_CIRCLED, **_INVISIBLE, **_ARABIC_MARKS, "_": " ", "’": "'"})
 _MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,40}>|\\(?:text|mathrm|mathbf|textbf)\b")
 _SPACES = re.compile(r"[^\S\n]+")
-KINDS = (
-    "prefix", "particles", "answer", "right", "assert", "option", "after", "link", "adverb", "article",
-    "deny", "opinion", "wrong", "join", "yes", "no", "retract", "final", "because", "also", "others",
-    "failure", "thought", "result",
-)  # fmt: skip
 _ONE_I = str.maketrans("İı", "ii")  # Turkish upper and lower case differ from those of other languages
 
 
@@ -49,131 +48,29 @@ def folded(text: str) -> str:
     return text.translate(_ONE_I).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerPatterns:
-    """What `answers.yaml` says, over all its languages. Patterns read folded text, `letter` plain text."""
-
-    letters: dict[str, str]
-    """A letter of another script -> the option letter that it stands for."""
-    particles: frozenset[str]
-    failures: tuple[str, ...]
-    prefixed: re.Pattern[str]
-    """A word (group 1) that is written without a space before a letter."""
-    letter: re.Pattern[str]
-    """A letter (group 1) that stands alone as a word, and is no part of an abbreviation or compound."""
-    alone: re.Pattern[str]
-    """A letter (group 1) and nothing but punctuation."""
-    announced: re.Pattern[str]
-    """What leads from an announcement up to an answer."""
-    asserted: re.Pattern[str]
-    """What leads from "it is" up to a letter."""
-    confirmed: re.Pattern[str]
-    """What follows an answer that is said to be right."""
-    named: re.Pattern[str]
-    """What leads from a word such as "option" up to a letter."""
-    called: re.Pattern[str]
-    """Such a word behind the letter."""
-    denied: re.Pattern[str]
-    """What leads from a negation up to what it denies."""
-    rejected: re.Pattern[str]
-    """What follows an answer that is said to be wrong."""
-    joined: re.Pattern[str]
-    """All that may stand between two parts of one statement."""
-    enumerated: re.Pattern[str]
-    """A word that joins, in what stands between."""
-    linked: re.Pattern[str]
-    """What may follow a letter, and no article."""
-    right: re.Pattern[str]
-    """A verdict anywhere, and not a denied one."""
-    wrong: re.Pattern[str]
-    begins_yes: re.Pattern[str]
-    begins_no: re.Pattern[str]
-    cue: re.Pattern[str]
-    """Takes back what came before, or begins a conclusion."""
-    corrected: re.Pattern[str]
-    """What leads from taking something back up to what replaces it."""
-    concluded: re.Pattern[str]
-    """What leads from the beginning of a conclusion up to a letter."""
-    also: re.Pattern[str]
-    others: re.Pattern[str]
-    thought: re.Pattern[str]
-    """A tag round thoughts; group 1 is a slash in one that closes."""
-    result: re.Pattern[str]
-
-
-@cache
-def answer_patterns() -> AnswerPatterns:
-    """Read `answers.yaml`.
-
-    Raises:
-        ParrotError: a kind of words is unknown, or holds something else than texts.
-    """
-    letters, words = _read()
-    one = f"([A-Za-z{''.join(letters)}{''.join(letters).lower()}])"
-    single = rf"[^\W\d_{UNSPACED}]"
-    any_of = {kind: _any(words[kind]) for kind in KINDS}
-    answer, right, option, after = (any_of[kind] for kind in ("answer", "right", "option", "after"))
-    article, deny, wrong, join = (any_of[kind] for kind in ("article", "deny", "wrong", "join"))
-    asserts, opinion, no = any_of["assert"], any_of["opinion"], any_of["no"]
-    retract, final = any_of["retract"], any_of["final"]
-    between = _any([*words["link"], *words["adverb"]])
-    suffix = r"(?:'\w{1,5})?"  # Turkish: B'dir
-    near = r"[ *\"')\]»”–—:,(-]{0,4}"
-    after_it, open_ = r"[ *\"')\]»”:(–—-]{0,4}", r"[ *\"'(]{0,4}"
-    said = rf"(?:{answer}|{right}|{any_of['because']})(?: (?:{answer}|{right}))*"
-    lead = r"(?:[^\w.!?;。؟]|\.{2,}){0,12}"
-    called = rf"(?:{between}|{option}|{after}|{article})"
-    before = rf"(?:{between}|{option}|{article}|{opinion}|{answer}|{asserts})"
-    bad = rf"(?:(?:{answer}|{option}){open_}{wrong}|{wrong}{open_}(?:{answer}|{option}|[:–—]))"
-    return AnswerPatterns(
-        letters=letters,
-        particles=frozenset(words["particles"]),
-        failures=tuple(folded(plain(text)) for text in words["failure"]),
-        prefixed=re.compile(rf"(?<!\w)({'|'.join(words['prefix'])})(?=[A-Z](?!\w))"),
-        letter=re.compile(rf"{_BEGINS}(?<!\w['./])(?<!°){one}{_ENDS}(?![-/]\w|\+|\.{single}(?!\w))"),
-        alone=re.compile(rf"\W*{one}\W*"),
-        announced=re.compile(rf"{answer}(?:{lead}(?:{between}|{option}|{article}|{final}))*{lead}\Z"),
-        asserted=re.compile(rf"{asserts}(?:{open_}(?:{between}|{option}|{article}))*{open_}\Z"),
-        confirmed=re.compile(rf"{suffix}(?:{near}{called}){{0,8}}{near}{said}"),
-        named=re.compile(rf"{option}(?:\W{{0,4}}{between})*\W{{0,4}}\Z"),
-        called=re.compile(rf"[ *\"']{{0,3}}{after}"),
-        denied=re.compile(
-            rf"(?:{deny}(?:{open_}{before})*{open_}|{bad}(?:[ *\"'(:–—]{{0,4}}{before})*[ *\"'(:–—]{{0,4}})\Z"
-        ),
-        rejected=re.compile(rf"{suffix}(?:{after_it}{called}){{0,8}}{after_it}{wrong}"),
-        joined=re.compile(rf"(?:[^\w\n.!?。؟]|{join}|{article}|{option}|'\w{{1,5}})*"),
-        enumerated=re.compile(join),
-        linked=re.compile(rf" *(?:{any_of['link']}|{join}|{wrong}|{after})"),
-        right=re.compile(f"{answer}|{right}"),
-        wrong=re.compile(f"{wrong}|{deny}(?:{open_}{before})*{open_}(?:{answer}|{right})"),
-        begins_yes=re.compile(rf"\W*{any_of['yes']}"),
-        begins_no=re.compile(rf"\W*(?:{no}|{wrong})"),
-        cue=re.compile(f"{retract}|{final}"),
-        corrected=re.compile(rf"(?:{retract}|{no})(?:\W{{0,6}}(?:{retract}|{no}|{before}))*\W{{0,6}}\Z"),
-        concluded=re.compile(rf"{final}(?:\W{{0,6}}{before})*\W{{0,6}}\Z"),
-        also=re.compile(any_of["also"]),
-        others=re.compile(any_of["others"]),
-        thought=_tag(words["thought"]),
-        result=_tag(words["result"]),
-    )
-
-
 def _read() -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The letters of other scripts, and the words of each kind."""
-    tree = yaml.safe_load(ANSWERS_FILE.read_text(encoding="utf-8"))
+    """The letters of other scripts with those that they stand for, and the words of each kind."""
     letters: dict[str, str] = {}
-    words: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for language, entries in tree.items():
+    words: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    for language, entries in yaml.safe_load(_FILE.read_text(encoding="utf-8")).items():
         letters |= entries.pop("letters", {})
         for kind, texts in entries.items():
             if kind not in words or not all(isinstance(text, str) for text in texts):
-                known = ", ".join(("letters", *KINDS))
-                raise ParrotError(
-                    f"{ANSWERS_FILE.name}: {language}.{kind}: expected texts (in quotes if YAML takes one "
-                    f"for something else) under one of {known}"
-                )
+                known = ", ".join(("letters", *_KINDS))
+                raise ParrotError(f"{_FILE.name}: {language}.{kind}: expected texts (in quotes if YAML takes "
+                                  f"one for something else) under one of {known}")  # fmt: skip
             words[kind] += texts
     return letters, words
+
+
+def _any(texts: Iterable[str]) -> str:
+    """A pattern for any of the words, longest first; whole words in scripts that have spaces."""
+    longest_first = sorted({folded(plain(text)) for text in texts}, key=len, reverse=True)
+    spaced = [re.escape(text) for text in longest_first if WORD.match(text) and not UNSPACED.match(text)]
+    unspaced = [re.escape(text) for text in longest_first if UNSPACED.match(text) or not WORD.match(text)]
+    if spaced:
+        unspaced.append(f"{_BEGINS}(?:{'|'.join(spaced)}){_ENDS}")
+    return f"(?:{'|'.join(unspaced) or '(?!)'})"
 
 
 def _tag(names: Iterable[str]) -> re.Pattern[str]:
@@ -182,11 +79,78 @@ def _tag(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"[<◁\[](/?)(?:{forms})(?:\s[^<>]{{0,80}})?[>▷\]]", re.IGNORECASE)
 
 
-def _any(texts: Iterable[str]) -> str:
-    """A pattern for any of the words, longest first; whole words in scripts that have spaces."""
-    plain_texts = sorted({folded(plain(text)) for text in texts}, key=len, reverse=True)
-    spaced = [re.escape(text) for text in plain_texts if _WORD.match(text) and not _UNSPACED.match(text)]
-    unspaced = [re.escape(text) for text in plain_texts if _UNSPACED.match(text) or not _WORD.match(text)]
-    if spaced:
-        unspaced.append(f"{_BEGINS}(?:{'|'.join(spaced)}){_ENDS}")
-    return f"(?:{'|'.join(unspaced) or '(?!)'})"
+LETTERS, _words = _read()
+PARTICLES = frozenset(_words["particles"])
+FAILURES = tuple(folded(plain(text)) for text in _words["failure"])
+THOUGHT, RESULT = _tag(_words["thought"]), _tag(_words["result"])
+
+_is = {kind: _any(texts) for kind, texts in _words.items()}
+_answer, _right, _option, _after, _article = (
+    _is[kind] for kind in ("answer", "right", "option", "after", "article")
+)
+_deny, _wrong, _join, _no, _final = (_is[kind] for kind in ("deny", "wrong", "join", "no", "final"))
+_between = _any([*_words["link"], *_words["adverb"]])
+_suffix = r"(?:'\w{1,5})?"  # Turkish: B'dir
+_open = r"[ *\"'(]{0,4}"
+_before = rf"(?:{_between}|{_option}|{_article}|{_is['opinion']}|{_answer}|{_is['assert']})"
+_one = f"([A-Za-z{''.join(LETTERS)}{''.join(LETTERS).lower()}])"
+
+
+def _behind(what: str, punctuation: str) -> re.Pattern[str]:
+    """What follows an answer of which it says `what`."""
+    called = rf"(?:{_between}|{_option}|{_after}|{_article})"
+    return re.compile(rf"{_suffix}(?:{punctuation}{called}){{0,8}}{punctuation}{what}")
+
+
+def _announced() -> re.Pattern[str]:
+    lead = r"(?:[^\w.!?;。؟]|\.{2,}){0,12}"
+    return re.compile(rf"{_answer}(?:{lead}(?:{_between}|{_option}|{_article}|{_final}))*{lead}\Z")
+
+
+def _denied() -> re.Pattern[str]:
+    bad = rf"(?:(?:{_answer}|{_option}){_open}{_wrong}|{_wrong}{_open}(?:{_answer}|{_option}|[:–—]))"
+    lead = r"[ *\"'(:–—]{0,4}"
+    return re.compile(rf"(?:{_deny}(?:{_open}{_before})*{_open}|{bad}(?:{lead}{_before})*{lead})\Z")
+
+
+PREFIXED = re.compile(rf"(?<!\w)({'|'.join(_words['prefix'])})(?=[A-Z](?!\w))")
+"""A word (group 1) that is written without a space before a letter."""
+LETTER = re.compile(rf"{_BEGINS}(?<!\w['./])(?<!°){_one}{_ENDS}(?![-/]\w|\+|\.[^\W\d_{_UNSPACED}](?!\w))")
+"""A letter (group 1) that stands alone as a word, and is no part of an abbreviation or compound."""
+ALONE = re.compile(rf"\W*{_one}\W*")
+"""A letter (group 1) and nothing but punctuation."""
+ANNOUNCED = _announced()
+"""What leads from an announcement up to an answer."""
+ASSERTED = re.compile(rf"{_is['assert']}(?:{_open}(?:{_between}|{_option}|{_article}))*{_open}\Z")
+"""What leads from "it is" up to a letter."""
+CONFIRMED = _behind(
+    rf"(?:{_answer}|{_right}|{_is['because']})(?: (?:{_answer}|{_right}))*", r"[ *\"')\]»”–—:,(-]{0,4}"
+)
+"""What follows an answer that is said to be right."""
+REJECTED = _behind(_wrong, r"[ *\"')\]»”:(–—-]{0,4}")
+"""What follows an answer that is said to be wrong."""
+NAMED = re.compile(rf"{_option}(?:\W{{0,4}}{_between})*\W{{0,4}}\Z")
+"""What leads from a word such as "option" up to a letter."""
+CALLED = re.compile(rf"[ *\"']{{0,3}}{_after}")
+"""Such a word behind the letter."""
+DENIED = _denied()
+"""What leads from a negation up to what it denies."""
+JOINED = re.compile(rf"(?:[^\w\n.!?。؟]|{_join}|{_article}|{_option}|'\w{{1,5}})*")
+"""All that may stand between two parts of one statement."""
+ENUMERATED = re.compile(_join)
+"""A word that joins, in what stands between."""
+LINKED = re.compile(rf" *(?:{_is['link']}|{_join}|{_wrong}|{_after})")
+"""What may follow a letter, and no article."""
+RIGHT = re.compile(f"{_answer}|{_right}")
+"""A verdict anywhere."""
+WRONG = re.compile(f"{_wrong}|{_deny}(?:{_open}{_before})*{_open}(?:{_answer}|{_right})")
+BEGINS_YES, BEGINS_NO = re.compile(rf"\W*{_is['yes']}"), re.compile(rf"\W*(?:{_no}|{_wrong})")
+CUE = re.compile(f"{_is['retract']}|{_final}")
+"""Takes back what came before, or begins a conclusion."""
+CORRECTED = re.compile(
+    rf"(?:{_is['retract']}|{_no})(?:\W{{0,6}}(?:{_is['retract']}|{_no}|{_before}))*\W{{0,6}}\Z"
+)
+"""What leads from taking something back up to what replaces it."""
+CONCLUDED = re.compile(rf"{_final}(?:\W{{0,6}}{_before})*\W{{0,6}}\Z")
+"""What leads from the beginning of a conclusion up to a letter."""
+ALSO, OTHERS = re.compile(_is["also"]), re.compile(_is["others"])

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from parrot.data.images import BACKGROUND, decode
+from parrot.data.images import BACKGROUND
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.benchmark import decoded
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
 from parrot.evaluation.inference.chunks import Chunk
 from parrot.evaluation.inference.decoding import Prefix, log_likelihoods, read_prompts, write_answers
@@ -75,23 +76,18 @@ def answer_chunk(
     samples: list[Sample] = []
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        answers: list[dict[str, Answer]] = [{} for _ in batch]
+        found: dict[str, list[Answer]] = {}
         routing: list[list[float] | None] = [None] * len(batch)
         for sharing in _runs_by_prompt(batch, runs):
-            prompts = encode_prompts(processor, batch, sharing[0], pictures, swapped)
-            prefix = read_prompts(model, prompts)
+            prefix = read_prompts(model, encode_prompts(processor, batch, sharing[0], pictures, swapped))
             for run in sharing:
                 last = run is sharing[-1]
-                for found, answer in zip(
-                    answers, _answers(model, processor, batch, run.protocol, prefix, last), strict=True
-                ):
-                    found[run.name] = answer
+                found[run.name] = _answers(model, processor, batch, run.protocol, prefix, last)
             if runs[0] in sharing and prefix.routing is not None:
                 routing = prefix.routing.tolist()
-        in_order = [{run.name: found[run.name] for run in runs} for found in answers]
         samples += [
-            Sample(question, answers, routing=weights)
-            for question, answers, weights in zip(batch, in_order, routing, strict=True)
+            Sample(question, {run.name: found[run.name][place] for run in runs}, routing=routing[place])
+            for place, question in enumerate(batch)
         ]
     return samples
 
@@ -108,17 +104,11 @@ def _runs_by_prompt(batch: Chunk, runs: Sequence[InferenceRun]) -> Iterator[list
 
 
 def _answers(
-    model: Any,
-    processor: Any,
-    batch: Chunk,
-    protocol: Protocol,
-    prefix: Prefix,
-    last: bool,
+    model: Any, processor: Any, batch: Chunk, protocol: Protocol, prefix: Prefix, last: bool
 ) -> list[Answer]:
     tokenizer = processor.tokenizer
     if protocol.read == "written":
-        if not torch.isfinite(prefix.logits).all(dim=-1).all():
-            raise _diverged(batch[int((~torch.isfinite(prefix.logits).all(dim=-1)).nonzero()[0])])
+        _require_finite(batch, prefix.logits.isfinite().all(dim=-1).tolist())
         written = write_answers(
             model,
             prefix,
@@ -127,32 +117,31 @@ def _answers(
             complete=lambda row, ids: _has_its_letter(tokenizer, ids, batch[row].options),
             last=last,
         )
-        texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
-        return [Answer(text=text) for text in texts]
+        return [Answer(text=tokenizer.decode(ids, skip_special_tokens=True).strip()) for ids in written]
     options = [protocol.answers(question) for question in batch]
     texts = [without_images(text) for row in options for text in row.values()]
     encoded = iter(answer_ids(processor, texts, ended=protocol.read == "texts"))
     candidates = [[next(encoded) for _ in row] for row in options]
     scores = log_likelihoods(model, prefix, candidates, last=last)
-    for question, row in zip(batch, scores, strict=True):
-        if not all(math.isfinite(score) for score in row):
-            raise _diverged(question)
+    _require_finite(batch, [all(map(math.isfinite, row)) for row in scores])
     return [
         choose(dict(zip(letters, row, strict=True))) for letters, row in zip(options, scores, strict=True)
     ]
+
+
+def _require_finite(batch: Chunk, finite: Sequence[bool]) -> None:
+    if not all(finite):
+        question = batch[finite.index(False)]
+        raise ParrotError(
+            f"question {question.index} in '{question.language}': the model's scores are not finite; "
+            f"its training has diverged"
+        )
 
 
 def _has_its_letter(tokenizer: Any, ids: Sequence[int], options: Mapping[str, str]) -> bool:
     """Whether an answer so far is an option's letter, set off from what follows: "B. "."""
     found = _LETTER.match(tokenizer.decode(ids)) if len(ids) <= LETTER_TOKENS else None
     return found is not None and found[1] in options
-
-
-def _diverged(question: MultipleChoiceQuestion) -> ParrotError:
-    return ParrotError(
-        f"question {question.index} in '{question.language}': the model's scores are not finite; "
-        f"its training has diverged"
-    )
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:
@@ -194,27 +183,18 @@ def load_pictures(
     images = list(shown)
     positions: list[int] = []
     parts: dict[str, list[torch.Tensor]] = {}
+    background = getattr(processor, "background", BACKGROUND)  # other models' processors have none
     for start in range(0, len(images), batch_size):  # a whole chunk of large pictures may not fit in memory
         some = images[start : start + batch_size]
-        background = getattr(processor, "background", BACKGROUND)  # other models' processors have none
-        decoded = [_decoded(shown[image], image, background) for image in some]
+        pixels = [decoded(shown[image], image, background) for image in some]
         inputs = processor(
-            text=[processor.image_token] * len(some), images=decoded, padding=True, return_tensors="pt"
+            text=[processor.image_token] * len(some), images=pixels, padding=True, return_tensors="pt"
         )
         positions += (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()
         for name, tensor in _image_inputs(model, inputs).items():
             parts.setdefault(name, []).append(tensor)
     tensors = {name: torch.cat(tensors) for name, tensors in parts.items()}
     return Pictures({image: place for place, image in enumerate(images)}, tensors, positions)
-
-
-def _decoded(question: MultipleChoiceQuestion, image: bytes, background: str) -> Any:
-    try:
-        return decode(image, background)
-    except ParrotError as error:
-        raise ParrotError(
-            f"question {question.index} in '{question.language}', column 'image': {error}"
-        ) from None
 
 
 @torch.inference_mode()
@@ -239,16 +219,12 @@ def encode_prompts(
     images = [question.image for question in batch] if with_image else []
     if run.picture == "swapped":
         images = [swapped[image] for image in images]
+    system = {"role": "system", "content": run.protocol.system}
     texts = [run.protocol.ask(question, picture=with_image) for question in batch]
-    conversations = [
-        [{"role": "system", "content": run.protocol.system}, {"role": "user", "content": text}]
-        for text in texts
-    ]
-    prompts = prompts_of(processor, conversations)
-    for number, prompt in enumerate(prompts):
-        if with_image:
-            count = pictures.positions[pictures.place[images[number]]]
-            prompts[number] = prompt.replace(processor.image_token, processor.image_token * count)
+    prompts = prompts_of(processor, [[system, {"role": "user", "content": text}] for text in texts])
+    for number, image in enumerate(images):
+        positions = processor.image_token * pictures.positions[pictures.place[image]]
+        prompts[number] = prompts[number].replace(processor.image_token, positions)
     starts = tokenizer.bos_token is not None and prompts[0].startswith(tokenizer.bos_token)
     inputs = tokenizer(
         prompts, add_special_tokens=not starts, padding=True, padding_side="left", return_tensors="pt"

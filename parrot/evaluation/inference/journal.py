@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
-
 
 class Journal:
     """A file with a line for each chunk that was answered: the hash of the JSON that follows it, and that."""
@@ -16,7 +14,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open it; from the first line on that is not whole, it counts as not written."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.done: list[Row] = []
+        self.done: list[dict[str, Any]] = []
         """The answers so far."""
         whole = 0
         if path.exists():
@@ -30,7 +28,7 @@ class Journal:
         self._file.seek(whole)
         self._file.truncate()
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add a chunk's answers; on return they are on the disk."""
         text = json.dumps(rows).encode() + b"\n"
         self._file.write(_checksum(text) + b" " + text)

@@ -3,10 +3,9 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,9 @@ from parrot.evaluation.inference.chunks import Chunk
 from parrot.evaluation.samples import predicted_row
 from parrot.loading import load_processor
 
-
-@dataclass(frozen=True)
-class Worker:
-    """A model, ready to answer chunks."""
-
-    model: Any
-    processor: Any
-    runs: Sequence[InferenceRun]
-    batch_size: int
-
-    def answer(self, chunk: Chunk, swapped: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
-        """A row for each question, as `predicted_row`, and the experts' weights."""
-        samples = answer_chunk(
-            self.model, self.processor, chunk, self.runs, batch_size=self.batch_size, swapped=swapped
-        )
-        return [{**predicted_row(sample), "routing": sample.routing} for sample in samples]
+Answering = Callable[[Chunk, Mapping[bytes, bytes]], list[dict[str, Any]]]
+"""From a chunk, and the pictures to show in place of its own, to a row for each question: `predicted_row`,
+and the experts' weights."""
 
 
 def answer_chunks(
@@ -54,9 +40,8 @@ def answer_chunks(
     processes = min(processes, len(chunks))
     if processes <= 1:
         if chunks:
-            worker = Worker(*load_model(model_dir, 0), runs, batch_size)
-        for chunk in chunks:
-            yield worker.answer(chunk, swapped)
+            answer = _worker(model_dir, 0, runs, batch_size)
+            yield from (answer(chunk, swapped) for chunk in chunks)
         return
     context = multiprocessing.get_context("spawn")
     numbers = context.Queue()
@@ -81,21 +66,32 @@ def answer_chunks(
             pool.shutdown(cancel_futures=True)
 
 
-_worker: Worker
+def _worker(model_dir: Path, number: int, runs: Sequence[InferenceRun], batch_size: int) -> Answering:
+    """A model, ready to answer chunks."""
+    model, processor = load_model(model_dir, number)
+
+    def answer(chunk: Chunk, swapped: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
+        samples = answer_chunk(model, processor, chunk, runs, batch_size=batch_size, swapped=swapped)
+        return [{**predicted_row(sample), "routing": sample.routing} for sample in samples]
+
+    return answer
+
+
+_answering: Answering
 """Of a process of the pool."""
 
 
 def _start(
     model_dir: Path, runs: Sequence[InferenceRun], batch_size: int, threads: int, numbers: Any
 ) -> None:
-    global _worker
+    global _answering
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _worker = Worker(*load_model(model_dir, numbers.get()), runs, batch_size)
+    _answering = _worker(model_dir, numbers.get(), runs, batch_size)
 
 
 def _answer(chunk: Chunk, swapped: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
-    return _worker.answer(chunk, swapped)
+    return _answering(chunk, swapped)
 
 
 def _end_with_parent() -> None:

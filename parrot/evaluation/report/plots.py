@@ -1,12 +1,10 @@
 """Heat maps, and the tables behind them."""
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import pandas as pd
 from matplotlib.figure import Figure
 
 from parrot.evaluation.scoring.accuracy import OVERALL, Accuracy
@@ -26,30 +24,26 @@ def write_plots(
         no_image: category -> accuracy without the picture.
         experts: language -> mean weight of each expert.
     """
-    _write_csv(
-        folder / "accuracy.csv",
-        ("language", "category", "accuracy", "blind"),
-        (
-            (language, category, seeing[category][language], no_image[category][language])
-            for language in languages
-            for category in seeing
-        ),
-    )
+    rows = [
+        (language, category, seeing[category][language], no_image[category][language])
+        for language in languages
+        for category in seeing
+    ]
+    table = pd.DataFrame(rows, columns=["language", "category", "accuracy", "blind"])
+    table.to_csv(folder / "accuracy.csv", index=False, lineterminator="\n")
     columns = [*languages, OVERALL]
     values = [[100 * row[column] for column in columns] for row in seeing.values()]
     _write_heat_map(
         folder / "accuracy.png", values, list(seeing), columns, title="Accuracy, %", form="{:.0f}", top=100
     )
     if experts:
-        _write_csv(
-            folder / "experts.csv",
-            ("language", "expert", "weight"),
-            (
-                (language, expert, weight)
-                for language, weights in experts.items()
-                for expert, weight in enumerate(weights, start=1)
-            ),
-        )
+        weighed = [
+            (language, expert, weight)
+            for language, weights in experts.items()
+            for expert, weight in enumerate(weights, start=1)
+        ]
+        table = pd.DataFrame(weighed, columns=["language", "expert", "weight"])
+        table.to_csv(folder / "experts.csv", index=False, lineterminator="\n")
         by_expert = np.array(list(experts.values())).T.tolist()
         names = [f"expert {number}" for number in range(1, len(by_expert) + 1)]
         _write_heat_map(
@@ -61,13 +55,6 @@ def write_plots(
             form="{:.2f}",
             top=max(2 / len(by_expert), *map(max, by_expert)),  # equal weights are a middle tone
         )
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _write_heat_map(
@@ -83,7 +70,6 @@ def _write_heat_map(
     """`values` [rows, columns] as coloured cells with their numbers, coloured from 0 to `top`."""
     size = (1.8 + 0.75 * len(columns), 1.0 + 0.34 * len(rows))  # inches
     figure = Figure(figsize=size, dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(values, cmap="YlGnBu", vmin=0, vmax=top, aspect="auto")
     axes.set_title(title)

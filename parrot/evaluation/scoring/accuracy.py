@@ -7,8 +7,7 @@ from math import prod
 from statistics import fmean
 from typing import Any
 
-from parrot.evaluation.benchmarks.benchmark import Benchmark
-from parrot.evaluation.benchmarks.rotations import scored_groups
+from parrot.evaluation.benchmarks.benchmark import Benchmark, scored_groups
 from parrot.evaluation.samples import Sample, grouped
 from parrot.evaluation.scoring.statistics import Estimate, accuracy_interval, difference_interval
 
@@ -51,7 +50,7 @@ def shares_by(samples: Sequence[Sample], run: str, key: Callable[[Sample], str])
 
 def accuracy(samples: Sequence[Sample], run: str) -> Accuracy:
     """Languages in the order of the samples, `overall` (the mean over them) the last."""
-    return with_overall(shares_by(samples, run, lambda sample: sample.language))
+    return with_overall(shares_by(samples, run, _language))
 
 
 def category_accuracy(samples: Sequence[Sample], run: str) -> dict[str, Accuracy]:
@@ -63,14 +62,12 @@ def category_accuracy(samples: Sequence[Sample], run: str) -> dict[str, Accuracy
 def l2_accuracy(samples: Sequence[Sample], run: str) -> dict[str, dict[str, float]]:
     """Broader category -> language -> accuracy; empty where the benchmark names none."""
     groups = grouped(samples, lambda sample: sample.question.l2_category)
-    return {
-        name: shares_by(group, run, lambda sample: sample.language) for name, group in groups.items() if name
-    }
+    return {name: shares_by(group, run, _language) for name, group in groups.items() if name}
 
 
 def pair_accuracy(samples: Sequence[Sample], run: str) -> dict[str, float]:
     """Language -> share of opposite questions of which both are right; only languages that have such."""
-    groups = grouped(samples, lambda sample: sample.language)
+    groups = grouped(samples, _language)
     found = {language: paired(group, run)["accuracy"] for language, group in groups.items()}
     return {language: share for language, share in found.items() if share is not None}
 
@@ -150,5 +147,9 @@ def hits_of(samples: Sequence[Sample], run: str) -> list[bool]:
 def _by_language(
     samples: Sequence[Sample], estimate: Callable[[Sequence[Sample]], Estimate]
 ) -> dict[str, Estimate]:
-    groups: dict[str, Sequence[Sample]] = {**grouped(samples, lambda sample: sample.language)}
-    return {name: estimate(group) for name, group in {**groups, OVERALL: samples}.items()}
+    groups = {**grouped(samples, _language), OVERALL: samples}
+    return {name: estimate(group) for name, group in groups.items()}
+
+
+def _language(sample: Sample) -> str:
+    return sample.language

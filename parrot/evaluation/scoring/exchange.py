@@ -1,7 +1,6 @@
 """Predictions as files: tables of index and prediction, VLMEvalKit's among them."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from parrot.data.tsv import read_rows, whole_number, wrong_cell
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.suites import BenchmarkFile
 from parrot.evaluation.samples import SETTINGS
-from parrot.files import atomic_file
+from parrot.files import atomic_file, file_digest
 
 TABLES = "vlmevalkit"
 """In the folder that `parrot evaluate` writes: the folder of VLMEvalKit's tables."""
@@ -55,10 +54,9 @@ def _evaluated(folder: Path, tsv: Path) -> Path:
         raise ParrotError(f"{settings}: {tsv.name} was not asked, but {', '.join(map(str, asked))}; "
                           f"name the folder of these files")  # fmt: skip
     language, sha256 = asked[tsv.name]
-    with tsv.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise ParrotError(f"{tsv}: not the file of this name that the model was asked ({settings}); "
-                              f"name that one's folder")  # fmt: skip
+    if file_digest(tsv) != sha256:
+        raise ParrotError(f"{tsv}: not the file of this name that the model was asked ({settings}); "
+                          f"name that one's folder")  # fmt: skip
     table = folder / TABLES / f"{BenchmarkFile.of(tsv, language, circular=circular).vlmevalkit_name}.tsv"
     if not table.is_file():
         raise ParrotError(f"{table}: not found; evaluate the model again")
@@ -125,20 +123,13 @@ def write_vlmevalkit_table(
     Raises:
         ParrotError: a prediction is missing, or there is no row.
     """
-    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = None
-        for cells in rows:
-            if writer is None:
-                writer = csv.DictWriter(
-                    file,
-                    [*cells, "prediction"],
-                    delimiter="\t",
-                    lineterminator="\n",
-                    quoting=csv.QUOTE_ALL,  # else a lone carriage return would end a row
-                )
-                writer.writeheader()
-            index = int(cells["index"])
-            require_predictions(path, predictions, [index])
-            writer.writerow({**cells, "prediction": predictions[index]})
-        if writer is None:
-            raise ParrotError(f"{path}: no row to write")
+    cells_of = {int(cells["index"]): cells for cells in rows}
+    if not cells_of:
+        raise ParrotError(f"{path}: no row to write")
+    require_predictions(path, predictions, cells_of)
+    table = pd.DataFrame(
+        [{**cells, "prediction": predictions[index]} for index, cells in cells_of.items()], dtype=str
+    )
+    with atomic_file(path) as partial:
+        # All in quotes: else a lone carriage return would end a row.
+        table.to_csv(partial, sep="\t", index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")

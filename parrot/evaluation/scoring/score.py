@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from parrot.errors import ParrotError
+from parrot.evaluation.benchmarks.benchmark import check_rotations, rotation_groups, scored_groups
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, parse_questions, read_texts
-from parrot.evaluation.benchmarks.rotations import check_rotations, rotation_groups, scored_groups
 from parrot.evaluation.benchmarks.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.evaluation.extraction.extract import extract_answer
 from parrot.evaluation.samples import Answer, Sample, grouped

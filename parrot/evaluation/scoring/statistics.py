@@ -18,8 +18,6 @@ SEED = 20240602
 MIN_CLUSTERS = 6
 """Of fewer, all point the same way by chance more often than in 5 % of cases: 2 ** (1 - clusters)."""
 
-_DECIMALS = 6  # further ones are rounding, and could put a bound of zero beside zero
-
 
 class Estimate(NamedTuple):
     """A share or a difference of shares, and its 95 % confidence interval."""
@@ -52,9 +50,9 @@ def accuracy_interval(
     estimate = _mean_interval(np.asarray(hits, dtype=float), languages, clusters, 0.0, seed)
     least = ((1 - CONFIDENCE) / 2) ** (1 / len(set(clusters)))
     if all(hits):
-        return estimate._replace(low=_rounded(least), high=1.0)
+        return estimate._replace(low=six_decimals(least), high=1.0)
     if not any(hits):
-        return estimate._replace(low=0.0, high=_rounded(1 - least))
+        return estimate._replace(low=0.0, high=six_decimals(1 - least))
     return estimate
 
 
@@ -114,11 +112,11 @@ def _mean_interval(
 ) -> Estimate:
     """Percentiles of the mean over the languages of sum / questions; `lowest` … 1 is what it can be."""
     drawn = resample(values, languages, clusters, seed=seed)
-    value = _rounded(drawn.values.mean())
+    value = six_decimals(drawn.values.mean())
     if not len(drawn.means):
         return Estimate(value, lowest, 1.0)
     low, high = np.quantile(drawn.means.mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, _rounded(low), _rounded(high))
+    return Estimate(value, six_decimals(low), six_decimals(high))
 
 
 @lru_cache(maxsize=1)  # languages and runs of one evaluation have the same number
@@ -128,8 +126,9 @@ def _draw(clusters: int, seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).multinomial(clusters, even, RESAMPLES).astype(float)
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), _DECIMALS) + 0.0  # no negative zero
+def six_decimals(value: float) -> float:
+    """Further ones are rounding, and could put a bound of zero beside zero; zero is never negative."""
+    return round(float(value), 6) + 0.0
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -8,8 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,24 +17,12 @@ import yaml
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, is_option, parse_questions
 
 REFUSED = "Z"
-TEXTS_FILE = Path(__file__).with_name("vlmevalkit.yaml")
+_TEXTS = yaml.safe_load(Path(__file__).with_name("vlmevalkit.yaml").read_text(encoding="utf-8"))
 
 _SEPARATORS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _STATED = re.compile(r"answer\s+is\s+\**([A-D])", re.IGNORECASE)
 _LAST_TOKENS = 4
 _READ = ("answer", "category", "l2-category", "split")
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    failure: str
-    refusals: list[str]
-    abbreviations: dict[str, str]
-
-
-@cache
-def _texts() -> _Texts:
-    return _Texts(**yaml.safe_load(TEXTS_FILE.read_text(encoding="utf-8")))
 
 
 def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
@@ -59,9 +46,8 @@ def extract_answer_2024(answer: str, options: Mapping[str, str]) -> str | None:
 
 
 def _read(answer: str, options: Mapping[str, str], *, of_2024: bool) -> str | None:
-    texts = _texts()
-    if texts.failure not in answer:
-        if any(refusal in answer for refusal in texts.refusals):
+    if _TEXTS["failure"] not in answer:
+        if any(refusal in answer for refusal in _TEXTS["refusals"]):
             return REFUSED
         tokens = answer.translate(_SEPARATORS).split()
         letters = [letter for letter in options if letter in tokens]
@@ -95,10 +81,10 @@ def read_questions(path: Path, rows: Sequence[TextRow]) -> list[MultipleChoiceQu
         | {"image": ["a picture" if row.digest else row.cells["image"] for row in rows]}
     )
     kept = [place for place, image in enumerate(seen["image"]) if image]
+    short = _TEXTS["abbreviations"]
     questions = []
     for place, question in zip(kept, parse_questions(path, [rows[place] for place in kept]), strict=True):
         cells = {name: values[place] for name, values in seen.items()}
-        short = _texts().abbreviations
         category, l2_category = cells["category"], cells.get("l2-category", "")
         questions.append(
             replace(
@@ -115,12 +101,8 @@ def read_questions(path: Path, rows: Sequence[TextRow]) -> list[MultipleChoiceQu
 
 def through_pandas(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Each column as `pandas.read_csv` and `str` leave it; a missing value is empty."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, delimiter="\t", quoting=csv.QUOTE_ALL)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    table.seek(0)
-    frame = pd.read_csv(table, sep="\t", index_col=False)
+    table = pd.DataFrame(columns).to_csv(sep="\t", index=False, quoting=csv.QUOTE_ALL)
+    frame = pd.read_csv(io.StringIO(table, newline=""), sep="\t", index_col=False)
     return {
         name: [
             "" if value is None else str(value) for value in column.astype(object).where(column.notna(), None)

@@ -17,7 +17,8 @@ from parrot.backbones.fit import fit
 from parrot.config import RatedTraining
 from parrot.data.images import decode
 from parrot.errors import ParrotError
-from parrot.model.processing_parrot import CHAT_TEMPLATE, encode_texts
+from parrot.model.chat_format import CHAT_TEMPLATE
+from parrot.model.chat_text import encode_texts
 from parrot.training.trainer import TrainingRun
 
 TRAINING = RatedTraining(
