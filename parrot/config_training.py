@@ -62,7 +62,7 @@ class Training(Section):
     """A killed run resumes from the last of these."""
     gradient_accumulation_steps: Count = 1
     packing: bool = False
-    """Put short samples behind one another in a row instead of padding them; loss and gradients stay the same."""
+    """Short samples behind one another in a row instead of padded; loss and gradients stay theirs."""
     bf16: bool = False
     gradient_checkpointing: bool = False
     deepspeed: str | None = None

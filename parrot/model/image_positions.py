@@ -19,7 +19,7 @@ def position_samples(image_positions: torch.Tensor, position_ids: torch.Tensor |
 def image_samples(
     image_positions: torch.Tensor, samples: torch.Tensor, images: int, length: int
 ) -> torch.Tensor:
-    """The sample that each image belongs to [N], from the image positions and the samples [B, T] of the batch.
+    """The sample that each image belongs to [N], from the image positions and samples [B, T] of the batch.
 
     Raises:
         ValueError: `images` of `length` positions each are not what stands there.

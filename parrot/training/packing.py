@@ -21,8 +21,8 @@ def pack(batch: dict[str, Tensor], images: Sequence[int]) -> dict[str, Tensor]:
         images: how many of the N each sample has.
 
     Returns:
-        `input_ids`, `labels`, `position_ids` [rows, T] and `pixel_values` in their order; no mask. What is left
-        of a row counts as a sample of its own, without labels.
+        `input_ids`, `labels`, `position_ids` [rows, T] and `pixel_values` in their order; no mask. What is
+        left of a row counts as a sample of its own, without labels.
     """
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     rows = arrange(lengths)

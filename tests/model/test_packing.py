@@ -1,11 +1,12 @@
 """Packed rows: what a model makes of samples behind one another is what it makes of each alone."""
 
+from itertools import pairwise
 from typing import Any
 
 import flamingo_cases
 import pytest
 import torch
-from model_cases import BATCH, IMAGE_TOKEN, Build, with_labels
+from model_cases import BATCH, Build, with_labels
 
 from parrot.training.packing import arrange, pack
 
@@ -51,12 +52,12 @@ def compare(model: Any, batch: Any, *, routed: bool) -> None:
     expected = gradients(model)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, **TOLERANCE, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(found[name], gradient, **TOLERANCE, msg=name)
 
 
 def run_lengths(position_ids: torch.Tensor) -> list[int]:
     begins = [*(position_ids == 0).nonzero()[:, 0].tolist(), len(position_ids)]
-    return [end - begin for begin, end in zip(begins, begins[1:], strict=False)]
+    return [end - begin for begin, end in pairwise(begins)]
 
 
 def starts(packed: dict[str, torch.Tensor]) -> list[bool]:
@@ -91,7 +92,6 @@ def test_packing_keeps_every_sample_whole_and_its_pictures(batch: Any) -> None:
     assert samples == [batch.prompts[sample] for sample in order]
     pictures = [batch.alone(sample)["pixel_values"] for sample in order if batch.pictures[sample]]
     assert torch.equal(packed["pixel_values"], torch.cat(pictures))
-    assert int((packed["input_ids"] == IMAGE_TOKEN).sum()) == int((together["input_ids"] == IMAGE_TOKEN).sum())
 
 
 def test_packing_rows_are_no_longer_than_the_longest_sample() -> None:
