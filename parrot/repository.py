@@ -27,7 +27,7 @@ def read_repo(read: Callable[["Repo"], Read], *, wait: bool = True) -> Read:
     from dvc.repo import Repo
 
     with Repo(_wait_for_lock=wait) as repo:
-        opened = repo.fs.open
+        opened: Callable[..., IO[Any]] = repo.fs.open
 
         def open_whole(path: str, mode: str = "r", **options: Any) -> IO[Any]:
             if mode != "r" or not path.endswith(_WRITTEN_IN_PLACE) or repo.lock.is_locked:
