@@ -45,7 +45,7 @@ def claim_run() -> None:
     with get_client(sync_client=True) as client:
         if own := flow_run.get_id():
             tags = {*flow_run.get_tags(), here, f"{_PROCESS}{identity()}"}
-            kept = flow_run.get_parameters()
+            kept = dict(flow_run.get_parameters())
             if overrides := kept.get("overrides"):  # the server has them before anybody can refuse a secret
                 kept["overrides"] = [without_secrets(setting) for setting in overrides]
             client.update_flow_run(UUID(own), tags=sorted(tags), parameters=kept)
