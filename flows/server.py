@@ -19,6 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from flows.shown import artifact_key
+from parrot.credentials import without_secrets
 from parrot.pipeline.processes import find_process, identity
 
 UPDATE_SECONDS = 5.0
@@ -44,7 +45,10 @@ def claim_run() -> None:
     with get_client(sync_client=True) as client:
         if own := flow_run.get_id():
             tags = {*flow_run.get_tags(), here, f"{_PROCESS}{identity()}"}
-            client.update_flow_run(UUID(own), tags=sorted(tags))
+            kept = dict(flow_run.get_parameters())
+            if overrides := kept.get("overrides"):  # the server has them before anybody can refuse a secret
+                kept["overrides"] = [without_secrets(setting) for setting in overrides]
+            client.update_flow_run(UUID(own), tags=sorted(tags), parameters=kept)
         unfinished = FlowRunFilter(
             tags=Tags(all_=[here]), state=FlowRunFilterState(type=StateType(any_=_UNFINISHED))
         )

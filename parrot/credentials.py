@@ -63,6 +63,17 @@ def without_secrets(text: str) -> str:
     return _SHAPES.sub(HIDDEN, text)
 
 
+def holds_secret(text: str) -> bool:
+    """Whether a setting gives a secret away. That an address has an @ in its path does not."""
+    for word in text.split():
+        address = split_address(word)
+        opened = address.password or address.token or (address.username and word.startswith("http"))
+        bare = address.uri.replace("@", "")
+        if opened or without_secrets(bare) != bare:
+            return True
+    return False
+
+
 def hide_in_tracebacks() -> None:
     """Let this process's last words, should it end by a defect, be without secrets, too."""
 

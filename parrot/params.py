@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from parrot.config import Params, Section
+from parrot.credentials import holds_secret
 from parrot.errors import ParrotError
 from parrot.yaml_files import read_yaml
 
@@ -48,13 +49,29 @@ def check_tree(tree: dict[str, Any], schema: type[Schema], file_of: Callable[[Ke
     """The sections of `tree`; `file_of` says which file a key comes from.
 
     Raises:
-        ParrotError: a line for each key that is unknown, missing or mistyped.
+        ParrotError: a line for each key that is unknown, missing or mistyped, or holds a secret.
     """
     try:
-        return schema.model_validate(tree)
+        checked = schema.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(item, tree, schema, file_of) for item in error.errors()]
         raise ParrotError("\n".join(lines)) from None
+    if open_secrets := [key for key, text in _texts(tree) if holds_secret(text)]:
+        lines = [
+            f"{file_of(key)}: {'.'.join(map(str, key))}: holds a password or token, which git and dvc.lock "
+            f"would keep; take it out, and fetch by hand what it opens"
+            for key in open_secrets
+        ]
+        raise ParrotError("\n".join(lines))
+    return checked
+
+
+def _texts(value: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(item, (*key, name))
 
 
 def _read_checked(path: Path, schema: type[Schema]) -> tuple[dict[str, Any], Schema]:

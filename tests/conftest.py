@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +26,31 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tracked_folder(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with nothing but an empty store."""
-    shutil.copy(empty_store, tmp_path)
-    monkeypatch.chdir(tmp_path)
+    _work_in(tmp_path, empty_store, monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Path]:
+    """The current folder of a module's tests: an empty store, and stages that find the project's code."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        _work_in(folder, empty_store, patch)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        yield folder
+
+
+def _work_in(folder: Path, empty_store: Path, patch: pytest.MonkeyPatch) -> None:
+    shutil.copy(empty_store, folder)
+    patch.chdir(folder)
     credentials = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
     for name in (
         "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, SENDER_VARIABLE,
         *credentials,
     ):  # fmt: skip
-        monkeypatch.setenv(name, "")  # so that it is removed again if a test sets it
-        monkeypatch.delenv(name)
-    return tmp_path
+        patch.setenv(name, "")  # so that it is removed again if a test sets it
+        patch.delenv(name)
 
 
 @pytest.fixture

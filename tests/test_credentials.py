@@ -4,7 +4,14 @@ import sys
 
 import pytest
 
-from parrot.credentials import Address, hide_in_tracebacks, is_secret, split_address, without_secrets
+from parrot.credentials import (
+    Address,
+    hide_in_tracebacks,
+    holds_secret,
+    is_secret,
+    split_address,
+    without_secrets,
+)
 from parrot.errors import ParrotError
 from parrot.lineage import as_text, flatten
 
@@ -49,6 +56,23 @@ def test_a_secret_is_hidden_in_a_sentence(text: str) -> None:
     assert "hush" not in without_secrets(text)
     assert "hush" not in str(ParrotError(text))
     assert "hush" not in as_text([text])
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("https://me:hush@host/x.json", True),
+        ("https://hush@host/x.json", True),
+        ("https://host/x.json?token=hush", True),
+        ("from https://host/x?X-Amz-Signature=hush", True),
+        ("hf_" + "aB3" * 11, True),
+        ("ssh://git@host/x", False),
+        ("see https://host/@someone, or write to a@example.org", False),
+        ("data/mmmb/test", False),
+    ],
+)
+def test_a_setting_that_gives_a_secret_away_is_known(setting: str, expected: bool) -> None:
+    assert holds_secret(setting) is expected
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,26 @@
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from parrot import repository
 from parrot.lineage import dvc_hashes
+from parrot.pipeline.graph import read_graph
+from parrot.pipeline.lock_file import read_lock
+from parrot.repository import read_repo
+from parrot.tracking.dvc_stages import locked_stages
 
-STAGES = "stages:\n  copy:\n    cmd: cp a b\n    deps: [a]\n    outs: [b]\n"
+STAGES = """
+stages:
+  copy: {cmd: cp a b, deps: [a], outs: [b]}
+  again: {cmd: cp b c, deps: [b], outs: [c]}
+"""
 
 
 @pytest.fixture
@@ -25,20 +35,52 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "dvc.lock"
 
 
-def test_a_lock_that_is_being_written_is_read_again(lock: Path) -> None:
-    expected, whole = dvc_hashes("copy", "deps"), lock.read_text()
-    assert list(expected) == ["a"]
-    lock.write_text("")  # as DVC leaves it between opening and writing
-    writer = threading.Timer(0.3, lock.write_text, [whole])
+@contextmanager
+def being_written(lock: Path, so_far: str):
+    """Another DVC has written so much of the file, and the rest half a second later."""
+    whole, begun = lock.read_text(), threading.Event()
+
+    def write() -> None:
+        with Repo() as repo, repo.lock:
+            lock.write_text(so_far)
+            begun.set()
+            time.sleep(0.5)
+            lock.write_text(whole)
+
+    writer = threading.Thread(target=write)
     writer.start()
-    began = time.monotonic()
-    assert dvc_hashes("copy", "deps") == expected
-    assert time.monotonic() - began > 0.2
+    begun.wait()
+    yield
     writer.join()
 
 
-def test_one_that_stays_damaged_is_an_error_of_dvc(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository, "_PAUSE_SECONDS", 0.0)
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: locked_stages(["copy", "again"]),
+        lambda: dvc_hashes("again", "deps"),
+        lambda: read_lock(),
+        lambda: [stage.why for stage in read_graph().values()],
+    ],
+    ids=["stages", "hashes", "entries", "graph"],
+)
+def test_a_lock_that_is_being_written_is_read_whole(lock: Path, read: Callable[[], Any]) -> None:
+    expected, whole = read(), lock.read_text()
+    for so_far in ("", whole.partition("  again:")[0]):  # damaged, and whole but for a stage
+        with being_written(lock, so_far):
+            assert read() == expected
+
+
+def test_what_takes_its_time_does_not_keep_another_dvc_waiting(lock: Path) -> None:
+    def look(repo: Repo) -> int:
+        (stage,) = repo.stage.collect("again")
+        with Repo() as other, other.lock:
+            return len(stage.outs)
+
+    assert read_repo(look) == 1
+
+
+def test_one_that_is_damaged_is_an_error_of_dvc(lock: Path) -> None:
     lock.write_text("")
     with pytest.raises(DvcException):
-        repository.read_repo(lambda repo: repo.stage.collect("copy"))
+        read_repo(lambda repo: repo.stage.collect("copy"))

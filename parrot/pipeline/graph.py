@@ -137,7 +137,7 @@ def read_graph(
     say_once = cache(say)
     while True:
         try:
-            return read_repo(lambda repo: _read_graph(repo, targets, alone, anyway))
+            return read_repo(lambda repo: _read_graph(repo, targets, alone, anyway), wait=False)
         except DvcException as error:
             words = str(error)
             if not is_locked(words):

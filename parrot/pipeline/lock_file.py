@@ -1,4 +1,4 @@
-"""dvc.lock as it is, or as a commit has it: what stages had read and made. DVC is not asked."""
+"""dvc.lock as it is, or as a commit has it: what stages had read and made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from parrot.errors import ParrotError
+from parrot.repository import read_repo
 
 LOCK = Path("dvc.lock")
 
@@ -30,7 +31,7 @@ def read_lock(text: str | None = None) -> dict[str, LockEntry]:
         ParrotError: it is not a lock file of DVC.
     """
     if text is None:
-        text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else ""
+        text = read_repo(lambda repo: repo.fs.open(str(LOCK)).read()) if LOCK.exists() else ""
     try:
         tree = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
         return {

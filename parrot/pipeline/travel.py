@@ -10,6 +10,7 @@ worker holds the data of its own stages and no more.
 import sys
 from typing import Any
 
+from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
 
 WORKER_VARIABLE = "PARROT_WORKER"
@@ -99,7 +100,7 @@ def main() -> None:
     try:
         {"send": send, "receive": receive, "give": give, "take": take}[action](address)
     except (ParrotError, DvcException) as error:
-        sys.exit(f"parrot: {' '.join(str(error).split())}")
+        sys.exit(f"parrot: {without_secrets(' '.join(str(error).split()))}")
 
 
 if __name__ == "__main__":

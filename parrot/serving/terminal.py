@@ -51,8 +51,10 @@ def chat(
             if not typed:
                 raise
             said = str(error)
-        if typed and said:
+        if said and typed:
             _say(said)
+        elif line == "/help":  # in a script of questions nothing else is worth a line between the answers
+            print(said, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 
 @dataclass

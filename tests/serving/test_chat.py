@@ -113,6 +113,18 @@ def test_json_lines_from_a_pipe(
     assert [line["images"] for line in lines] == [[], [str(red)], []]
 
 
+@pytest.mark.parametrize("json_lines", [[], ["--json"]])
+def test_help_is_given_to_a_pipe_too(
+    folder: Path, json_lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"/image {folder.parent / 'red.png'}\n/help\n"))
+    main(["chat", "--model", str(folder), *json_lines])
+    out, err = capsys.readouterr()
+    shown, silent = (err, out) if json_lines else (out, err)
+    assert "/image FILE  shows a picture" in shown and shown.endswith("red.png\n")
+    assert "/image FILE" not in silent
+
+
 def test_one_answer_with_two_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures = [f"--image={folder.parent / name}" for name in ("red.png", "blue.png")]
     command = ["chat", f"--model={folder}", *pictures, "--prompt=What is red?", "--max-new-tokens=4"]

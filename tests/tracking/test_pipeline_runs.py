@@ -1,18 +1,17 @@
 """Bare `dvc repro` in MLflow: what each stage has read, and what the pipeline run shows."""
 
-import os
 import shutil
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import yaml
+from called import dvc
 
-from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, fetch_artifact
+from parrot.tracking import fetch_artifact
 from parrot.tracking.earlier_runs import changes
 from parrot.tracking.store import connect
 from parrot.tracking.values import input_digests as inputs
@@ -52,10 +51,9 @@ class History(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, runs: Callable) -> Iterator[History]:
+def history(shared_folder: Path, runs: Callable) -> History:
     """prepare → sft → package, with an input in a folder of an output, in `data/`, and in git."""
-    folder = tmp_path_factory.mktemp("history")
-    shutil.copy(empty_store, folder)
+    folder = shared_folder
     shutil.copy(ROOT / "params.yaml", folder)
     (folder / "stage.py").write_text(textwrap.dedent(STAGE))
     (folder / "data").mkdir()
@@ -71,39 +69,24 @@ def history(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, runs: C
         f"  package:\n    cmd: {run} package packed\n    outs: [packed]\n"
         "    deps: [trained, '${benchmark}', extra]\n"
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("DVC_NO_ANALYTICS", "1")
-        for name in (
-            "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, SENDER_VARIABLE
-        ):  # fmt: skip
-            patch.delenv(name, raising=False)
-        call("init", "-q", "--no-scm")
-        call("add", "-q", "data")
-        said, locks = call("repro"), [lock()]
-        call("repro", "-q")  # nothing to do
-        (folder / "extra").write_text("2")
-        call("repro", "-q")
-        locks.append(lock())
-        text = (folder / "params.yaml").read_text()
-        changed = text.replace("  learning_rate: 1.0e-3", "  learning_rate: 2.0e-3")
-        assert changed != text
-        (folder / "params.yaml").write_text(changed)
-        call("repro", "-q")
-        locks.append(lock())
-        (folder / "data" / "records").write_text("changed, and not added")
-        call("repro", "-q", "--single-item", "prepare")
-        locks.append(lock())
-        found = runs()
-        yield History(said, locks, found.pop("pipeline"), found)
-
-
-def call(*arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    dvc("init", "-q", "--no-scm")
+    dvc("add", "-q", "data")
+    said, locks = dvc("repro"), [lock()]
+    dvc("repro", "-q")  # nothing to do
+    (folder / "extra").write_text("2")
+    dvc("repro", "-q")
+    locks.append(lock())
+    text = (folder / "params.yaml").read_text()
+    changed = text.replace("  learning_rate: 1.0e-3", "  learning_rate: 2.0e-3")
+    assert changed != text
+    (folder / "params.yaml").write_text(changed)
+    dvc("repro", "-q")
+    locks.append(lock())
+    (folder / "data" / "records").write_text("changed, and not added")
+    dvc("repro", "-q", "--single-item", "prepare")
+    locks.append(lock())
+    found = runs()
+    return History(said, locks, found.pop("pipeline"), found)
 
 
 def lock() -> dict:

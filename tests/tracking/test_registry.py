@@ -1,21 +1,19 @@
 """Logged models, versions and lineage of a small project that has trained two models."""
 
 import json
-import os
-import shutil
-import subprocess
+import re
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from called import call, dvc
 from mlflow import MlflowClient
 
 from parrot.errors import ParrotError
 from parrot.lineage_report import as_json, as_text, trace
-from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, registry, track_pipeline
+from parrot.tracking import registry, track_pipeline
 from parrot.tracking.registry import ModelVersion
 from parrot.tracking.store import connect
 
@@ -53,15 +51,9 @@ class Made(NamedTuple):
     worse: ModelVersion
 
 
-def call(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
 def run_and_register() -> ModelVersion:
     with track_pipeline():
-        call(sys.executable, "-m", "dvc", "repro", "-q")
+        dvc("repro", "-q")
     version = registry.register(NAME)
     call("git", "add", "--all")
     call("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "trained")
@@ -69,9 +61,8 @@ def run_and_register() -> ModelVersion:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Made]:
-    folder = tmp_path_factory.mktemp("registry")
-    shutil.copy(empty_store, folder)
+def made(shared_folder: Path) -> Made:
+    folder = shared_folder
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     (folder / "params.yaml").write_text(text.replace("  learning_rate: 1.0e-3", "  learning_rate: 0.002"))
     (folder / "stage.py").write_text(STAGE)
@@ -90,27 +81,19 @@ def made(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         for name, (out, *more) in stages.items()
     ]
     (folder / "dvc.yaml").write_text("\n".join(["stages:", *lines]) + "\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("DVC_NO_ANALYTICS", "1")
-        for name in (
-            "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_STAGE", PARENT_VARIABLE, SENDER_VARIABLE
-        ):  # fmt: skip
-            patch.delenv(name, raising=False)
-        assert registry.champion(NAME) is None
-        with pytest.raises(ParrotError, match="no evaluated model to register"):
-            registry.register(NAME)
-        call("git", "init", "-q")
-        call(sys.executable, "-m", "dvc", "init", "-q")
-        call(sys.executable, "-m", "dvc", "add", "-q", "data")
-        call("git", "add", "--all")
-        call("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "begin")
-        good = run_and_register()
-        registry.promote(good)
-        (folder / "params.yaml").write_text(text)
-        worse = run_and_register()
-        yield Made(folder, good, worse)
+    assert registry.champion(NAME) is None
+    with pytest.raises(ParrotError, match="no evaluated model to register"):
+        registry.register(NAME)
+    call("git", "init", "-q")
+    dvc("init", "-q")
+    dvc("add", "-q", "data")
+    call("git", "add", "--all")
+    call("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "begin")
+    good = run_and_register()
+    registry.promote(good)
+    (folder / "params.yaml").write_text(text)
+    worse = run_and_register()
+    return Made(folder, good, worse)
 
 
 @pytest.fixture
@@ -120,19 +103,17 @@ def client(made: Made, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 
 def test_the_champion_is_found_by_its_turkish_accuracy(made: Made, client: MlflowClient) -> None:
-    import mlflow
-
-    mlflow.set_tracking_uri(f"sqlite:///{made.folder / 'mlflow.db'}")
-    try:
-        (found,) = mlflow.search_logged_models(
-            experiment_ids=[connect()[1]],
-            filter_string="metrics.`test/accuracy.tr` > 0.9",
-            datasets=[{"dataset_name": "data/mmmb/test"}],
-            output_format="list",
-        )
-    finally:
-        mlflow.set_tracking_uri(None)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    """As README.md says."""
+    typed = re.search(r"``(import mlflow.*?)(mlflow\.search.*?)``", (ROOT / "README.md").read_text())
+    assert typed
+    said = call(sys.executable, "-c", f"{typed[1]}print(*{typed[2]}['model_id'])")
+    (model,) = re.findall(r"\bm-[0-9a-f]{32}\b", said)
+    found = client.get_logged_model(model)
+    filters = "metrics.`test/accuracy.tr` > 0.9"
+    by_data = client.search_logged_models(
+        [found.experiment_id], filters, datasets=[{"dataset_name": "data/mmmb/test"}]
+    )
+    assert [item.model_id for item in by_data] == [model]
     assert found.tags["weights"] == made.good.weights == registry.champion(NAME).weights
     assert found.params["sft.learning_rate"] == "0.002"
     (turkish,) = [metric for metric in found.metrics if metric.key == "test/accuracy.tr"]

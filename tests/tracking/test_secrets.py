@@ -128,16 +128,18 @@ def test_planted_secrets_reach_neither_the_database_nor_the_screen(
     assert "hush" not in "".join(capfd.readouterr()) + str(error)
 
 
-def test_a_secret_among_the_parameters_is_in_no_file_of_the_pipeline_run(project: Path) -> None:
+def test_a_secret_among_the_parameters_is_refused_and_in_no_file(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     text = (project / "params.yaml").read_text()
     written = text.replace("  name: parrot-demo", "  name: hf_hushhushhushhushhushhushhush")
     assert written != text
     (project / "params.yaml").write_text(written)
-    with track_pipeline():
-        pass
+    with pytest.raises(ParrotError, match=r"params\.yaml: package\.name: holds a password"), track_pipeline():
+        raise AssertionError("the pipeline must not run")
     files = [file for file in (project / "mlruns").rglob("*") if file.is_file()]
-    assert [file for file in files if file.name == "params.json"]
     assert not [file for file in [*files, project / "mlflow.db"] if b"hush" in file.read_bytes()]
+    assert "hush" not in "".join(capfd.readouterr())
 
 
 def test_parameters_that_the_schema_refuses_are_logged_nowhere(
