@@ -14,7 +14,7 @@ from parrot.tracking.background import start_sender, wait_until_sent
 from parrot.tracking.conclude import conclude
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
-from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, told_params
+from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, forget_unknown_parent, told_params
 from parrot.tracking.runs import Birth, TrackedRun, begin, ending, say
 from parrot.tracking.sending import Sender, send_all
 from parrot.tracking.store import check_store, connect, shown_uri
@@ -55,7 +55,7 @@ def track_stage(name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
     if name_of_dvc:
         start_sender(name_of_dvc)
     elif not is_sent:
-        sender = Sender(identity(), lambda *_: None, run)
+        sender = Sender(identity(), forget_unknown_parent, run)
     try:
         with ending(run), system_metrics(run):
             yield run
