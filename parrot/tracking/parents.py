@@ -55,11 +55,16 @@ def _parent_of_dvc(client: "MlflowClient", experiment: str, dvc: str) -> str:
     name = name_by_changes(client, experiment, params, tags)
     made = client.create_run(experiment, run_name=name, tags=tags | birth_tags("pipeline", dvc))
     parent: str = made.info.run_id
-    Values(params=params).write(client, parent, None)
+    Values(params=params, inputs=data_input(tags)).write(client, parent, None)
     client.log_dict(parent, param_texts(every), PARAMS_ARTIFACT)
     for what, how in where_to_look(experiment, parent):
         say(f"MLflow, {what}: {how}")
     return parent
+
+
+def data_input(tags: Mapping[str, str]) -> dict[str, str]:
+    """`data/` as an input of a pipeline run: the list of runs then shows on which data each was."""
+    return {"data": tags["data"]} if "data" in tags else {}
 
 
 def all_params() -> dict[str, Any]:

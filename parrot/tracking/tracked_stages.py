@@ -14,7 +14,13 @@ from parrot.tracking.background import start_sender, wait_until_sent
 from parrot.tracking.conclude import conclude
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
-from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, forget_unknown_parent, told_params
+from parrot.tracking.parents import (
+    PARAMS_ARTIFACT,
+    all_params,
+    data_input,
+    forget_unknown_parent,
+    told_params,
+)
 from parrot.tracking.runs import Birth, TrackedRun, begin, ending, say
 from parrot.tracking.sending import Sender, send_all
 from parrot.tracking.store import check_store, connect, shown_uri
@@ -85,7 +91,7 @@ def track_pipeline() -> Iterator[TrackedRun]:
     run.log_params(params)
     run.set_tags(tags)
     write_json(run.folder / PARAMS_ARTIFACT, param_texts(every))
-    run.note(Values(artifacts=[(PARAMS_ARTIFACT, "")]))
+    run.note(Values(artifacts=[(PARAMS_ARTIFACT, "")], inputs=data_input(tags)))
     sender = Sender(identity(), prepare, run)
     try:
         with ending(run):
