@@ -88,10 +88,10 @@ def track_pipeline() -> Iterator[TrackedRun]:
             birth.name = name_by_changes(client, experiment, params, tags)
 
     run = begin("pipeline", "pipeline", sender=identity(), gathered=True)
-    run.log_params(params)
     run.set_tags(tags)
     write_json(run.folder / PARAMS_ARTIFACT, param_texts(every))
-    run.note(Values(artifacts=[(PARAMS_ARTIFACT, "")], inputs=data_input(tags)))
+    # As they were told, and not as texts once more: a number may be called key, a text may not.
+    run.note(Values(params=params, artifacts=[(PARAMS_ARTIFACT, "")], inputs=data_input(tags)))
     sender = Sender(identity(), prepare, run)
     try:
         with ending(run):

@@ -129,6 +129,7 @@ def mlflow_server(port: int, env: dict[str, str], folder: Path) -> Iterator[None
 
 def mlflow_client(code: str, port: int, env: dict[str, str]) -> str:
     client = {**env, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    client |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}  # patient, as a clone need not be
     client |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": ADMIN}
     for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # the server alone speaks to the store
         del client[secret]
