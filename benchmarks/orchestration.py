@@ -4,7 +4,8 @@
 
 In a project of its own: stages that do nothing, so that only what runs them is left to be measured. With
 --project, a finished pipeline, the run with nothing to do is measured there instead. A Prefect server is
-started before, and its start is not counted.
+started before, and its start is not counted. Seconds mean something on an idle machine; those of processor
+time, of the command and all that it starts, nearly anywhere.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import psutil
 
@@ -59,14 +61,22 @@ def make_chain(folder: Path) -> None:
     subprocess.run([*DVC, "init", "--quiet", "--no-scm"], cwd=folder, env=environment(folder), check=True)
 
 
-def seconds(command: list[str], folder: Path, **more: str) -> float:
-    began = time.monotonic()
+class Cost(NamedTuple):
+    seconds: float
+    processor: float
+    """Seconds of processor time, of all processes together."""
+
+
+def cost(command: list[str], folder: Path, **more: str) -> Cost:
+    began, before = time.monotonic(), os.times()
     done = subprocess.run(
         command, cwd=folder, env=environment(folder, **more), capture_output=True, text=True
     )
+    took, after = time.monotonic() - began, os.times()
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return time.monotonic() - began
+    children = [times.children_user + times.children_system for times in (before, after)]
+    return Cost(took, children[1] - children[0])
 
 
 @contextmanager
@@ -113,32 +123,37 @@ def idle_share(folder: Path) -> float:
         flow.wait()
 
 
-def compare(folder: Path, at: Path, repeats: int) -> dict[str, float]:
-    """Medians: everything, then nothing to do, by DVC and by the flow in turn."""
-    seen: dict[str, list[float]] = {"all repro": [], "all flow": [], "repro": [], "flow": []}
+def compare(folder: Path, at: Path, repeats: int) -> dict[str, Cost]:
+    """Medians: all stages, then nothing to do, by DVC and by the flow in turn."""
+    seen: dict[str, list[Cost]] = {"all repro": [], "all flow": [], "repro": [], "flow": []}
     with server(folder) as api:
-        seconds(FLOW, folder, PREFECT_API_URL=api)  # MLflow's store is made
+        cost(FLOW, folder, PREFECT_API_URL=api)  # MLflow's store is made
         for number in range(repeats):
             (folder / "source").write_text(f"{2 * number + 1}\n")
-            seen["all repro"].append(seconds([*DVC, "repro"], folder))
+            seen["all repro"].append(cost([*DVC, "repro"], folder))
             (folder / "source").write_text(f"{2 * number + 2}\n")
-            seen["all flow"].append(seconds(FLOW, folder, PREFECT_API_URL=api))
-            seen["repro"].append(seconds([*DVC, "repro"], at))
-            seen["flow"].append(seconds(FLOW, at, PREFECT_API_URL=api))
-    middle = {name: median(values) for name, values in seen.items()}
-    return {
-        "nothing to do: dvc repro, s": middle["repro"],
-        "nothing to do: flow, s": middle["flow"],
-        "nothing to do: the flow's own cost, s": middle["flow"] - middle["repro"],
-        f"{STAGES} stages: dvc repro, s": middle["all repro"],
-        f"{STAGES} stages: flow, s": middle["all flow"],
-        "the flow's own cost for each stage, s": (middle["all flow"] - middle["all repro"]) / STAGES,
-    }
+            seen["all flow"].append(cost(FLOW, folder, PREFECT_API_URL=api))
+            seen["repro"].append(cost([*DVC, "repro"], at))
+            seen["flow"].append(cost(FLOW, at, PREFECT_API_URL=api))
+    return {name: Cost(*map(median, zip(*values, strict=True))) for name, values in seen.items()}
 
 
-def show(results: dict[str, float]) -> None:
-    for name, value in results.items():
-        print(f"{name:<56}{value:8.2f}", flush=True)
+def table(costs: dict[str, Cost], idle: float) -> str:
+    """The flow's own cost beside what it may be."""
+    rows = [("", "dvc repro", "flow", "its own", "at most")]
+    for unit, of_run, of_stage in (("seconds", "6", "3"), ("processor", "", "")):
+        all_repro, all_flow, repro, flow = (getattr(costs[name], unit) for name in costs)
+        stage, by_flow = all_repro / STAGES, all_flow / STAGES
+        what = "s" if unit == "seconds" else "s of processor time"
+        for label, one, other, most in (
+            ("nothing to do", repro, flow, of_run),
+            (f"each of {STAGES} stages", stage, by_flow, of_stage),
+        ):
+            rows.append((f"{label}, {what}", f"{one:.2f}", f"{other:.2f}", f"{other - one:.2f}", most))
+    rows.append(
+        ("while a stage runs, with the flow's own server, % of a core", "", "", f"{100 * idle:.2f}", "2")
+    )
+    return "\n".join(f"{row[0]:<60}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows)
 
 
 def main() -> None:
@@ -150,12 +165,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_chain(folder)
-        results = compare(folder, args.project or folder, args.repeats)
-        show(results)
-        idle = {"a stage runs: flow and its own server, % of one core": 100 * idle_share(folder)}
-        show(idle)
+        costs, idle = compare(folder, args.project or folder, args.repeats), idle_share(folder)
+    print(table(costs, idle))
     if args.output:
-        args.output.write_text(json.dumps(results | idle, indent=2) + "\n")
+        result = {name: of._asdict() for name, of in costs.items()} | {"idle share": idle}
+        args.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from parrot.pipeline.commits import check_out
 from parrot.pipeline.graph import GraphStage, display_name
 from parrot.pipeline.processes import file_lock, guard_descendants, pipeline_lock
 from parrot.pipeline.travel import WORKER_VARIABLE
+from parrot.tracking import PARENT_VARIABLE
 
 CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
@@ -46,6 +47,7 @@ def run_on_worker(
     files: dict[str, str] | None = None,
     force: bool = False,
     timeout_minutes: float | None = None,
+    parent: str | None = None,
 ) -> State[Any]:
     """Check out a commit, pull what the stage reads, run it, push what it made. The pipeline starts this.
 
@@ -55,11 +57,14 @@ def run_on_worker(
         files: Path and text of parameters, locks and .dvc files that the commit has otherwise.
         force: Whether to run the stage even if the DVC remote has outputs of the same inputs.
         timeout_minutes: After how many minutes the stage is ended; none: it may take as long as it likes.
+        parent: The pipeline's run in MLflow, of which the stage's run is to be a child.
     """
     guard_descendants()
     claim_run()
     stopping.clear()
     os.environ[WORKER_VARIABLE] = socket.gethostname()
+    if parent:
+        os.environ[PARENT_VARIABLE] = parent
     log = get_run_logger().info
     what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
     progress = StageProgress(display_name(stage))

@@ -1,5 +1,6 @@
 """A stage of dvc.yaml as a Prefect task: in place, or on a worker of the work pool that it names."""
 
+import os
 import time
 from typing import Any, cast
 from uuid import UUID
@@ -20,6 +21,7 @@ from flows.server import StageProgress
 from flows.shown import show_results
 from parrot.pipeline.commits import changed_by_runs
 from parrot.pipeline.graph import GraphStage, display_name
+from parrot.tracking import PARENT_VARIABLE
 
 _LOOK_SECONDS = 2.0
 """Between two looks at how a stage is doing on a worker."""
@@ -79,7 +81,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
         _DEPLOYMENT,
         parameters={
             "stage": stage.name, "commit": commit, "files": changed_by_runs(), "force": force,
-            "timeout_minutes": stage.timeout_minutes,
+            "timeout_minutes": stage.timeout_minutes, "parent": os.environ.get(PARENT_VARIABLE),
         },
         flow_run_name=shown,
         timeout=0,

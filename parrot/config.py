@@ -37,6 +37,8 @@ class Speed(Section):
     workers: Annotated[int, Field(ge=0)]
     """Processes beside each training that read and decode its batches ahead."""
     inference_batch_size: Count
+    timeout_minutes: Rate = 1440
+    """After that the flow ends a stage that trains or predicts: it hangs. Longer than any that is healthy."""
     inference_processes: Count  # share the questions, each with an accelerator of its own if there are
 
 

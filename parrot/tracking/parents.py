@@ -1,4 +1,4 @@
-"""The parent that the stages of one bare `dvc repro` share."""
+"""The pipeline run that a stage's run is a child of, where no flow here has made it."""
 
 import hashlib
 import socket
@@ -12,8 +12,8 @@ from parrot.pipeline.graph import display_name
 from parrot.profiles import profile_of_params
 from parrot.tracking.dvc_stages import locked_stages, params_of_other_parts, stages_before
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
-from parrot.tracking.runs import birth_tags, say
-from parrot.tracking.store import where_to_look
+from parrot.tracking.runs import Birth, birth_tags, say
+from parrot.tracking.store import existing_run, where_to_look
 from parrot.tracking.values import Values, allowed, param_texts
 
 if TYPE_CHECKING:
@@ -23,7 +23,14 @@ PARAMS_ARTIFACT = "params.json"
 """A parent's file with every parameter; each stage's own are parameters of its run."""
 
 
+def forget_unknown_parent(client: "MlflowClient", _experiment: str, birth: Birth) -> None:
+    """A worker may have another store than the clone whose stage it runs: there the run stands alone."""
+    if existing_run(client, birth.parent) is None:
+        birth.parent = None
+
+
 def parent_of_stage(client: "MlflowClient", experiment: str, dvc: str, address: str) -> str:
+    """The parent that the stages of one bare `dvc repro` share."""
     parent = _parent_of_dvc(client, experiment, dvc)
     told = client.get_run(parent).data.tags
     before = [
@@ -48,11 +55,16 @@ def _parent_of_dvc(client: "MlflowClient", experiment: str, dvc: str) -> str:
     name = name_by_changes(client, experiment, params, tags)
     made = client.create_run(experiment, run_name=name, tags=tags | birth_tags("pipeline", dvc))
     parent: str = made.info.run_id
-    Values(params=params).write(client, parent, None)
+    Values(params=params, inputs=data_input(tags)).write(client, parent, None)
     client.log_dict(parent, param_texts(every), PARAMS_ARTIFACT)
     for what, how in where_to_look(experiment, parent):
         say(f"MLflow, {what}: {how}")
     return parent
+
+
+def data_input(tags: Mapping[str, str]) -> dict[str, str]:
+    """`data/` as an input of a pipeline run: the list of runs then shows on which data each was."""
+    return {"data": tags["data"]} if "data" in tags else {}
 
 
 def all_params() -> dict[str, Any]:

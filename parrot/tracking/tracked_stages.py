@@ -14,7 +14,13 @@ from parrot.tracking.background import start_sender, wait_until_sent
 from parrot.tracking.conclude import conclude
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import name_by_changes, values_of_cached
-from parrot.tracking.parents import PARAMS_ARTIFACT, all_params, told_params
+from parrot.tracking.parents import (
+    PARAMS_ARTIFACT,
+    all_params,
+    data_input,
+    forget_unknown_parent,
+    told_params,
+)
 from parrot.tracking.runs import Birth, TrackedRun, begin, ending, say
 from parrot.tracking.sending import Sender, send_all
 from parrot.tracking.store import check_store, connect, shown_uri
@@ -55,7 +61,7 @@ def track_stage(name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
     if name_of_dvc:
         start_sender(name_of_dvc)
     elif not is_sent:
-        sender = Sender(identity(), lambda *_: None, run)
+        sender = Sender(identity(), forget_unknown_parent, run)
     try:
         with ending(run), system_metrics(run):
             yield run
@@ -82,10 +88,10 @@ def track_pipeline() -> Iterator[TrackedRun]:
             birth.name = name_by_changes(client, experiment, params, tags)
 
     run = begin("pipeline", "pipeline", sender=identity(), gathered=True)
-    run.log_params(params)
     run.set_tags(tags)
     write_json(run.folder / PARAMS_ARTIFACT, param_texts(every))
-    run.note(Values(artifacts=[(PARAMS_ARTIFACT, "")]))
+    # As they were told, and not as texts once more: a number may be called key, a text may not.
+    run.note(Values(params=params, artifacts=[(PARAMS_ARTIFACT, "")], inputs=data_input(tags)))
     sender = Sender(identity(), prepare, run)
     try:
         with ending(run):

@@ -19,7 +19,9 @@ import pytest
 import yaml
 
 TOP = Path(__file__).parents[2]
-TEAM = TOP / "deploy/team"
+DEPLOY = TOP / "deploy"
+TEAM = DEPLOY / "team"
+INSTALL = "pip install --editable '.[team-tests]'"
 ADMIN = "a-password-of-the-test"
 
 
@@ -33,6 +35,23 @@ def test_compose_listens_on_loopback_and_pins_what_the_lock_pins() -> None:
         image = service["image"]
         assert image.startswith("parrot-team") or (":" in image and not image.endswith(":latest")), image
     assert "requirements.lock" in (TEAM / "Dockerfile").read_text()  # so its versions are the lock's
+
+
+@pytest.mark.parametrize("room", ["team", "workers"])
+def test_compose_files_are_what_the_compose_specification_allows(room: str) -> None:
+    pytest.importorskip("check_jsonschema", reason=INSTALL)
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, DEPLOY / room / "compose.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubernetes_knows_every_key_of_the_workers() -> None:
+    kubernetes = pytest.importorskip("kubernetes_validate", reason=INSTALL)
+    workers = yaml.safe_load((DEPLOY / "workers/kubernetes.yaml").read_text())
+    kubernetes.validate(workers, kubernetes.latest_version(), strict=True)
+    workers["spec"]["replica"] = 2
+    with pytest.raises(kubernetes.ValidationError, match="replica"):
+        kubernetes.validate(workers, kubernetes.latest_version(), strict=True)
 
 
 def free_port() -> int:
@@ -110,6 +129,7 @@ def mlflow_server(port: int, env: dict[str, str], folder: Path) -> Iterator[None
 
 def mlflow_client(code: str, port: int, env: dict[str, str]) -> str:
     client = {**env, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    client |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}  # patient, as a clone need not be
     client |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": ADMIN}
     for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # the server alone speaks to the store
         del client[secret]
@@ -124,7 +144,7 @@ def skip_without(*modules: str) -> None:
             pytest.skip(f"PostgreSQL's {program} is not here: apt-get install postgresql")
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not here: pip install 'parrot-vlm[team]' 'moto[server]'")
+            pytest.skip(f"{module} is not here: {INSTALL}")
 
 
 def variables(database: int, s3: int) -> dict[str, str]:

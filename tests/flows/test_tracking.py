@@ -31,6 +31,11 @@ def test_runs_of_the_flow(project, capsys: pytest.CaptureFixture[str]) -> None:
     (Path.cwd() / "values").write_text(json.dumps(values))
     folder = project(*PIPELINE)
     shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "toy").mkdir()
+    (folder / "toy/params.yaml").write_text("num_key_value_heads: 2\n")
+    (folder / "toy/dvc.yaml").write_text(
+        "stages: {make: {cmd: touch made, params: [num_key_value_heads], outs: [made]}}\n"
+    )
     before = len(pipelines())
     assert main(["--no-publish"]) == 0
     (first,) = pipelines()[before:]
@@ -46,6 +51,8 @@ def test_runs_of_the_flow(project, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "source").write_text("2")
     assert main(["--no-publish"]) == 0
     second = pipelines()[-1]
+    assert second.data.params["toy.num_key_value_heads"] == "2", "no secret, though a key"
+    assert second.info.run_name == "same settings"
     assert second.data.tags["stage.evaluate"] == "cached"
     assert second.data.tags["stage.evaluate.run"] == "none in this store"
     assert second.data.tags["stage.package"] == "done"

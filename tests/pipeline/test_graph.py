@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from parrot.errors import ParrotError
 from parrot.pipeline.graph import GraphStage, display_name, read_by, read_graph, remaining_minutes
@@ -62,6 +63,25 @@ def test_each_stage_says_why_it_runs(project) -> None:
     (folder / "params.yaml").write_text("{a: 1, b: 3}")
     (folder / "first").unlink()
     assert [stage.why for stage in read_graph(["first"]).values()] == ["b, first deleted"]
+
+
+def test_a_time_out_may_be_a_parameter_and_no_stage_depends_on_it(project) -> None:
+    folder: Path = project(
+        "only: {cmd: cp source only, deps: [source], outs: [only], "
+        "meta: {timeout_minutes: '${speed.timeout_minutes}'}}"
+    )
+    (folder / "params.yaml").write_text("speed: {timeout_minutes: 5}")
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=True)
+    (folder / "params.yaml").write_text("speed: {timeout_minutes: 7.5}")
+    (stage,) = read_graph().values()
+    assert (stage.timeout_minutes, stage.why) == (7.5, "")
+
+
+@pytest.mark.parametrize("file", ["dvc.yaml", "examples/picture_world/dvc.yaml"])
+def test_every_stage_has_a_time_out(file: str) -> None:
+    stages = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["stages"]
+    bodies = {name: stage.get("do", stage) for name, stage in stages.items()}
+    assert [name for name, body in bodies.items() if "timeout_minutes" not in body["meta"]] == []
 
 
 TWO_FILES = (

@@ -162,6 +162,7 @@ def test_the_data_that_is_there_is_told_not_the_data_that_was_added(history: His
     first, last = history.pipelines[0], history.pipelines[-1]
     assert last.data.tags["data"] == inputs(history.stages["prepare"][-1])["data"]
     assert last.data.tags["data"] != first.data.tags["data"]
+    assert inputs(last) == {"data": last.data.tags["data"]}, "the list of runs shows it"
 
 
 def test_changes_are_told_short() -> None:
