@@ -95,9 +95,7 @@ def test_a_worker_that_does_not_see_the_folder_is_refused(
 ) -> None:
     world = prepared_by(small_world(tmp_path), cluster)
     monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "elsewhere")
-    with pytest.raises(
-        ParrotError, match=r"does not see \S+/elsewhere \(No such file or directory\): it needs"
-    ):
+    with pytest.raises(ParrotError, match=r"does not see \S+/elsewhere \(No such file"):
         world.prepare_source("talk")
 
 
