@@ -87,16 +87,17 @@ def describe(need: Need) -> Iterator[str]:
     yield f"{need.name} ({need.source.split}, {count}): {'missing' if missing else 'there'}"
     fact = need.fact
     if fact:
-        yield f"  {fact.about}; {fact.size}; licence: {fact.licence}"
+        yield f"  {fact.about}; size: {fact.size}; licence: {fact.licence}"
         if fact.unconfirmed:
             yield f"  unconfirmed: {', '.join(fact.unconfirmed)}"
     for path, origin, _ in missing:
         if origin:
             yield f"  {path}: `parrot data get {need.name}` fetches it from {_version(origin)}"
-        elif fact:
-            yield f"  {path}: by hand from {fact.page}{': ' + fact.by_hand if fact.by_hand else ''}"
+    if by_hand := ", ".join(str(path) for path, origin, _ in missing if not origin):
+        if fact:
+            yield f"  {by_hand}: by hand from {fact.page}{': ' + fact.by_hand if fact.by_hand else ''}"
         else:
-            yield f"  {path}: put it there as its publisher ships it"
+            yield f"  {by_hand}: put it there as its publisher ships it"
 
 
 def _version(origin: Origin) -> str:

@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,12 @@ def test_nothing_behind_data_provides_what_data_dvc_names(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit):
         cli.main(["data", "gett"])
     assert called == ["provided"]
+
+
+def test_who_reads_may_stop_reading() -> None:
+    call = "from parrot.cli import main; main()"
+    script = f"'{sys.executable}' -uc '{call}' data list --profile parrot-7b | head -1"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout.startswith("llava_pretrain") and not done.stderr

@@ -39,7 +39,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
 
 
 def address(file: Path) -> str:
-    while not file.exists():
+    while not (file.exists() and file.stat().st_size):
         time.sleep(0.05)
     return str(json.loads(file.read_text())["address"])
 

@@ -38,14 +38,16 @@ def params() -> Params:
         }
         for language, question in QUESTIONS.items()
     }  # fmt: skip
-    tree["mix"] |= {"align": dict.fromkeys(QUESTIONS, 1.0), "sft": {"en": 1.0}}
+    tree["sources"]["unused"] = tree["sources"]["en"] | {"split": "sft"}
+    tree["mix"] |= {"align": dict.fromkeys(QUESTIONS, 1.0), "sft": {"unused": 1.0}}
     tree["validate"] |= {"english_share": [0.1, 0.3], "min_language_share": 0.1}
     return Params.model_validate(tree)
 
 
-def test_check_finds_nothing_broken(params: Params) -> None:
+def test_check_finds_the_one_that_is_too_small(params: Params) -> None:
     check = Check("tr", params.sources["tr"], params.images, params.languages)
-    assert list(check) == []
+    [broken] = check
+    assert broken.reason.endswith("walnut_shelled.jpg has 28 × 28 pixels, fewer than 32")
     assert check.read == CAPTIONS["tr"]
 
 
@@ -54,9 +56,10 @@ def test_from_the_file_to_a_step_of_stage_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where there is no benchmark; that none is among them is tested elsewhere
     Path(params.mix.benchmarks).mkdir(parents=True)
+    images = params.images.model_copy(update={"min_pixels": 28})
     for language, count in CAPTIONS.items():
         made = prepare(
-            params.languages, params.images, params.prepare, params.sources, params.speed,
+            params.languages, images, params.prepare, params.sources, params.speed,
             source=language, output=Path("prepared", language), metrics=Path(f"{language}.json"),
             work=Path("work", language),
         )  # fmt: skip
@@ -69,7 +72,7 @@ def test_from_the_file_to_a_step_of_stage_one(
     )  # fmt: skip
     assert mixed["languages"] == CAPTIONS
     checked = validate(
-        params.languages, params.images, params.validate, model, split="align", prepared=Path("prepared"),
+        params.languages, images, params.validate, model, split="align", prepared=Path("prepared"),
         mixture=Path("mixture"), reports=Path("reports"), metrics=Path("validate.json"),
         stamp=Path("stamp.json"),
     )  # fmt: skip
