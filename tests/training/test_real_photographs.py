@@ -1,5 +1,6 @@
 """Real photographs with captions in six languages: checked, prepared, mixed, validated, and one step."""
 
+import base64
 import csv
 import json
 import math
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_stages import MODELS, TRAINING
+from small_stages import MODELS, TRAINING, picture
 
 from parrot.config import Align, Params, RatedTraining
 from parrot.data.check import Check
@@ -54,8 +55,12 @@ def test_check_finds_the_one_that_is_too_small(params: Params) -> None:
 def test_from_the_file_to_a_step_of_stage_one(
     params: Params, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where there is no benchmark; that none is among them is tested elsewhere
+    monkeypatch.chdir(tmp_path)
     Path(params.mix.benchmarks).mkdir(parents=True)
+    of_another = base64.b64encode(picture(0)).decode()
+    cells = {"index": "1", "question": "Which?", "A": "a", "B": "b", "answer": "A", "image": of_another}
+    table = "\n".join("\t".join(row) for row in (cells, cells.values()))
+    Path(params.mix.benchmarks, "en.tsv").write_text(table, encoding="utf-8")
     images = params.images.model_copy(update={"min_pixels": 28})
     for language, count in CAPTIONS.items():
         made = prepare(
