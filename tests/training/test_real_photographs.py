@@ -69,7 +69,7 @@ def test_from_the_file_to_a_step_of_stage_one(
             work=Path("work", language),
         )  # fmt: skip
         assert (made["kept"], made["images"], made["left_out"]) == (count, count, 1802 - count)
-    model = MODELS["parrot"].model_copy(update={"max_length": 256})
+    model = MODELS["parrot"].model_copy(update={"max_length": 1024})
     backbones = {part: inputs[part] for part in ("vision", "language")}
     mixed = mix(
         1, params.mix, model, split="align", prepared=Path("prepared"), **backbones, output=Path("mixture"),
