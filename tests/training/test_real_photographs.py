@@ -77,7 +77,7 @@ def test_from_the_file_to_a_step_of_stage_one(
     )  # fmt: skip
     assert mixed["languages"] == CAPTIONS
     checked = validate(
-        params.languages, images, params.validate, model, split="align", prepared=Path("prepared"),
+        params.languages, images, params.validate_, model, split="align", prepared=Path("prepared"),
         mixture=Path("mixture"), reports=Path("reports"), metrics=Path("validate.json"),
         stamp=Path("stamp.json"),
     )  # fmt: skip
