@@ -34,6 +34,8 @@ class Speed(Section):
 
     prepare_processes: Count = 1
     """Read and check a source's partitions beside one another; each opens the source's pictures."""
+    cluster: str | None = None
+    """Address of a Dask scheduler, such as `tcp://10.0.0.1:8786`, whose workers do it instead."""
     workers: Annotated[int, Field(ge=0)]
     """Processes beside each training that read and decode its batches ahead."""
     inference_batch_size: Count

@@ -101,7 +101,7 @@ class Origin(Section):
     """The file's path in it, or a pattern of it, such as `data/*.parquet`."""
     url: Annotated[str, Field(pattern="^https?://")] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Of what the URL serves; without one the first fetch pins it."""
+    """Of what is served; without one the first fetch pins it."""
     member: str | None = None
     """The file in an archive that is served."""
 
@@ -135,8 +135,6 @@ class Source(Section):
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
     expected: Count | None = None
     """Entries that it should have, to the last of them or rounded: a file that is not whole is noticed."""
-    dataset: str | None = None
-    """What it is on the Hub, for the card."""
     origin: Origin | None = None
     """From where `parrot data get` fetches it, if parrot/catalog/facts.yaml does not know it."""
 

@@ -195,7 +195,7 @@ def _cc_sbu_align(folder: Path) -> dict[str, Any]:
     for number in range(2, 14):
         _picture(folder / "image" / f"{number}.jpg", 8200 + number)
     path = _write(folder / "filter_cap.json", {"annotations": items})
-    return {"format": "cc_sbu_align", "path": path, "images": str(folder), "expected": COUNT}
+    return {"format": "cc_sbu_align", "path": path, "images": str(folder / "image"), "expected": COUNT}
 
 
 def _dolly(folder: Path) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from parrot.files import atomic_file, write_text
 from parrot.yaml_files import read_yaml
 
 LOCK = Path("data.lock.yaml")
-"""What first fetches pinned: commit of a repository of the Hub, SHA-256 of what a URL serves."""
+"""What was fetched, a URL or `datasets/USER/NAME/resolve/COMMIT/FILE` of the Hub, its size and SHA-256: later
+fetches get the same or stop."""
 WORK = Path(".parrot/fetching")
 """What is on its way; an interrupted fetch goes on here."""
 _CHUNK = 1 << 20
@@ -77,7 +78,7 @@ def _place(file: Path, target: Path, member: str | None) -> None:
 def _from_hub(origin: Origin) -> list[Path]:
     repo = str(origin.hub)
     try:
-        commit = origin.revision or _pinned(repo) or HfApi().dataset_info(repo).sha
+        commit = origin.revision or _first_commit(repo) or HfApi().dataset_info(repo).sha
         names = HfApi().list_repo_files(repo, repo_type="dataset", revision=commit)
         wanted = sorted(name for name in names if fnmatch(name, str(origin.file)))
         if not wanted:
@@ -93,8 +94,8 @@ def _from_hub(origin: Origin) -> list[Path]:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         said = " ".join(str(error).split())[:300]
         raise ParrotError(f"{repo}: cannot be fetched from the Hub: {said}; start again to go on") from None
-    if not origin.revision:
-        _pin(repo, str(commit))
+    for name, file in zip(wanted, files, strict=True):
+        _record(f"{_commits(repo)}{commit}/{name}", file, origin)
     return files
 
 
@@ -106,16 +107,7 @@ def _from_url(origin: Origin) -> Path:
         _download(url, file)
     except (URLError, HTTPException, OSError) as error:
         raise ParrotError(f"{url}: cannot be fetched: {error}; start again to go on where it ended") from None
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != (origin.sha256 or _pinned(url) or found):
-        file.unlink()
-        raise ParrotError(
-            f"{url}: serves something else than at the first fetch (SHA-256 {found}); if that is right, "
-            f"remove its line from {LOCK}, or correct the `sha256` of its origin"
-        )
-    if not origin.sha256:
-        _pin(url, found)
+    _record(url, file, origin)
     return file
 
 
@@ -146,14 +138,36 @@ def _download(url: str, file: Path) -> None:
             raise OSError(f"it ended after {opened.tell()} of {done + rest} bytes")
 
 
-def _pins() -> dict[str, Any]:
+def _record(address: str, file: Path, origin: Origin) -> None:
+    """Keep in `data.lock.yaml` what was fetched.
+
+    Raises:
+        ParrotError: it is not what it was at the first fetch, or should be; then the file is gone.
+    """
+    with file.open("rb") as opened:
+        found = {"size": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    recorded = _recorded()
+    if found["sha256"] != (origin.sha256 or recorded.get(address, found)["sha256"]):
+        file.unlink()
+        raise ParrotError(
+            f"{address}: serves something else than at the first fetch (SHA-256 {found['sha256']}); if that "
+            f"is right, remove its entry from {LOCK}, or correct the `sha256` of its origin"
+        )
+    if recorded.get(address) != found:
+        write_text(LOCK, yaml.safe_dump(recorded | {address: found}))
+
+
+def _recorded() -> dict[str, Any]:
     return read_yaml(LOCK) if LOCK.exists() else {}
 
 
-def _pinned(name: str) -> str | None:
-    return _pins().get(name)
+def _first_commit(repo: str) -> str | None:
+    """At which a file of the Hub's repository was fetched first."""
+    before = _commits(repo)
+    found = (address.removeprefix(before) for address in _recorded() if address.startswith(before))
+    return next((rest.partition("/")[0] for rest in found), None)
 
 
-def _pin(name: str, value: str) -> None:
-    if (pins := _pins()).get(name) != value:
-        write_text(LOCK, yaml.safe_dump(pins | {name: value}))
+def _commits(repo: str) -> str:
+    """What the addresses of all files in a repository of the Hub begin with."""
+    return f"datasets/{repo}/resolve/"

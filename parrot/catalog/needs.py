@@ -2,38 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from parrot.catalog.facts import Fact, fact_of, origin_of
 from parrot.config import Params, Source
 from parrot.config_data import Origin
-from parrot.config_training import Section
 from parrot.errors import ParrotError
 from parrot.params import load_params
 from parrot.profiles import compose
-from parrot.yaml_files import parse_yaml, read_yaml
+from parrot.yaml_files import parse_yaml
 
-_FILE = Path(__file__).with_name("facts.yaml")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
-
-
-class Fact(Section):
-    """What is known of a published data set; `file` and `pictures` are None where nothing serves them."""
-
-    about: str
-    page: str
-    licence: str
-    size: str
-    file: Origin | None = None
-    pictures: Origin | None = None
-    by_hand: str | None = None
-
-
-@cache
-def known_facts() -> dict[str, Fact]:
-    """By the name of the file of entries."""
-    return {name: Fact.model_validate(tree) for name, tree in read_yaml(_FILE).items()}
 
 
 class Missing(NamedTuple):
@@ -54,11 +34,7 @@ class Need:
 
     @property
     def fact(self) -> Fact | None:
-        return known_facts().get(Path(self.source.path).name)
-
-    @property
-    def file(self) -> Origin | None:
-        return self.source.origin or (self.fact.file if self.fact else None)
+        return fact_of(self.source)
 
     @property
     def pictures(self) -> Origin | None:
@@ -66,10 +42,11 @@ class Need:
 
     def missing(self) -> Iterator[Missing]:
         source = self.source
+        origin = origin_of(source)
         for path in source.by_language(self.languages).values():
             if not any(path.parent.glob(path.name)):
                 is_pattern = "*" in path.name
-                yield Missing(path.parent if is_pattern else path, self.file, is_pattern)
+                yield Missing(path.parent if is_pattern else path, origin, is_pattern)
         images = Path(source.images)
         archive = next((place for place in (images, *images.parents) if place.suffix in _ARCHIVES), None)
         if source.images != source.path and not (archive or images).exists():
@@ -110,11 +87,20 @@ def describe(need: Need) -> Iterator[str]:
     yield f"{need.name} ({need.source.split}, {count}): {'missing' if missing else 'there'}"
     fact = need.fact
     if fact:
-        yield f"  {fact.about}; {fact.size}; licence: {fact.licence}"
+        yield f"  {fact.about}; size: {fact.size}; licence: {fact.licence}"
+        if fact.unconfirmed:
+            yield f"  unconfirmed: {', '.join(fact.unconfirmed)}"
     for path, origin, _ in missing:
         if origin:
-            yield f"  {path}: `parrot data get {need.name}` fetches it from {origin.url or origin.hub}"
-        elif fact:
-            yield f"  {path}: by hand from {fact.page}{': ' + fact.by_hand if fact.by_hand else ''}"
+            yield f"  {path}: `parrot data get {need.name}` fetches it from {_version(origin)}"
+    if by_hand := ", ".join(str(path) for path, origin, _ in missing if not origin):
+        if fact:
+            yield f"  {by_hand}: by hand from {fact.page}{': ' + fact.by_hand if fact.by_hand else ''}"
         else:
-            yield f"  {path}: put it there as its publisher ships it"
+            yield f"  {by_hand}: put it there as its publisher ships it"
+
+
+def _version(origin: Origin) -> str:
+    if origin.revision or origin.sha256:
+        return f"{origin.url or origin.hub} at {origin.revision or origin.sha256}"
+    return f"{origin.url or origin.hub}: what is newest, and from then on the same"

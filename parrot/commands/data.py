@@ -1,6 +1,7 @@
 """Commands that bring data in, look them through, and repair them."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +125,12 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
-    args.part.run(args)
+    try:
+        args.part.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has read enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 COMMANDS = {

@@ -1,23 +1,23 @@
 """One source's upstream files -> Parquet shards of records, a table of what was rejected, and counts."""
 
-import multiprocessing
 import os
 import shutil
 import sys
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import count, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pyarrow.compute as pc
 from tqdm import tqdm
 
 from parrot.config import Images, Prepare, Source, Speed
+from parrot.data.executors import in_order
 from parrot.data.partitions import Partition, read_partitions, write_partitions
 from parrot.data.records import Record
 from parrot.data.rejects import REJECTS, Reject, RejectsWriter, as_json, read_rejects, too_many
@@ -50,8 +50,8 @@ def prepare(
 
     Writes `output/part-*.parquet`, `output/partitions.parquet`, `output/rejects.parquet`,
     `output/mended.parquet` (which records are not as published, and by which rules) and `metrics`. The same
-    inputs give the same bytes, with any number of processes, also if a run is killed and begun again with
-    the same `work`: there each partition is put as soon as it is done. Every picture is decoded.
+    inputs give the same bytes, with any number of processes or workers, also if a run is killed and begun
+    again with the same `work`: there each partition is put as soon as it is done. Every picture is decoded.
 
     Args:
         languages: whose files are read, in this order, of a source that has one for each.
@@ -70,7 +70,7 @@ def prepare(
     parts = _parts(reader, languages, prepare.partition_records)
     read: list[int] = []
     with tqdm(desc=f"prepare {source}", unit=" entries") as progress:
-        for entries in _made(parts, reader, work, speed.prepare_processes):
+        for entries in _made(parts, reader, work, speed):
             read.append(entries)
             progress.update(entries)
     if not read:
@@ -153,61 +153,44 @@ def _name(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def _made(parts: Iterator[_Part], reader: SourceReader, work: Path, processes: int) -> Iterator[int]:
+def _made(parts: Iterator[_Part], reader: SourceReader, work: Path, speed: Speed) -> Iterator[int]:
     """Make the partitions that are not done yet; yields, in order, how many entries each has."""
-    if processes == 1:
+    if speed.prepare_processes == 1 and not speed.cluster:
         for part in parts:
-            if not (folder := work / _name(part.number)).exists():
-                _make(folder, reader, part)
+            if not _is_made(work, part):
+                _make(work / _name(part.number), reader, part)
             yield len(part.entries)
         return
-    waiting: deque[tuple[int, Future[None] | None]] = deque()
-    start = (reader.name, reader.source, reader.limits)
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, start) as pool:
-        try:
-            for part in parts:
-                folder = work / _name(part.number)
-                begun = None if folder.exists() else pool.submit(_make_elsewhere, folder, part)
-                waiting.append((len(part.entries), begun))
-                if len(waiting) > 2 * processes:
-                    yield _done(*waiting.popleft())
-            while waiting:
-                yield _done(*waiting.popleft())
-        except BrokenProcessPool:
-            raise ParrotError(
-                f"speed.prepare_processes: one of {processes} processes has ended; see its message above, "
-                f"or take fewer if memory ran out"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    opened = _Opened(uuid4().hex, reader.name, reader.source, reader.limits)
+    task = partial(_make_elsewhere, opened, work)
+    for part in in_order(parts, task, partial(_is_made, work), speed):
+        yield len(part.entries)
 
 
-def _done(entries: int, begun: "Future[None] | None") -> int:
-    if begun:
-        begun.result()
-    return entries
+def _is_made(work: Path, part: _Part) -> bool:
+    return (work / _name(part.number)).exists()
 
 
-_reader: SourceReader
-"""Of a process of the pool."""
+class _Opened(NamedTuple):
+    """A source, as one run reads it."""
+
+    run: str
+    """A worker of a cluster may live longer than the files are as they are."""
+    name: str
+    source: Source
+    limits: Images
 
 
-def _start(name: str, source: Source, limits: Images) -> None:
-    global _reader
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _reader = SourceReader(name, source, limits)
+_mine = threading.local()
+"""The source that a process, or a thread of a worker, has opened last: `opened`, and its `reader`."""
 
 
-def _make_elsewhere(folder: Path, part: _Part) -> None:
-    _make(folder, _reader, part)
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its pool."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os._exit(1)
+def _make_elsewhere(opened: _Opened, work: Path, part: _Part) -> None:
+    if _is_made(work, part):  # by a worker that Dask took for dead
+        return
+    if getattr(_mine, "opened", None) != opened:
+        _mine.opened, _mine.reader = opened, SourceReader(opened.name, opened.source, opened.limits)
+    _make(work / _name(part.number), _mine.reader, part)
 
 
 def _make(folder: Path, reader: SourceReader, part: _Part) -> None:

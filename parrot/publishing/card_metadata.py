@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
+from parrot.catalog.facts import origin_of
 from parrot.config import HubModel
 from parrot.publishing.card_facts import CardFacts
 
@@ -20,7 +21,8 @@ READ_AS_VLMEVALKIT = "letter_generation read as VLMEvalKit does"
 
 def card_metadata(facts: CardFacts) -> ModelCardData:
     bases = [model.repo for _, model in facts.made_from() if isinstance(model, HubModel)]
-    datasets = {source.dataset for source in facts.sources.values() if source.dataset}
+    origins = map(origin_of, facts.sources.values())
+    datasets = {origin.hub for origin in origins if origin and origin.hub}
     named = facts.package.license_name
     return ModelCardData(
         language=list(facts.languages),

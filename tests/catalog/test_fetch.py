@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import subprocess
@@ -31,6 +32,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publishe
 
 def origin_of(server: Publisher, name: str = "it.json", **more: Any) -> Origin:
     return Origin(url=f"{server.address}/files/{name}", **more)
+
+
+def digest_of(content: bytes) -> dict[str, Any]:
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def test_a_file_that_breaks_off_goes_on_where_it_ended(server: Publisher) -> None:
@@ -68,6 +73,7 @@ def test_a_server_without_marks_begins_anew(server: Publisher) -> None:
 
 def test_the_first_fetch_pins_what_a_url_serves(server: Publisher) -> None:
     fetch(origin_of(server), Path("it.json"))
+    assert yaml.safe_load(LOCK.read_text()) == {f"{server.address}/files/it.json": digest_of(CONTENT)}
     server.files["it.json"] = b"another"
     with pytest.raises(ParrotError, match="serves something else than at the first fetch"):
         fetch(origin_of(server), Path("it.json"))
@@ -130,12 +136,19 @@ def test_a_data_set_of_the_hub_at_the_commit_of_the_first_fetch(server: Publishe
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in Path("data").iterdir()) == ["0.parquet", "1.parquet", "one.bin"]
     assert Path("data/one.bin").read_bytes() == 5 * CONTENT
-    assert yaml.safe_load(LOCK.read_text()) == {"them/it": COMMITS[0]}
+    recorded = yaml.safe_load(LOCK.read_text())
+    at = f"datasets/them/it/resolve/{COMMITS[0]}"
+    assert list(recorded) == [f"{at}/data/0.parquet", f"{at}/data/1.parquet", f"{at}/it.json"]
+    assert recorded[f"{at}/it.json"] == digest_of(5 * CONTENT)
     server.newest = COMMITS[1]
     server.asked.clear()
     assert from_the_hub(server, "", "README.md").returncode == 0
     resolved = [line.split("/resolve/")[1] for line, _ in server.asked if "/resolve/" in line]
     assert {path[:40] for path in resolved} == {COMMITS[0]}
+    server.files["README.md"] = b"#!"
+    done = from_the_hub(server, "", "README.md")
+    assert f"{at}/README.md: serves something else than at the first fetch" in done.stderr
+    assert Path("data/one.bin").read_bytes() == b"#"
     done = from_the_hub(server, COMMITS[1], "none.json")
     assert "them/it: has no none.json at bbbb" in done.stderr
     assert "README.md" in done.stderr

@@ -1,10 +1,14 @@
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from parrot import cli
-from parrot.catalog.needs import Need, describe, known_facts, needs_of
+from parrot.catalog.facts import fact_of, known_facts, origin_of
+from parrot.catalog.needs import Need, describe, needs_of
 from parrot.config import Source
 from parrot.data.sources.formats import format_of
 from parrot.errors import ParrotError
@@ -42,15 +46,22 @@ def test_the_papers_seventeen_are_named() -> None:
                        "llava_dialogue", "cc_sbu_align", "dolly", "alpaca_gpt4", "baize"}  # fmt: skip
 
 
-def test_a_language_of_sharegpt4v_is_no_part_of_its_name() -> None:
-    from fnmatch import fnmatch
+def test_what_the_hub_serves_is_pinned_and_called_as_it_is_known() -> None:
+    for name, fact in known_facts().items():
+        for origin in filter(None, (fact.file, fact.pictures)):
+            assert origin.url or (origin.revision and "*" not in str(origin.file)), name
+        if fact.file and "llava-" not in name:
+            served = fact.file.member or fact.file.file or str(fact.file.url)
+            assert Path(served).name == name
+        assert fact.file or "file" in fact.unconfirmed or fact.by_hand, name
 
-    names = [f"sharegpt_4v/sharegpt4v_sft_{which}.json" for which in
-             ("zh_71k", "pt_14k", "ar_12k", "tr_17k", "ru_14k")]  # fmt: skip
-    for name in names:
-        fact = known_facts()[Path(name).name]
-        assert fact.file and fact.file.file
-        assert [other for other in names if fnmatch(other, fact.file.file)] == [name]
+
+def test_a_file_of_the_same_name_in_another_format_is_another_data_set() -> None:
+    settings = {"split": "sft", "path": "mine/dataset.json", "images": "mine", "language": "en"}
+    assert fact_of(Source.model_validate(settings | {"format": "ocrvqa"}))
+    own = Source.model_validate(settings | {"format": "llava", "origin": {"hub": "me/it", "file": "a.json"}})
+    assert fact_of(own) is None
+    assert origin_of(own) == own.origin
 
 
 def test_list_says_what_is_missing_and_how_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +73,10 @@ def test_list_says_what_is_missing_and_how_to_get_it(capsys: pytest.CaptureFixtu
     assert "licence: CC BY-SA 3.0" in told
     assert "aokvqa (sft, 17,056 entries): missing" in told
     assert "data/coco/train2017.zip: `parrot data get aokvqa` fetches it from http://images.coco" in told
-    assert "data/cc_sbu_align: by hand from https://huggingface.co/datasets/Vision-CAIR/cc_sbu_align" in told
+    assert "data/cc_sbu_align/image: by hand from https://huggingface.co/datasets/Vision-CAIR/cc_sbu" in told
+    assert "  unconfirmed: entries, licence, size of the pictures\n" in told
+    assert "fetches it from Vision-CAIR/cc_sbu_align at e554e33b8d619753ba4b7a7a273fd3a39659ac93\n" in told
+    assert "train2017.zip: what is newest, and from then on the same\n" in told
     cli.main(["data", "list"])
     assert "captions (align, entries not counted): missing" in capsys.readouterr().out
 
@@ -96,3 +110,12 @@ def test_nothing_behind_data_provides_what_data_dvc_names(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit):
         cli.main(["data", "gett"])
     assert called == ["provided"]
+
+
+def test_who_reads_may_stop_reading() -> None:
+    call = "from parrot.cli import main; main()"
+    script = f"'{sys.executable}' -uc '{call}' data list --profile parrot-7b | head -1"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout.startswith("llava_pretrain") and not done.stderr

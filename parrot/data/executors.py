@@ -1,0 +1,164 @@
+"""Tasks done elsewhere, by processes of this machine or by the workers of a Dask cluster.
+
+Which of them, and how many, changes no byte of what is made: a worker has to run the code and the libraries
+that this process runs, in the same folder, which all of them see (a shared file system); others are refused.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import platform
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from parrot.config import Speed
+from parrot.errors import ParrotError
+
+Item = TypeVar("Item")
+_PATIENCE = 30  # seconds until a scheduler, or the first of its workers, has answered
+_PACKAGE = Path(__file__).parents[1]
+
+
+def in_order(
+    items: Iterable[Item], task: Callable[[Item], None], is_done: Callable[[Item], bool], speed: Speed
+) -> Iterator[Item]:
+    """Do the task for each item that is not done yet, several beside one another.
+
+    Yields the items in order, each when it is done; takes only so many ahead as keep all workers busy.
+
+    Raises:
+        ParrotError: a process has ended; Dask is not installed, or its scheduler or workers do not answer.
+    """
+    waiting: deque[tuple[Item, Any]] = deque()
+    with _workers(speed) as (submit, at_once):
+
+        def oldest() -> Item:
+            item, begun = waiting.popleft()
+            if begun:
+                begun.result()
+            return item
+
+        for item in items:
+            waiting.append((item, None if is_done(item) else submit(task, item)))
+            if len(waiting) > 2 * at_once:
+                yield oldest()
+        while waiting:
+            yield oldest()
+
+
+_Workers = AbstractContextManager[tuple[Callable[..., Any], int]]
+"""A `submit` that gives futures, and how many tasks are done at once."""
+
+
+def _workers(speed: Speed) -> _Workers:
+    return _cluster(speed.cluster) if speed.cluster else _processes(speed.prepare_processes)
+
+
+@contextmanager
+def _processes(number: int) -> Iterator[tuple[Callable[..., Any], int]]:
+    with ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _start) as pool:
+        try:
+            yield pool.submit, number
+        except BrokenProcessPool:
+            raise ParrotError(
+                f"speed.prepare_processes: one of {number} processes has ended; see its message above, "
+                f"or take fewer if memory ran out"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its pool."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
+
+
+class _Machinery(NamedTuple):
+    """What decides the bytes that a task makes, beside its inputs."""
+
+    code: str
+    """Digest of the code as it stood when this process imported it: a worker may be older than an edit."""
+    python: str
+    pillow: str
+    pyarrow: str
+
+
+_HERE = _Machinery(
+    hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_PACKAGE.rglob("*.py")))).hexdigest()[:12],
+    platform.python_version(),
+    version("pillow"),
+    version("pyarrow"),
+)
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
+    """A worker that ends in the middle of a task is no fault: another one does it again."""
+    try:
+        import dask
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        raise ParrotError(
+            "speed.cluster: Dask is not installed; `pip install 'parrot-vlm[dask]'`, or leave the setting out"
+        ) from None
+    # An item travels with its task, which Dask takes for a mistake from 10 MB on.
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
+        try:
+            client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ParrotError(
+                f"speed.cluster: no Dask scheduler answers at {address} ({error}); start `dask scheduler`, "
+                f"correct the address, or leave the setting out"
+            ) from None
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=_PATIENCE)
+            except TimeoutError:
+                raise ParrotError(
+                    f"speed.cluster: the scheduler at {address} has no workers; start `dask worker {address} "
+                    f"--nthreads 1` from this environment, on machines that see {Path.cwd()}"
+                ) from None
+
+            def submit(task: Callable[[Any], None], item: Any) -> Any:
+                return client.submit(_run, _HERE, Path.cwd(), task, item, pure=False)
+
+            try:
+                yield submit, sum(client.nthreads().values())
+            except KilledWorker as error:
+                raise ParrotError(
+                    f"speed.cluster: workers end over the same task again and again; see the log of "
+                    f"{error.last_worker.address}, or give them more memory"
+                ) from None
+
+
+def _run(expected: _Machinery, folder: Path, task: Callable[[Any], None], item: Any) -> None:
+    """On a worker."""
+    where = f"speed.cluster: the worker on {platform.node()}"
+    if expected != _HERE:
+        raise ParrotError(
+            f"{where} has {_HERE}, here is {expected}: what they make might differ; start the workers again, "
+            f"from this environment"
+        )
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ParrotError(
+            f"{where} does not see {folder} ({error.strerror}): it needs the project's folder under the same "
+            f"path, on a shared file system"
+        ) from None
+    task(item)

@@ -1,0 +1,154 @@
+"""Partitions made by a Dask cluster: a scheduler and two workers, each a process of its own."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import PIL.Image
+import pytest
+from small_sources import World, changed, conversation, digests, small_world
+
+from parrot.data import executors
+from parrot.data.prepare import prepare
+from parrot.errors import ParrotError
+
+pytest.importorskip("distributed")
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Cluster:
+    address: str
+    workers: list[subprocess.Popen[bytes]]
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+    """In a folder that is not the project's, as on another machine."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", *command, "--no-dashboard"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def address(file: Path) -> str:
+    while not (file.exists() and file.stat().st_size):
+        time.sleep(0.05)
+    return str(json.loads(file.read_text())["address"])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    file = folder / "scheduler.json"
+    scheduler = start(
+        folder, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+    )
+    where = address(file)
+    workers = [start(folder, "worker", where, "--no-nanny", "--nthreads", "1") for _ in range(2)]
+    yield Cluster(where, workers)
+    for process in (*workers, scheduler):
+        process.terminate()
+    for process in (*workers, scheduler):
+        process.wait()
+
+
+def noisy(number: int) -> bytes:
+    """A picture that takes some time to decode."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(file, "JPEG", quality=50)
+    return file.getvalue() + b"%d" % number
+
+
+def prepared_by(world: World, cluster: Cluster) -> World:
+    return replace(world, speed=changed(world.speed, cluster=cluster.address))
+
+
+def test_two_workers_make_the_same_bytes(tmp_path: Path, cluster: Cluster) -> None:
+    world = small_world(tmp_path)
+    talk = tmp_path / "talk" / "en.json"
+    talk.write_text(talk.read_text().replace('"Number 3."', '" "'), encoding="utf-8")
+    world.prepare_source("talk")
+    first = digests(world.prepared("align"))
+    assert prepared_by(world, cluster).prepare_source("talk")["rejected"] == {"total": 1, "empty text": 1}
+    assert digests(world.prepared("align")) == first
+
+
+def test_a_worker_with_other_code_is_refused(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "_HERE", executors._HERE._replace(code="other"))
+    with pytest.raises(ParrotError, match="what they make might differ; start the workers again"):
+        prepared_by(small_world(tmp_path), cluster).prepare_source("talk")
+
+
+def test_a_worker_that_does_not_see_the_folder_is_refused(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = prepared_by(small_world(tmp_path), cluster)
+    monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "elsewhere")
+    with pytest.raises(ParrotError, match=r"does not see \S+/elsewhere \(No such file"):
+        world.prepare_source("talk")
+
+
+def test_who_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_PATIENCE", 1)
+    world = small_world(tmp_path)
+    for address_, message in (
+        ("tcp://127.0.0.1:9", r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
+        ("what://", "no Dask scheduler answers at what://"),
+    ):
+        with pytest.raises(ParrotError, match=message):
+            prepared_by(world, Cluster(address_, [])).prepare_source("talk")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ParrotError, match=r"Dask is not installed; `pip install 'parrot-vlm\[dask\]'`"):
+        prepared_by(world, Cluster("tcp://127.0.0.1:9", [])).prepare_source("talk")
+
+
+def test_a_scheduler_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_PATIENCE", 2)
+    file = tmp_path / "scheduler.json"
+    scheduler = start(
+        tmp_path, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+    )
+    try:
+        alone = Cluster(address(file), [])
+        with pytest.raises(ParrotError, match="has no workers; start `dask worker tcp://127"):
+            prepared_by(small_world(tmp_path), alone).prepare_source("talk")
+    finally:
+        scheduler.terminate()
+        scheduler.wait()
+
+
+def test_a_worker_killed_in_the_middle_of_a_partition_costs_no_byte(tmp_path: Path, cluster: Cluster) -> None:
+    pictures = {f"{number}.jpg": noisy(number) for number in range(60)}
+    world = small_world(tmp_path).only([conversation(number) for number in range(60)], pictures)
+    world = replace(world, prepare=changed(world.prepare, partition_records=20))
+    world.prepare_source("only")
+    first = digests(world.prepared("align"))
+    work = tmp_path / "work"
+
+    def kill() -> None:
+        while len(list(work.glob(".part-*"))) < 2:  # until both have begun to write
+            time.sleep(0.002)
+        cluster.workers[0].kill()
+
+    killer = Thread(target=kill)
+    killer.start()
+    prepare(
+        world.languages, world.images, world.prepare, world.sources, prepared_by(world, cluster).speed,
+        source="only", output=world.prepared("align") / "only", metrics=tmp_path / "only.json", work=work,
+    )  # fmt: skip
+    killer.join()
+    assert cluster.workers[0].wait() == -9
+    assert cluster.workers[1].poll() is None
+    assert digests(world.prepared("align")) == first
+    assert not list(work.glob(".part-*"))
