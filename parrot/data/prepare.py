@@ -109,7 +109,7 @@ def prepare(
         _check_expected(source, reader.source.expected, total)
         problem = too_many(why, total, prepare.max_reject_share, source, output / REJECTS)
         if not problem:
-            write_partitions(partial, partitions)
+            write_partitions(partial, partitions, reader.left_out)
             for folder in folders:
                 _place(folder / _RECORDS, partial / f"{folder.name}.parquet")
     if problem:
