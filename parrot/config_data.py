@@ -137,6 +137,8 @@ class Source(Section):
     """Entries that it should have, to the last of them or rounded: a file that is not whole is noticed."""
     dataset: str | None = None
     """What it is on the Hub, for the card."""
+    license: str | None = None
+    """As the Hub names it, such as cc-by-4.0 or other, for the card of the data set."""
     origin: Origin | None = None
     """From where `parrot data get` fetches it, if parrot/catalog/facts.yaml does not know it."""
 

@@ -19,9 +19,9 @@ CONTAMINATED = "contaminated"
 MAX_REFERENCE = 64
 """An `image` of at most so many characters is the index of the row that holds the picture."""
 _QUESTION = ("question", "hint", *"ABCDEFGH")
-_LEAST_WINDOWS = 40
-"""A shorter question with its options, such as "Is it red? Yes. No.", is asked of many pictures."""
-_SHARE = 0.8
+_LEAST_CHARACTERS = 50
+"""A shorter question, its options included, such as "Is it big? Yes. No.", is asked of many pictures."""
+_SHARE = 0.7
 """Of a question's windows: so many of them in a text are the question, otherwise laid out or a word apart."""
 _REMEMBERED = 100_000
 _SHOWN = 5
@@ -50,7 +50,8 @@ class Benchmarks:
                 if len(cells["image"].strip()) > MAX_REFERENCE:
                     self._add_picture(file, row, cells["image"], where)
                 asked = normalized("\n".join(cells.get(column) or "" for column in _QUESTION))
-                questions.setdefault(asked, where)
+                if len(asked.decode()) >= _LEAST_CHARACTERS:
+                    questions.setdefault(asked, where)
         self._rows = as_rows(list(self._looks))
         self._answered: dict[bytes, str | None] = {}
         """Looks that were compared, and what was found: a picture often comes again."""
@@ -106,7 +107,7 @@ class Benchmarks:
         windows = np.unique(window_hashes([normalized(text)])[0])
         first = np.searchsorted(self._hashes, windows)
         found = self._hashes[np.minimum(first, len(self._hashes) - 1)] == windows
-        if found.sum() < _SHARE * _LEAST_WINDOWS:
+        if found.sum() < _SHARE * self._sizes.min():
             return None
         last = np.searchsorted(self._hashes, windows[found], side="right")
         owners = np.concatenate([self._owners[a:b] for a, b in zip(first[found], last, strict=True)])
@@ -117,15 +118,13 @@ class Benchmarks:
 
 
 def _distinct_windows(texts: Sequence[bytes]) -> tuple[Hashes, NDArray[np.int64], NDArray[np.int64]]:
-    """Of those texts that are long enough: hashes in order, whose each is, and how many each text has."""
+    """Hashes in order, whose each is, and how many each text has."""
     hashes, owners = window_hashes(texts)
     order = np.lexsort((owners, hashes))
     hashes, owners = hashes[order], owners[order]
     new = np.ones(len(hashes), bool)
     new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-    sizes = np.bincount(owners[new], minlength=len(texts))
-    new &= sizes[owners] >= _LEAST_WINDOWS
-    return hashes[new], owners[new], sizes
+    return hashes[new], owners[new], np.bincount(owners[new], minlength=len(texts))
 
 
 def too_contaminated(rejects: Path, limit: int, name: str, table: Path) -> ParrotError | None:

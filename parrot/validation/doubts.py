@@ -59,9 +59,10 @@ class Doubts:
                 chosen = [numbers[start + place] for place in places]
                 about = [_about(*part[["looks", "picture_digests"]].iloc[place]) for place in places]
                 self._texts.add(chosen, keys, [number.to_bytes(8, "little") for number in chosen], about)
-        if self._pictures:
-            for number, looks, digests in zip(numbers, frame["looks"], frame["picture_digests"], strict=True):
-                self._pictures.add([number] * len(looks), look_keys(looks), digests, looks)
+        if self._pictures and (looks := [look for some in frame["looks"] for look in some]):
+            digests = [digest for some in frame["picture_digests"] for digest in some]
+            owners = [number for number, some in zip(numbers, frame["looks"], strict=True) for _ in some]
+            self._pictures.add(owners, look_keys(looks), digests, looks)
         return pd.DataFrame(self._in_other_languages(frame), columns=FAILURE_COLUMNS)
 
     def near(self, mixture: Path) -> pd.DataFrame:

@@ -104,6 +104,6 @@ def text_keys(texts: Sequence[str]) -> tuple[list[int], Hashes]:
 
 
 def look_keys(looks: Sequence[bytes]) -> Hashes:
-    """The blocks of each look."""
+    """The blocks of each of some looks."""
     blocks = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), -1)
     return np.ascontiguousarray(blocks[:, : 4 * BLOCKS]).view("<u4").astype(np.uint64)
