@@ -53,11 +53,12 @@ class Doubts:
         numbers = range(self._records, self._records + len(frame))
         self._records += len(frame)
         if self._texts:
-            for start in range(0, len(frame), _AT_ONCE):
-                part = frame[start : start + _AT_ONCE]
-                places, keys = text_keys(list(part["text"]))
+            texts = list(frame["text"])
+            abouts = list(map(_about, frame["looks"], frame["picture_digests"]))
+            for start in range(0, len(texts), _AT_ONCE):
+                places, keys = text_keys(texts[start : start + _AT_ONCE])
                 chosen = [numbers[start + place] for place in places]
-                about = [_about(*part[["looks", "picture_digests"]].iloc[place]) for place in places]
+                about = [abouts[start + place] for place in places]
                 self._texts.add(chosen, keys, [number.to_bytes(8, "little") for number in chosen], about)
         if self._pictures and (looks := [look for some in frame["looks"] for look in some]):
             digests = [digest for some in frame["picture_digests"] for digest in some]
