@@ -93,7 +93,7 @@ class Doubts:
         return near | others
 
     def _in_other_languages(self, frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
-        columns = ("shard", "source", "id", "language", "text")
+        columns = ("shard", "source", "id", "language", "longest_text")
         for shard, source, name, language, text in zip(*(frame[column] for column in columns), strict=True):
             self._passed[source] += 1
             if source not in self._steps or self._passed[source] % self._steps[source]:

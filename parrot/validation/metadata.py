@@ -21,11 +21,11 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
 
     shard, id, source, language, positions, copies, stored_length: as its index says; repeated_id,
     duplicate: an earlier record has the same source and id, or the same texts and pictures; roles: as in
-    "user assistant"; turns; text, text_bytes: of all messages, without image placeholders; empty_texts,
-    broken_texts: messages without text (a question may be an image alone) or with lost characters; images,
-    unreadable_images; placeholders: in the user's turns; answer_placeholders: in the others; shorter_side,
-    longer_side: pixels, over all images of the record, none without image; formats: as in "JPEG";
-    picture_digests, looks: a list.
+    "user assistant"; turns; text, text_bytes: of all messages, without image placeholders; longest_text: of
+    one; empty_texts, broken_texts: messages without text (a question may be an image alone) or with lost
+    characters; images, unreadable_images; placeholders: in the user's turns; answer_placeholders: in the
+    others; shorter_side, longer_side: pixels, over all images of the record, none without image; formats: as
+    in "JPEG"; picture_digests, looks: a list.
     """
     seen_ids, seen_contents = FirstSeen(), FirstSeen()
     rows: list[dict[str, Any]] = []
@@ -68,6 +68,7 @@ def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
         "roles": " ".join(role for role, _ in turns),
         "turns": len(turns),
         "text": "\n".join(texts),
+        "longest_text": max(texts, key=len, default=""),
         "text_bytes": sum(len(text.encode()) for text in texts),
         "empty_texts": sum(not text.strip() for _, text in turns),
         "broken_texts": sum(LOST in text for text in texts),

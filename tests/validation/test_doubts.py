@@ -71,6 +71,13 @@ def test_a_text_in_another_language_is_listed_and_too_many_of_a_source_stop_it(t
     assert doubts(tmp_path) == []
 
 
+def test_a_task_to_translate_is_in_the_language_that_it_is_set_in(tmp_path: Path) -> None:
+    talk = say(("user", f"Translate into Turkish:\n{ENGLISH}"), ("assistant", TURKISH))
+    records = [replace(one, messages=talk, images=()) for one in good()]
+    loose = limits(max_other_language_share=1.0, max_text_only_share=1.0, max_duplicate_share=1.0)
+    assert run(tmp_path, records, loose)["talk_other_language_share"] == 10 / 40  # those that should be in zh
+
+
 def test_of_a_large_source_some_texts_are_looked_at(tmp_path: Path) -> None:
     records = [telling(one, TURKISH, one.images) for one in pictured()]
     metrics = run(tmp_path, records, limits(max_other_language_share=1.0, language_sample=10))
