@@ -105,8 +105,8 @@ def make_inputs(folder: Path, threads: int) -> None:
         )  # fmt: skip
     for split in ("align", "sft"):
         mix(
-            params.seed, mixture, params.model, split=split, prepared=folder / "prepared" / split,
-            output=folder / "mixtures" / split,
+            params.seed, mixture, params.model, params.images, split=split,
+            prepared=folder / "prepared" / split, output=folder / "mixtures" / split,
             vision=folder / "backbones/vision", language=folder / "backbones/language",
             metrics=folder / "metrics.json",
         )  # fmt: skip

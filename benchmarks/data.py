@@ -118,8 +118,8 @@ def _call(step: str, folder: Path, processes: int) -> Callable[[], Any]:
              "align": {"talk": 1.0}, "sft": {"talk": 1.0}}
         )  # fmt: skip
         return lambda: mix(
-            1, settings, MODEL, vision=folder / "vision", language=folder / "language", output=mixture,
-            **common,
+            1, settings, MODEL, IMAGES, vision=folder / "vision", language=folder / "language",
+            output=mixture, **common,
         )  # fmt: skip
     from parrot.validation.validate import validate
 

@@ -50,6 +50,9 @@ class Images(Section):
     max_megapixels: Rate
     min_pixels: Count
     max_pixels: Count
+    near_bits: Annotated[int, Field(ge=0, le=11)] | None = None
+    """Pictures whose looks (parrot/data/looks.py) differ in at most so many of 408 bits are the same to the
+    checks for near duplicates and contamination; without it only those of equal bytes are."""
 
 
 class Prepare(Section):
@@ -83,7 +86,9 @@ class Mix(Section):
     from its end until it fits; one whose first answer does not fit is rejected in any case."""
     max_reject_share: Share
     benchmarks: str
-    """A folder: no picture of a TSV in it, or below, may be trained on."""
+    """A folder: no picture or question of a TSV in it, or below, may be trained on."""
+    max_contaminated: Annotated[int, Field(ge=0)] = 0
+    """Records that may be left out because a benchmark has them; more of them stop the stage."""
     align: Mixture = Field(min_length=1)
     sft: Mixture = Field(min_length=1)
 
@@ -97,6 +102,16 @@ class Validate(Section):
     max_text_only_share: Share
     english_share: list[Share] = Field(min_length=2, max_length=2)
     min_language_share: Share
+    max_near_duplicate_share: Share | None = None
+    """Records that nearly repeat an earlier one, text and first picture; not looked for if not given."""
+    max_near_picture_share: Share | None = None
+    """Records with a picture that looks like another one that came before; needs `images.near_bits`."""
+    max_other_language_share: Share | None = None
+    """Of each source: texts that are in another language than they should be; not looked for if not given."""
+    language_sample: Count = 5000
+    """So many records of each source have their language identified."""
+    max_drift: Share | None = None
+    """By so much the share of no source and no language may differ from that of the last commit."""
 
 
 class Align(Section):
@@ -237,6 +252,8 @@ class Params(Section):
         for folder in sorted(downloaded ^ {folder for folder in used if folder.startswith(f"{HUB}/")}):
             what = "is a backbone and not in `hub`" if folder in used else "is downloaded and no backbone"
             raise ValueError(f"hub: {folder} {what}; correct `hub` or `backbones`")
+        if self.validate_.max_near_picture_share is not None and self.images.near_bits is None:
+            raise ValueError("validate.max_near_picture_share: needs images.near_bits; give both or neither")
         if self.sft.moe and self.model.architecture != "parrot":
             raise ValueError(f"sft.moe: experts are Parrot's; leave it empty for {self.model.architecture}")
         return self

@@ -135,6 +135,8 @@ class Source(Section):
     """Fields of an entry that may be lost: they are neither read nor a reason to refuse it."""
     expected: Count | None = None
     """Entries that it should have, to the last of them or rounded: a file that is not whole is noticed."""
+    license: str | None = None
+    """As the Hub names it, such as cc-by-4.0 or other, for the card of the data set."""
     origin: Origin | None = None
     """From where `parrot data get` fetches it, if parrot/catalog/facts.yaml does not know it."""
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from parrot.errors import ParrotError
@@ -13,7 +13,7 @@ BALANCE = "balance.json"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Entries of a source: `read = kept + mended + rejected + deduplicated + sampled_away`."""
+    """Entries of a source: `read = kept + mended + rejected + deduplicated + sampled_away + left_out`."""
 
     read: int
     kept: int
@@ -25,6 +25,8 @@ class Account:
     """The same texts and pictures came before."""
     sampled_away: int
     """Not drawn, by `samples` or `weight`."""
+    left_out: int = 0
+    """Not wanted by `only` of the format."""
 
     def check(self, name: str) -> None:
         """See that the two sides are equal.
@@ -32,7 +34,8 @@ class Account:
         Raises:
             ParrotError: an entry is missing or counted twice.
         """
-        if self.read != self.used + self.rejected + self.deduplicated + self.sampled_away:
+        read, *became = astuple(self)
+        if read != sum(became):
             raise ParrotError(
                 f"{name}: an entry was lost or counted twice: {self}; that is a defect of the program or a "
                 f"folder of two runs: run the stages prepare and mix again"

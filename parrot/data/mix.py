@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from parrot.config import Mix, Model, Split
+from parrot.config import Images, Mix, Model, Split
 from parrot.data.accounting import Account, write_balance
-from parrot.data.contamination import benchmark_pictures
+from parrot.data.contamination import CONTAMINATED, Benchmarks, too_contaminated
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
 from parrot.data.lengths import Ruler, fit
-from parrot.data.partitions import Partition, read_partitions
+from parrot.data.partitions import Partition, read_left_out, read_partitions
 from parrot.data.records import Message, count_images, digest_of, text_length
 from parrot.data.rejects import (
     REJECTS,
@@ -38,7 +38,7 @@ from parrot.data.shards import INDEX, Indexed, open_shard, read_group, write_ind
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
-_COLUMNS = ("id", "messages", "images.list.element.path", "length", "digest", "picture_digests")
+_COLUMNS = ("id", "messages", "images.list.element.path", "length", "digest", "picture_digests", "looks")
 _DUPLICATE = "duplicate"
 
 
@@ -46,6 +46,7 @@ def mix(
     seed: int,
     mix: Mix,
     model: Model,
+    images: Images,
     *,
     split: Split,
     prepared: Path,
@@ -72,8 +73,9 @@ def mix(
         `sources` are of these, because they are what training sees.
 
     Raises:
-        ParrotError: an input is missing or broken, or more entries are rejected than `max_reject_share`
-            allows, those that `prepare` rejected among them; then `output` holds the rejects alone.
+        ParrotError: an input is missing or broken, more entries are in a benchmark than `max_contaminated`
+            allows, or more are rejected than `max_reject_share` does, those that `prepare` rejected among
+            them; then `output` holds the rejects alone.
     """
     sources = mix.split(split)
     _check_folders(prepared, list(sources), split)
@@ -83,11 +85,13 @@ def mix(
     for name, mixed in sources.items():
         partitions = read_partitions(prepared / name)
         copies = draw_copies(prepared / name, sum(part.entries for part in partitions), mixed, order)
-        counts[name] = Counter(read=len(copies), sampled_away=int((copies == 0).sum()))
+        left_out = read_left_out(prepared / name)
+        sampled_away = int((copies == 0).sum())
+        counts[name] = Counter(read=len(copies) + left_out, sampled_away=sampled_away, left_out=left_out)
         streams += _streams(prepared / name, partitions, copies)
     if not (total := sum(wanted for wanted, _ in streams)):
         raise ParrotError(f"mix.{split}: its sources hold no entries; correct params.yaml")
-    screen = _Screen(benchmark_pictures(Path(mix.benchmarks)))
+    screen = _Screen(Benchmarks(Path(mix.benchmarks), images.near_bits))
     ruler = Ruler(model, vision, language)
     seen: dict[str, Counter[Any]] = {name: Counter() for name in ("images", "languages", "sources")}
 
@@ -120,7 +124,8 @@ def mix(
         accounts = {name: _account(split, name, of) for name, of in counts.items()}
         values = _metrics(seen, rejects.kinds, rejects.noted, accounts)
         write_json(metrics, values)
-        problem = too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
+        problem = too_contaminated(partial / REJECTS, mix.max_contaminated, split, output / REJECTS)
+        problem = problem or too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
         if problem:
             (partial / INDEX).unlink()
         else:
@@ -147,6 +152,7 @@ class _Candidate:
     messages: tuple[Message, ...]
     images: tuple[tuple[str, bytes], ...]
     """Each picture's name and digest."""
+    looks: tuple[bytes, ...]
     digest: bytes
     mended: bool
     """Whether `prepare` mended it."""
@@ -161,7 +167,8 @@ class _Candidate:
         images = self.images[: count_images(messages)]
         digest = digest_of(messages, [picture for _, picture in images])
         place = self.place._replace(length=text_length(messages), turns=turns)
-        return _Candidate(place, messages, images, digest, self.mended, self.position)
+        looks = self.looks[: len(images)]
+        return _Candidate(place, messages, images, looks, digest, self.mended, self.position)
 
     def reject(self, field: str, reason: str) -> Reject:
         talk = [{"role": message.role, "content": message.content} for message in self.messages]
@@ -171,13 +178,13 @@ class _Candidate:
 
 
 class _Screen:
-    """Refuses pictures of benchmarks and records that were there before, and makes ids unique.
+    """Refuses what benchmarks ask and records that were there before, and makes ids unique.
 
     An upstream id that comes again within its source gets a suffix: LLaVA's mixture repeats them.
     """
 
-    def __init__(self, benchmark: Mapping[bytes, Path]) -> None:
-        self._benchmark = benchmark
+    def __init__(self, benchmarks: Benchmarks) -> None:
+        self._benchmarks = benchmarks
         self._seen = FirstSeen()
         """Digest of a record's content -> its source."""
         self._ids = FirstSeen()
@@ -190,9 +197,7 @@ class _Screen:
         Raises:
             Rejected: it may not be trained on, or not once more.
         """
-        for name, picture in item.images:
-            if picture in self._benchmark:
-                raise Rejected("image", f"contaminated: {name} is also in {self._benchmark[picture]}")
+        self._benchmarks.check(item.messages, item.images, item.looks)
         source, given = item.place.source, item.place.id
         if first := self._seen.earlier(item.digest, source):
             raise Rejected("", f"{_DUPLICATE}: the same images and messages came before, in {first}")
@@ -263,7 +268,8 @@ def _items(
                 stored["length"], positions=0, copies=wanted, turns=len(messages),
             )  # fmt: skip
             images = tuple(zip(names, stored["picture_digests"], strict=True))
-            yield _Candidate(where, messages, images, stored["digest"], place in mended, position - 1)
+            looks = tuple(stored["looks"])
+            yield _Candidate(where, messages, images, looks, stored["digest"], place in mended, position - 1)
 
 
 def _metrics(
@@ -279,7 +285,7 @@ def _metrics(
         "sources": dict(sorted(seen["sources"].items())),
         "rejects": {"total": why.total(), **dict(sorted(why.items()))},
         "duplicates": why[_DUPLICATE],
-        "contaminated": why["contaminated"],
+        "contaminated": why[CONTAMINATED],
         "too_long": why["too long"],
         "cut": cut,
         "balance": {name: asdict(account) for name, account in accounts.items()},

@@ -11,6 +11,7 @@ from parrot.data.checksums import SealedFile, seal
 from parrot.errors import ParrotError
 
 _PARTITIONS = "partitions.parquet"
+_LEFT_OUT = b"left_out"
 _PARTITIONS_SCHEMA = pa.schema(
     [
         pa.field("language", pa.string(), nullable=False),
@@ -35,11 +36,12 @@ class Partition(NamedTuple):
     """Which of them are records that differ from what was published, by rules that mended.parquet names."""
 
 
-def write_partitions(folder: Path, partitions: Sequence[Partition]) -> None:
-    """Put them into one file, sealed."""
+def write_partitions(folder: Path, partitions: Sequence[Partition], left_out: int = 0) -> None:
+    """Put them into one file, sealed, with the number of entries that `only` of the format left out."""
     path = folder / _PARTITIONS
     rows = [partition._asdict() for partition in partitions]
-    pq.write_table(pa.Table.from_pylist(rows, _PARTITIONS_SCHEMA), path, compression="none")
+    schema = _PARTITIONS_SCHEMA.with_metadata({_LEFT_OUT: str(left_out)})
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="none")
     seal(path)
 
 
@@ -49,7 +51,20 @@ def read_partitions(folder: Path) -> list[Partition]:
     Raises:
         ParrotError: `prepare` did not write the folder, or the file is damaged.
     """
+    return [Partition(**row) for row in _open(folder).read().to_pylist()]
+
+
+def read_left_out(folder: Path) -> int:
+    """How many entries of a prepared source are in no partition, because `only` of the format left them out.
+
+    Raises:
+        ParrotError: as for `read_partitions`.
+    """
+    return int((_open(folder).schema.metadata or {}).get(_LEFT_OUT, 0))
+
+
+def _open(folder: Path) -> SealedFile:
     file = SealedFile(folder / _PARTITIONS)
     if not file.schema.equals(_PARTITIONS_SCHEMA):
         raise ParrotError(f"{folder / _PARTITIONS}: other columns than expected; run the stage prepare again")
-    return [Partition(**row) for row in file.read().to_pylist()]
+    return file

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from parrot.config import Images, Prepare, Source, Speed
+from parrot.data.dataset_card import write_dataset_card
 from parrot.data.executors import in_order
 from parrot.data.partitions import Partition, read_partitions, write_partitions
 from parrot.data.records import Record
@@ -49,9 +50,10 @@ def prepare(
     """Make records of one source, in shards, and a table of what was rejected.
 
     Writes `output/part-*.parquet`, `output/partitions.parquet`, `output/rejects.parquet`,
-    `output/mended.parquet` (which records are not as published, and by which rules) and `metrics`. The same
-    inputs give the same bytes, with any number of processes or workers, also if a run is killed and begun
-    again with the same `work`: there each partition is put as soon as it is done. Every picture is decoded.
+    `output/mended.parquet` (which records are not as published, and by which rules), `output/README.md` (the
+    card) and `metrics`. The same inputs give the same bytes, with any number of processes or workers, also if
+    a run is killed and begun again with the same `work`: there each partition is put as soon as it is done.
+    Every picture is decoded.
 
     Args:
         languages: whose files are read, in this order, of a source that has one for each.
@@ -109,9 +111,10 @@ def prepare(
         _check_expected(source, reader.source.expected, total)
         problem = too_many(why, total, prepare.max_reject_share, source, output / REJECTS)
         if not problem:
-            write_partitions(partial, partitions)
+            write_partitions(partial, partitions, reader.left_out)
             for folder in folders:
                 _place(folder / _RECORDS, partial / f"{folder.name}.parquet")
+            write_dataset_card(partial, source, reader.source, partitions, values)
     if problem:
         raise problem
     print(

@@ -48,6 +48,8 @@ class Record:
     images: tuple[Image, ...] = ()
     mended: tuple[str, ...] = ()
     """By which rules its entry was mended; counted, and not stored."""
+    looks: tuple[bytes, ...] = ()
+    """Of each picture, if `images.near_bits` asks for it."""
 
 
 # The `huggingface` metadata is what makes the Hub's viewer (and `datasets`) decode the images.
@@ -62,6 +64,7 @@ _FEATURES = {
     "length": {"dtype": "int32", "_type": "Value"},
     "digest": _BINARY,
     "picture_digests": {"feature": _BINARY, "_type": "List"},
+    "looks": {"feature": _BINARY, "_type": "List"},
 }
 _TYPES = {
     "id": pa.string(),
@@ -74,6 +77,8 @@ _TYPES = {
     # By these equal records and equal pictures are found.
     "digest": pa.binary(),
     "picture_digests": pa.list_(pa.binary()),
+    # By these pictures are found that are nearly equal.
+    "looks": pa.list_(pa.binary()),
 }
 RECORD_SCHEMA = pa.schema(
     [pa.field(name, kind, nullable=False) for name, kind in _TYPES.items()],
@@ -108,4 +113,5 @@ def to_row(record: Record) -> dict[str, Any]:
         "length": text_length(record.messages),
         "digest": digest_of(record.messages, pictures),
         "picture_digests": pictures,
+        "looks": list(record.looks),
     }

@@ -22,6 +22,7 @@ GROUP_BYTES = 2 << 20
 """What one random access may have to read: a row group holds no more than this, or one row."""
 INDEX = "index.parquet"
 TRAINED_ON = ("messages", "images")
+_LOOKED_AT = (*TRAINED_ON, "looks")
 
 
 class Indexed(NamedTuple):
@@ -187,7 +188,8 @@ class RecordDataset:
 
 
 def iterate(records: Path | str, mixture: Path | str) -> Iterator[dict[str, Any]]:
-    """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on.
+    """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on,
+    and the `looks` of these.
 
     Every row group is read once, and of each source and language one shard is open at a time, so that
     memory does not grow with the records. Bytes of a text that are no UTF-8 become U+FFFD; images are
@@ -204,7 +206,8 @@ def iterate(records: Path | str, mixture: Path | str) -> Iterator[dict[str, Any]
                     in_hand[stream] = _InHand(shard, open_shard(Path(records, shard)))
                 stored = in_hand[stream].row(indexed["row"])
                 messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
-                yield indexed | {"messages": messages, "images": images}
+                looks = stored["looks"][: len(images)]
+                yield indexed | {"messages": messages, "images": images, "looks": looks}
 
 
 class _InHand:
@@ -219,7 +222,7 @@ class _InHand:
     def row(self, number: int) -> dict[str, Any]:
         group, offset = self._file.locate(number)
         if group != self._group:
-            self._group, self._rows = group, read_group(self._file, group, TRAINED_ON)
+            self._group, self._rows = group, read_group(self._file, group, _LOOKED_AT)
         return self._rows[offset]
 
 

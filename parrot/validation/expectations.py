@@ -4,7 +4,7 @@ The data set that it checks has one row, which sums the split up: memory does no
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ import pandas as pd
 from parrot.config import Validate
 from parrot.data.accounting import Account
 from parrot.files import atomic_directory
+from parrot.validation.doubts import NEAR_DUPLICATES, NEAR_PICTURES, other_language_share
 from parrot.validation.offline_docs import RUN, Finding, make_offline
 
 ENGLISH = "en"
 
 
-def expectations(limits: Validate, languages: list[str]) -> list[gxe.Expectation]:
+def expectations(
+    limits: Validate, languages: list[str], sources: Iterable[str], measured: Container[str]
+) -> list[gxe.Expectation]:
     """The suite of a split; `notes` say in words what each expects."""
     low, high = limits.english_share
     shares = {
@@ -41,7 +44,21 @@ def expectations(limits: Validate, languages: list[str]) -> list[gxe.Expectation
         _share(
             "duplicate_share", 0, limits.max_duplicate_share, "share of records that repeat an earlier one"
         ),
+        *(
+            _share(column, 0, most, what)
+            for column, most, what in _doubts(limits, sources)
+            if most is not None and column in measured
+        ),
     ]
+
+
+def _doubts(limits: Validate, sources: Iterable[str]) -> Iterator[tuple[str, float | None, str]]:
+    most = limits.max_near_duplicate_share
+    yield NEAR_DUPLICATES, most, "share of records that nearly repeat an earlier one"
+    yield NEAR_PICTURES, limits.max_near_picture_share, "share of records with a picture nearly seen before"
+    for name in sources:
+        what = f"{name}: share of texts in another language than declared"
+        yield other_language_share(name), limits.max_other_language_share, what
 
 
 def share_of(language: str) -> str:
@@ -60,7 +77,7 @@ def check_split(
     """Check what sums a split up, and build the Data Docs in the folder `docs`.
 
     Args:
-        summary: `records`, `text_only_share`, `duplicate_share`, and `share_of` each language.
+        summary: `records`, `text_only_share`, `duplicate_share`, `share_of` each language; and of `Doubts`.
         accounts: what became of each source's entries, which the pages show.
     """
     with atomic_directory(docs) as partial:
@@ -79,7 +96,9 @@ def check_split(
                 },
             },
         )
-        suite = gx.ExpectationSuite(name=split, expectations=expectations(limits, languages))
+        suite = gx.ExpectationSuite(
+            name=split, expectations=expectations(limits, languages, accounts, summary)
+        )
         data = context.data_sources.add_pandas("prepared").add_dataframe_asset(split)
         definition = gx.ValidationDefinition(
             name=split, data=data.add_batch_definition_whole_dataframe("all"), suite=context.suites.add(suite)

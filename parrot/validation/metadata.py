@@ -21,10 +21,11 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
 
     shard, id, source, language, positions, copies, stored_length: as its index says; repeated_id,
     duplicate: an earlier record has the same source and id, or the same texts and pictures; roles: as in
-    "user assistant"; turns; text_bytes, without image placeholders; empty_texts, broken_texts: messages
-    without text (a question may be an image alone) or with lost characters; images, unreadable_images;
-    placeholders: in the user's turns; answer_placeholders: in the others; shorter_side, longer_side:
-    pixels, over all images of the record, none without image; formats: as in "JPEG".
+    "user assistant"; turns; text, text_bytes: of all messages, without image placeholders; longest_text: of
+    one; empty_texts, broken_texts: messages without text (a question may be an image alone) or with lost
+    characters; images, unreadable_images; placeholders: in the user's turns; answer_placeholders: in the
+    others; shorter_side, longer_side: pixels, over all images of the record, none without image; formats: as
+    in "JPEG"; picture_digests, looks: a list.
     """
     seen_ids, seen_contents = FirstSeen(), FirstSeen()
     rows: list[dict[str, Any]] = []
@@ -32,7 +33,8 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
         turns = [(turn["role"], turn["content"]) for turn in record["messages"]]
         pictures = [image["bytes"] or b"" for image in record["images"]]
         name = digest(repr((record["source"], record["id"])).encode())
-        content = content_digest(turns, map(digest, pictures))
+        picture_digests = [digest(picture) for picture in pictures]
+        content = content_digest(turns, picture_digests)
         rows.append(
             {
                 column: record[column]
@@ -42,6 +44,8 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
                 "stored_length": record["length"],
                 "repeated_id": seen_ids.earlier(name) is not None,
                 "duplicate": seen_contents.earlier(content) is not None,
+                "looks": record["looks"],
+                "picture_digests": picture_digests,
             }
             | _measure_texts(turns)
             | _measure_pictures(pictures)
@@ -63,6 +67,8 @@ def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
     return {
         "roles": " ".join(role for role, _ in turns),
         "turns": len(turns),
+        "text": "\n".join(texts),
+        "longest_text": max(texts, key=len, default=""),
         "text_bytes": sum(len(text.encode()) for text in texts),
         "empty_texts": sum(not text.strip() for _, text in turns),
         "broken_texts": sum(LOST in text for text in texts),

@@ -21,6 +21,7 @@ class Totals:
         self._samples = self._text_only = self._duplicates = self._text_bytes = self._turns = 0
         self._languages: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
+        self._source_samples: Counter[str] = Counter()
 
     def add(self, frame: pd.DataFrame) -> None:
         copies = frame["copies"]
@@ -34,6 +35,8 @@ class Totals:
         for name, count in copies.groupby(frame["language"]).sum().items():
             self._languages[str(name)] += int(count)
         self._sources.update(map(str, frame["source"]))
+        for name, count in copies.groupby(frame["source"]).sum().items():
+            self._source_samples[str(name)] += int(count)
 
     def check(self, accounts: Mapping[str, Account], mixture: Path) -> None:
         """See that of each source the mixture has as many records as its account says.
@@ -57,15 +60,18 @@ class Totals:
 
     def metrics(self) -> dict[str, Any]:
         """Rounded, so that runs compare."""
-        shares = {name: self._share(count) for name, count in sorted(self._languages.items())}
         return {
             "records": self.records,
-            "language_share": {name: round(share, 4) for name, share in shares.items()},
+            "language_share": self._shares(self._languages),
+            "source_share": self._shares(self._source_samples),
             "text_only_share": round(self._share(self._text_only), 4),
             "duplicate_share": round(self._share(self._duplicates), 4),
             "mean_text_bytes": round(self._text_bytes / self.records, 1),
             "mean_turns": round(self._turns / self.records, 2),
         }
+
+    def _shares(self, counts: Counter[str]) -> dict[str, float]:
+        return {name: round(self._share(count), 4) for name, count in sorted(counts.items())}
 
     def _share(self, count: int) -> float:
         return count / self._samples if self._samples else 0.0

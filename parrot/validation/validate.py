@@ -1,6 +1,7 @@
 """A split's records against the contract, all of them against the expectations; a stamp if all is well."""
 
 import hashlib
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,12 +18,15 @@ from parrot.data.shards import INDEX
 from parrot.errors import ParrotError
 from parrot.files import atomic_file, write_json
 from parrot.validation.contract import FAILURE_COLUMNS, contract, contract_failures
+from parrot.validation.doubts import Doubts
+from parrot.validation.drift import committed_metrics, drift
 from parrot.validation.expectations import check_split
 from parrot.validation.metadata import read_metadata
 from parrot.validation.offline_docs import Finding
 from parrot.validation.totals import Totals
 
 FAILURES = "contract_failures.parquet"
+DOUBTS = "doubts.parquet"
 DOCS = "data_docs"
 SHOWN = 5
 """Failures in the message; the table holds all."""
@@ -47,8 +51,10 @@ def validate(
         split: what the pages call them.
         prepared: folder of the prepared records of the split.
         mixture: folder of its index.
-        reports: folder to write: `contract_failures.parquet`, and `data_docs/index.html`.
-        metrics: JSON to write: counts and shares, which are returned as well.
+        reports: folder to write: `contract_failures.parquet`, `doubts.parquet` (near duplicates, texts in
+            other languages) and `data_docs/index.html`.
+        metrics: JSON to write: counts and shares, which are returned as well. Only what is returned has the
+            `drift` from the last commit: files depend on the data alone.
         stamp: JSON to write if everything passes; it depends on the index and its shards alone.
 
     Raises:
@@ -57,29 +63,47 @@ def validate(
     stamp.unlink(missing_ok=True)
     schema = contract(languages, images, model.max_length)
     totals, accounts = Totals(), read_balance(mixture)
+    doubts = Doubts(validate, images, accounts)
     with (
         tqdm(desc=f"validate {split}", unit=" records") as progress,
         _FailuresWriter(reports / FAILURES) as failures,
+        _FailuresWriter(reports / DOUBTS) as doubtful,
     ):
         for frame in read_metadata(prepared, mixture):
             totals.add(frame)
             failures.add(contract_failures(schema, frame))
+            doubtful.add(doubts.add(frame))
             progress.update(len(frame))
+        doubtful.add(doubts.near(mixture))
     if not totals.records:
         raise ParrotError(f"{mixture}: a mixture of no records; correct params.yaml's `mix`")
     totals.check(accounts, mixture)
-    findings = check_split(split, totals.summary(languages), validate, languages, accounts, reports / DOCS)
-    values = totals.metrics() | {
-        "contract_failures": failures.count,
-        "expectations": len(findings),
-        "failed_expectations": sum(not finding.passed for finding in findings),
-    }
+    summary = totals.summary(languages) | doubts.summary()
+    findings = check_split(split, summary, validate, languages, accounts, reports / DOCS)
+    doubt = {name: round(share, 4) for name, share in doubts.summary().items()}
+    values = (
+        totals.metrics()
+        | doubt
+        | {
+            "contract_failures": failures.count,
+            "expectations": len(findings),
+            "failed_expectations": sum(not finding.passed for finding in findings),
+        }
+    )
     write_json(metrics, values)
-    if problems := _problems(failures, findings, prepared, reports):
+    moved, how = drift(committed_metrics(metrics) or {}, values)
+    print(f"validate {split}: largest change of a share since the last commit: {how}", file=sys.stderr)
+    problems = _problems(failures, findings, prepared, reports)
+    if validate.max_drift is not None and moved > validate.max_drift:
+        problems += [
+            f"the mixture is another one than in the last commit ({how}), validate.max_drift allows "
+            f"{validate.max_drift:g}; if it should be, commit {metrics} and run the stage again"
+        ]
+    if problems:
         raise ParrotError("\n".join(problems))
     sha256 = fingerprint(prepared, mixture, totals.shards)
     write_json(stamp, {"passed": True, "records": totals.records, "sha256": sha256})
-    return values
+    return values | {"drift": round(moved, 4)}
 
 
 def fingerprint(prepared: Path, mixture: Path, shards: Iterable[str]) -> str:

@@ -60,6 +60,7 @@ TRAINING: dict[str, Any] = {
     "max_steps": 3, "batch_size": 4, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
     "save_steps": 3,
 }  # fmt: skip
+IMAGES = Images(max_megapixels=1, min_pixels=8, max_pixels=100)
 MODEL = ParrotArchitecture(
     architecture="parrot", projector="mlp2x_gelu", vision_feature_layer=-2, max_length=480
 )
@@ -112,7 +113,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         language="en",
     )  # fmt: skip
     prepare(
-        ["en"], Images(max_megapixels=1, min_pixels=8, max_pixels=100),
+        ["en"], IMAGES,
         Prepare(partition_records=5, max_reject_share=0.0), {"talk": source},
         Speed(workers=0, inference_batch_size=1, inference_processes=1), source="talk",
         output=folder / "prepared/talk", metrics=folder / "prepare.json", work=WorkFolder(folder / "work"),
@@ -128,7 +129,7 @@ def train(vision: Path, language: Path, prepared: Path, folder: Path, **training
     shared: dict[str, Any] = {"vision": vision, "language": language, "metrics": folder / "metrics.json"}
     for split in ("align", "sft"):
         mix(
-            1, mixture, MODEL, split=split, prepared=prepared, output=folder / "mixtures" / split,
+            1, mixture, MODEL, IMAGES, split=split, prepared=prepared, output=folder / "mixtures" / split,
             **shared | {"metrics": folder / "mix" / f"{split}.json"},
         )  # fmt: skip
     shared |= {"records": prepared, "curve": folder / "curve.csv"}

@@ -124,6 +124,7 @@ class World:
             seed,
             self.mix,
             MODEL.model_copy(update={"max_length": max_length}),
+            self.images,
             split=split,
             prepared=self.prepared(split),
             **small_backbones(self.folder / "backbones"),
@@ -193,7 +194,12 @@ def small_world(folder: Path, *, conversations: int = 30) -> World:
         sources[name] = llava | {"images": str(images)}
     path = str(write_json_list(folder / "text.json", [instruction(number) for number in range(10)]))
     sources["text"] = {"split": "sft", "format": "alpaca", "path": path, "images": path, "language": "en"}
-    settings = {"too_long": "cut", "max_reject_share": 0.1, "benchmarks": str(folder / "mmmb")}
+    settings = {
+        "too_long": "cut",
+        "max_reject_share": 0.1,
+        "max_contaminated": 1,
+        "benchmarks": str(folder / "mmmb"),
+    }
     return World(
         folder,
         {name: Source(**source) for name, source in sources.items()},

@@ -46,7 +46,8 @@ def test_everything_arrives(tmp_path: Path) -> None:
         "cut": 0,
         "balance": {
             "talk": {
-                "read": 30, "kept": 30, "mended": 0, "rejected": 0, "deduplicated": 0, "sampled_away": 0
+                "read": 30, "kept": 30, "mended": 0, "rejected": 0, "deduplicated": 0, "sampled_away": 0,
+                "left_out": 0,
             }
         },
     }  # fmt: skip
@@ -322,7 +323,8 @@ def test_of_every_entry_it_is_said_what_became_of_it(
     world = replace(world, mix=changed(world.mix, max_reject_share=0.5))
     whole = world.run()["balance"]["only"]
     assert whole == {
-        "read": 25, "kept": 20, "mended": 0, "rejected": 3, "deduplicated": 2, "sampled_away": 0
+        "read": 25, "kept": 20, "mended": 0, "rejected": 3, "deduplicated": 2, "sampled_away": 0,
+        "left_out": 0,
     }  # fmt: skip
     assert "mix align: only: 25 read = 20 kept + 0 mended + 3 rejected + 2 dedup" in capsys.readouterr().err
     for mixed in ({"samples": 9}, {"weight": 0.4}):
@@ -335,3 +337,23 @@ def test_of_every_entry_it_is_said_what_became_of_it(
     assert mended.mix_split()["balance"]["only"]["mended"] == 1
     [row] = pq.read_table(mended.prepared("align") / "only" / "mended.parquet").to_pylist()
     assert (row["position"], json.loads(row["entry"])) == (0, talks[0])
+
+
+def test_what_the_format_leaves_out_is_accounted_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it stands in the file, behind the last entry that is wanted, too."""
+    items: list[Any] = [instruction(number) | {"part": "b" if number % 5 else "a"} for number in range(23)]
+    form = {
+        "columns": {"prompt": "instruction", "query": "input", "response": "output"}, "only": {"part": ["a"]}
+    }  # fmt: skip
+    world = small_world(tmp_path).only(items, format=form)
+    account = world.run()["balance"]["only"]
+    assert account == {
+        "read": 23, "kept": 5, "mended": 0, "rejected": 0, "deduplicated": 0, "sampled_away": 0,
+        "left_out": 18,
+    }  # fmt: skip
+    assert "mix align: only: 23 read = 5 kept + " in capsys.readouterr().err
+    assert json.loads((world.mixture("align") / "balance.json").read_text()) == {"only": account}
+    half = replace(world, mix=changed(world.mix, align={"only": {"samples": 2}})).mix_split()
+    assert (half["balance"]["only"]["sampled_away"], half["balance"]["only"]["left_out"]) == (3, 18)

@@ -24,7 +24,7 @@ from small_sources import (
 
 from parrot.data.checksums import SealedFile
 from parrot.data.digests import content_digest, digest
-from parrot.data.images import check_image
+from parrot.data.images import decode_within
 from parrot.data.partitions import read_partitions
 from parrot.data.prepare import prepare
 from parrot.data.rejects import kind
@@ -67,6 +67,7 @@ def test_everything_arrives(tmp_path: Path) -> None:
         "length": len("\nWhat is it?Number 7."),
         "digest": content_digest(messages, [digest(picture(7))]),
         "picture_digests": [digest(picture(7))],
+        "looks": [],
     }
     assert found["c25"]["language"] == "zh"
 
@@ -81,9 +82,9 @@ def test_a_partition_of_a_file_is_a_shard_and_every_entry_has_its_place(tmp_path
     write_json_list(tmp_path / "talk" / "zh.json", chinese)
     world.prepare_source("talk")
     folder = world.prepared("align") / "talk"
-    assert sorted(digests(folder)) == [
-        "mended.parquet", *(f"part-0000{number}.parquet" for number in range(5)), "partitions.parquet",
-        "rejects.parquet",
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "mended.parquet", *(f"part-0000{number}.parquet" for number in range(5)),
+        "partitions.parquet", "pictures", "rejects.parquet",
     ]  # fmt: skip
     assert read_partitions(folder) == [
         ("en", "part-00000.parquet", 8, [3], []), ("en", "part-00001.parquet", 8, [], []),
@@ -110,13 +111,13 @@ from parrot.config import Images, Prepare, Source, Speed
 from parrot.data import prepare as module
 from parrot.data.sources import reading
 folder = Path({folder!r})
-check, seen = reading.check_image, []
-def check_image(*arguments):
+check, seen = reading.decode_within, []
+def decode_within(*arguments):
     seen.append(arguments)
     if len(seen) == 14:
         os.kill(os.getpid(), signal.SIGKILL)
     return check(*arguments)
-reading.check_image = check_image
+reading.decode_within = decode_within
 module.prepare(
     ["en", "zh"], Images(max_megapixels=1.0, min_pixels=8, max_pixels=2000),
     Prepare(partition_records=5, max_reject_share=0.1), {{"talk": Source(**{source!r})}},
@@ -141,7 +142,9 @@ def test_a_killed_run_goes_on_behind_the_last_whole_partition(
         "part-00001",
     }
     checked = []
-    monkeypatch.setattr(reading, "check_image", lambda *given: checked.append(given) or check_image(*given))
+    monkeypatch.setattr(
+        reading, "decode_within", lambda *given: checked.append(given) or decode_within(*given)
+    )
     arguments: Any = (world.languages, world.images, world.prepare, world.sources, world.speed)
     for folder, decoded in (("out", 20), ("fresh", 30)):
         checked.clear()
@@ -185,7 +188,9 @@ def test_a_work_folder_on_another_disk(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_picture_of_many_records_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    monkeypatch.setattr(reading, "check_image", lambda *given: checked.append(given) or check_image(*given))
+    monkeypatch.setattr(
+        reading, "decode_within", lambda *given: checked.append(given) or decode_within(*given)
+    )
     items = [conversation(number % 3, answer=f"Number {number}.") for number in range(20)]
     world = small_world(tmp_path).only(items, {f"{number}.jpg": picture(number) for number in range(3)})
     assert world.prepare_source("only")["images"] == 20

@@ -14,7 +14,9 @@ from parrot.validation.expectations import check_split
 def build(docs: Path) -> Path:
     """Data Docs of a split with an expectation that does not hold and a language that looks like markup."""
     summary = {"records": 10, "en_share": 0.6, "<b>_share": 0.4, "text_only_share": 0, "duplicate_share": 0}
-    accounts = {"<i>": Account(read=15, kept=9, mended=1, rejected=2, deduplicated=3, sampled_away=0)}
+    accounts = {
+        "<i>": Account(read=19, left_out=4, kept=9, mended=1, rejected=2, deduplicated=3, sampled_away=0)
+    }
     check_split("sft", summary, LIMITS, ["en", "<b>"], accounts, docs)
     return docs
 
@@ -38,7 +40,8 @@ def test_index_lists_each_expectation_and_links_to_its_page(docs: Path) -> None:
     assert '<td class="failed">✗</td>' in index
     assert '<td class="passed">✓</td>' in index
     assert "<b>" not in index and "&lt;b&gt;" in index
-    assert "<td>&lt;i&gt;</td><td>15</td><td>9</td><td>1</td>" in index
+    assert "<td>&lt;i&gt;</td><td>19</td><td>9</td><td>1</td>" in index
+    assert "<td>4</td></tr>" in index
     (page,) = re.findall(r'href="([^"]+)"', index)
     assert (docs / page).is_file()
 

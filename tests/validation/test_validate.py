@@ -11,7 +11,7 @@ import pytest
 from talks import IMAGES, LANGUAGES, LIMITS, MAX_LENGTH, TWO, change, good, say
 from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
 
-from parrot.config import ParrotArchitecture, Validate
+from parrot.config import Images, ParrotArchitecture, Validate
 from parrot.data.accounting import Account, write_balance
 from parrot.data.shards import write_index
 from parrot.errors import ParrotError
@@ -22,12 +22,17 @@ MODEL = ParrotArchitecture(
 )
 
 
-def run(folder: Path, records: list[MixedRecord] | None = None, limits: Validate = LIMITS) -> dict[str, Any]:
+def run(
+    folder: Path,
+    records: list[MixedRecord] | None = None,
+    limits: Validate = LIMITS,
+    images: Images = IMAGES,
+) -> dict[str, Any]:
     if records is not None:
         write_mixture(folder, records)
     return validate(
         LANGUAGES,
-        IMAGES,
+        images,
         limits,
         MODEL,
         split="sft",
@@ -52,12 +57,14 @@ def test_good_data_gets_a_stamp(tmp_path: Path) -> None:
         "expectations": 5,
         "failed_expectations": 0,
         "language_share": {"en": 0.75, "zh": 0.25},
+        "source_share": {"talk": 1.0},
         "text_only_share": 0.0,
         "duplicate_share": 0.0,
         "mean_text_bytes": metrics["mean_text_bytes"],
         "mean_turns": 2.0,
+        "drift": 0.0,
     }
-    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert json.loads((tmp_path / "metrics.json").read_text()) | {"drift": 0.0} == metrics
     stamp = json.loads((tmp_path / "stamp.json").read_text())
     assert (stamp["passed"], stamp["records"]) == (True, 40)
     assert failures(tmp_path) == []

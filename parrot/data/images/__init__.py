@@ -61,7 +61,17 @@ class ImageStore:
 
 
 def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:
-    """Decode a picture once, as training does; returns width and height in pixels, upright, and its format.
+    """Width and height in pixels, upright, and format of a picture that `decode_within` decodes.
+
+    Raises:
+        Rejected: as that does.
+    """
+    rgb, name = decode_within(encoded, max_megapixels)
+    return *rgb.size, name
+
+
+def decode_within(encoded: bytes, max_megapixels: float) -> tuple[PIL.Image.Image, str]:
+    """Decode a picture once, as training does; returns it, upright and in RGB, and its format.
 
     The size is read from the header first, so that a small file cannot claim gigabytes.
 
@@ -75,8 +85,7 @@ def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:
             if width * height > max_megapixels * 1e6:
                 raise Rejected("image", f"image too large: {width} × {height} pixels, "
                                         f"more than {max_megapixels:g} megapixels")  # fmt: skip
-            width, height = upright_rgb(image).size
-            return width, height, str(image.format)
+            return upright_rgb(image), str(image.format)
     except ValueError as error:
         raise Rejected("image", f"unreadable image: {error}") from None
 
@@ -132,5 +141,7 @@ __all__ = [
     "check_image",
     "decode",
     "decode_base64_image",
+    "decode_image",
+    "decode_within",
     "image_header",
 ]

@@ -1,12 +1,13 @@
 """A source, opened: its entries one by one, and what becomes of each. Nothing is written here."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from parrot.config import Format, Images, Source
-from parrot.data.images import ImageStore, check_image
+from parrot.data.images import ImageStore, decode_within
+from parrot.data.looks import look
 from parrot.data.records import Record
 from parrot.data.rejects import Reject, Rejected, as_json
 from parrot.data.sources.containers import files_of, read_entries
@@ -31,8 +32,8 @@ class SourceReader:
     limits: Images
     left_out: int = 0
     """Entries that `only` of the format does not want, of those that were iterated over so far."""
-    _whole: set[tuple[str, int]] = field(default_factory=set)
-    """Pictures that were decoded: one that many records have is decoded once."""
+    _whole: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    """Pictures that were decoded, and their looks: one that many records have is decoded once."""
 
     def __post_init__(self) -> None:
         self.form: Format = format_of(self.name, self.source.format)
@@ -77,26 +78,31 @@ class SourceReader:
             if isinstance(entry, dict) and self.source.ignore:
                 known = {key: value for key, value in entry.items() if key not in self.source.ignore}
             record = to_record(known, position, language, self.name, self.store, self.form)
+            looks: list[bytes] = []
             for image in record.images:
                 if (seen := (image.path, hash(image.bytes))) not in self._whole:
-                    self._check(image.path, image.bytes)
+                    found = self._check(image.path, image.bytes)
                     if len(self._whole) == _CHECKED_PICTURES:
                         self._whole.clear()
-                    self._whole.add(seen)
+                    self._whole[seen] = found
+                looks.append(self._whole[seen])
         except Rejected as error:
             name = entry_id(entry, position, self.form.columns.id)
             who = self.name, language, name
             return Reject(*who, error.field, error.reason, position, as_json(entry))
-        return record
+        return replace(record, looks=tuple(looks)) if self.limits.near_bits is not None else record
 
     def _wants(self, entry: dict[str, Any]) -> bool:
         return all(entry[key] in wanted for key, wanted in self.form.only.items() if key in entry)
 
-    def _check(self, name: str, encoded: bytes) -> None:
-        width, height, _ = check_image(encoded, self.limits.max_megapixels)
+    def _check(self, name: str, encoded: bytes) -> bytes:
+        """Its look, if that is asked for."""
+        rgb, _ = decode_within(encoded, self.limits.max_megapixels)
+        width, height = rgb.size
         least, most = self.limits.min_pixels, self.limits.max_pixels
         found = f"{name} has {width} × {height} pixels"
         if min(width, height) < least:
             raise Rejected("image", f"image too small: {found}, fewer than {least}")
         if max(width, height) > most:
             raise Rejected("image", f"image too large: {found}, more than {most}")
+        return look(rgb) if self.limits.near_bits is not None else b""

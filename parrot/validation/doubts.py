@@ -1,0 +1,126 @@
+"""What is probably wrong with single records: each is listed, and shares of a split are limited."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from parrot.config import Images, Validate
+from parrot.data.accounting import Account
+from parrot.data.checksums import SealedFile
+from parrot.data.shards import INDEX
+from parrot.validation.contract import FAILURE_COLUMNS
+from parrot.validation.languages import other_language
+from parrot.validation.near_duplicates import NearDuplicates, look_keys, text_keys
+
+_AT_ONCE = 500
+"""Texts whose windows are in memory together."""
+NEAR_DUPLICATES, NEAR_PICTURES = "near_duplicate_share", "near_picture_share"
+
+
+def other_language_share(source: str) -> str:
+    """The column of a source."""
+    return f"{source}_other_language_share"
+
+
+class Doubts:
+    """Looks for what `limits` limit, in the frames of `read_metadata`.
+
+    Args:
+        accounts: how many records each source has, of which `language_sample` are drawn evenly.
+    """
+
+    def __init__(self, limits: Validate, images: Images, accounts: Mapping[str, Account]) -> None:
+        bits = images.near_bits
+        languages = limits.max_other_language_share is not None
+        self._steps = {
+            name: max(1, account.used // limits.language_sample)
+            for name, account in accounts.items()
+            if languages
+        }
+        self._texts = NearDuplicates(bits or 0) if limits.max_near_duplicate_share is not None else None
+        looked_for = limits.max_near_picture_share is not None and bits is not None
+        self._pictures = NearDuplicates(bits or 0) if looked_for else None
+        self._records = 0
+        self._passed: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+        self._others: Counter[str] = Counter()
+
+    def add(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Look through a frame; returns the texts in other languages, as rows of `FAILURE_COLUMNS`."""
+        numbers = range(self._records, self._records + len(frame))
+        self._records += len(frame)
+        if self._texts:
+            texts = list(frame["text"])
+            abouts = list(map(_about, frame["looks"], frame["picture_digests"]))
+            for start in range(0, len(texts), _AT_ONCE):
+                places, keys = text_keys(texts[start : start + _AT_ONCE])
+                chosen = [numbers[start + place] for place in places]
+                about = [abouts[start + place] for place in places]
+                self._texts.add(chosen, keys, [number.to_bytes(8, "little") for number in chosen], about)
+        if self._pictures and (looks := [look for some in frame["looks"] for look in some]):
+            digests = [digest for some in frame["picture_digests"] for digest in some]
+            owners = [number for number, some in zip(numbers, frame["looks"], strict=True) for _ in some]
+            self._pictures.add(owners, look_keys(looks), digests, looks)
+        return pd.DataFrame(self._in_other_languages(frame), columns=FAILURE_COLUMNS)
+
+    def near(self, mixture: Path) -> pd.DataFrame:
+        """The near duplicates, as rows of `FAILURE_COLUMNS`; called once, when all frames are added."""
+        found = [
+            (later, earlier, field)
+            for search, field in ((self._texts, "messages"), (self._pictures, "images"))
+            if search
+            for later, earlier in search.pairs()
+        ]
+        names = _names(mixture, {number for pair in found for number in pair[:2]})
+        rows = [
+            (*names[later], field, "nearly repeats an earlier record", " ".join(names[earlier][1:]))
+            for later, earlier, field in found
+        ]
+        return pd.DataFrame(rows, columns=FAILURE_COLUMNS)
+
+    def summary(self) -> dict[str, float]:
+        """Column -> share, of what was looked for; known once `near` was called."""
+        searches = ((NEAR_DUPLICATES, self._texts), (NEAR_PICTURES, self._pictures))
+        near = {name: search.count / self._records for name, search in searches if search}
+        others = {
+            other_language_share(name): self._others[name] / self._asked[name]
+            for name in self._steps
+            if self._asked[name]
+        }
+        return near | others
+
+    def _in_other_languages(self, frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+        columns = ("shard", "source", "id", "language", "longest_text")
+        for shard, source, name, language, text in zip(*(frame[column] for column in columns), strict=True):
+            self._passed[source] += 1
+            if source not in self._steps or self._passed[source] % self._steps[source]:
+                continue
+            self._asked[source] += 1
+            if found := other_language(text, language):
+                self._others[source] += 1
+                yield shard, source, name, "messages", f"should be in {language}", f"{found}: {text[:80]}"
+
+
+def _about(looks: Sequence[bytes], digests: Sequence[bytes]) -> bytes:
+    """What a text is about: its first picture, as it looks, or its digest; nothing without one."""
+    return next(iter(looks or digests), b"")
+
+
+def _names(mixture: Path, numbers: set[int]) -> dict[int, tuple[str, str, str]]:
+    """Number in the mixture -> shard, source and id."""
+    index, wanted = SealedFile(mixture / INDEX), np.array(sorted(numbers), np.int64)
+    found: dict[int, tuple[str, str, str]] = {}
+    start = 0
+    for group, size in enumerate(index.group_sizes):
+        here = wanted[(wanted >= start) & (wanted < start + size)]
+        if len(here):
+            rows = index.read([group], ["shard", "source", "id"]).take(here - start).to_pylist()
+            found |= {
+                int(number): (row["shard"], row["source"], row["id"])
+                for number, row in zip(here, rows, strict=True)
+            }
+        start += size
+    return found
