@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from parrot.model.processing_parrot import IGNORE_INDEX
+from parrot.model.chat_text import IGNORE_INDEX
 
 
 def pack(batch: dict[str, Tensor], images: Sequence[int]) -> dict[str, Tensor]:

@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard
 from small_sources import digests, picture, small_world
 
+from parrot.config import Origin
+
 
 def test_the_card_says_what_is_in_the_shards_and_the_viewer_finds_them(tmp_path: Path) -> None:
     world = small_world(tmp_path)
     world.sources["talk"] = world.sources["talk"].model_copy(
-        update={"license": "cc-by-4.0", "dataset": "a/b"}
+        update={"license": "cc-by-4.0", "origin": Origin(hub="a/b")}
     )
     world.prepare_source("talk")
     folder = world.prepared("align") / "talk"
