@@ -6,11 +6,11 @@ and the entries of each file keep their order. No picture is read.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +20,7 @@ from parrot.data.accounting import Account, write_balance
 from parrot.data.contamination import benchmark_pictures
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
-from parrot.data.lengths import Ruler, fit
+from parrot.data.lengths import Fit, Ruler, fit_all
 from parrot.data.partitions import Partition, read_partitions
 from parrot.data.records import Message, count_images, digest_of, text_length
 from parrot.data.rejects import (
@@ -40,6 +40,8 @@ from parrot.files import atomic_directory, write_json
 
 _COLUMNS = ("id", "messages", "images.list.element.path", "length", "digest", "picture_digests")
 _DUPLICATE = "duplicate"
+_TOGETHER = 500
+"""Records whose tokens are counted at a time."""
 
 
 def mix(
@@ -92,14 +94,16 @@ def mix(
     seen: dict[str, Counter[Any]] = {name: Counter() for name in ("images", "languages", "sources")}
 
     def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
-        for item in tqdm(interleave(streams, order), f"mix {split}", total, unit=" records"):
+        items = tqdm(interleave(streams, order), f"mix {split}", total, unit=" records")
+        for item, kept in _fitted(items, ruler, model.max_length, mix.too_long):
             if isinstance(item, Reject):
                 rejects.add(item)
                 counts[item.source]["rejected"] += 1
                 continue
             name = item.place.source
             try:
-                kept = fit(item.messages, ruler, model.max_length, mix.too_long)
+                if isinstance(kept, Rejected):
+                    raise kept
                 item = item.first(kept.turns)
                 place = screen.admit(item)._replace(positions=kept.positions)
             except Rejected as error:
@@ -168,6 +172,18 @@ class _Candidate:
         entry = {"id": self.place.id, "images": [name for name, _ in self.images], "messages": talk}
         who = self.place.source, self.place.language, self.place.id
         return Reject(*who, field, reason, self.position, as_json(entry))
+
+
+def _fitted(
+    items: Iterable[_Candidate | Reject], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
+) -> Iterator[tuple[_Candidate, Fit | Rejected] | tuple[Reject, None]]:
+    """Each item with how much of it is kept, in the same order; the tokens of many are counted together."""
+    items = iter(items)
+    while some := list(islice(items, _TOGETHER)):
+        talks = [item.messages for item in some if isinstance(item, _Candidate)]
+        fits = fit_all(talks, ruler, max_length, too_long)
+        for item in some:
+            yield (item, next(fits)) if isinstance(item, _Candidate) else (item, None)
 
 
 class _Screen:

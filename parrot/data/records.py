@@ -83,7 +83,8 @@ RECORD_SCHEMA = pa.schema(
 
 def text_length(messages: Sequence[Message]) -> int:
     """UTF-8 bytes of all message contents, images' placeholders left out."""
-    return sum(len(message.content.replace(IMAGE_TOKEN, "").encode()) for message in messages)
+    texts = (message.content.replace(IMAGE_TOKEN, "") for message in messages)
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
 
 
 def count_images(messages: Sequence[Message]) -> int:
