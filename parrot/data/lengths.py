@@ -122,7 +122,10 @@ class Fit:
 
 
 def fit_all(
-    conversations: Sequence[Sequence[Message]], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
+    conversations: Sequence[Sequence[Message]],
+    ruler: Ruler,
+    max_length: int,
+    too_long: Literal["drop", "cut"],
 ) -> Iterator[Fit | Rejected]:
     """What of each conversation fits into `max_length` positions.
 

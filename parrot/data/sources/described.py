@@ -37,10 +37,7 @@ def to_record(
         entry = REWRITES[form.rewrite](entry, number)
     refuse_unread(entry, form.read)
     images = _image_names(entry, form)
-    if columns.messages:
-        talk = read_talk(entry, form)
-    else:
-        talk = _asked(entry, number, form, len(images))
+    talk = read_talk(entry, form) if columns.messages else _asked(entry, number, form, len(images))
     images += talk.images
     placeholders = sum(message.content.count(IMAGE_TOKEN) for message in talk.messages)
     if placeholders != len(images):
