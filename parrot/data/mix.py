@@ -95,11 +95,12 @@ def mix(
 
     def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
         items = tqdm(interleave(streams, order), f"mix {split}", total, unit=" records")
-        for item, kept in _fitted(items, ruler, model.max_length, mix.too_long):
-            if isinstance(item, Reject):
-                rejects.add(item)
-                counts[item.source]["rejected"] += 1
+        for found in _fitted(items, ruler, model.max_length, mix.too_long):
+            if isinstance(found, Reject):
+                rejects.add(found)
+                counts[found.source]["rejected"] += 1
                 continue
+            item, kept = found
             name = item.place.source
             try:
                 if isinstance(kept, Rejected):
@@ -123,12 +124,12 @@ def mix(
             write_index(partial, admitted(rejects))
         accounts = {name: _account(split, name, of) for name, of in counts.items()}
         values = _metrics(seen, rejects.kinds, rejects.noted, accounts)
-        write_json(metrics, values)
         problem = too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
         if problem:
             (partial / INDEX).unlink()
         else:
             write_balance(partial, accounts)
+        write_json(metrics, values)  # last: with a full disk the old ones stay
     if problem:
         raise problem
     for name, account in accounts.items():
@@ -176,14 +177,14 @@ class _Candidate:
 
 def _fitted(
     items: Iterable[_Candidate | Reject], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
-) -> Iterator[tuple[_Candidate, Fit | Rejected] | tuple[Reject, None]]:
-    """Each item with how much of it is kept, in the same order; the tokens of many are counted together."""
+) -> Iterator[tuple[_Candidate, Fit | Rejected] | Reject]:
+    """How much of each candidate is kept, in the same order; the tokens of many are counted together."""
     items = iter(items)
     while some := list(islice(items, _TOGETHER)):
         talks = [item.messages for item in some if isinstance(item, _Candidate)]
         fits = fit_all(talks, ruler, max_length, too_long)
         for item in some:
-            yield (item, next(fits)) if isinstance(item, _Candidate) else (item, None)
+            yield (item, next(fits)) if isinstance(item, _Candidate) else item
 
 
 class _Screen:
