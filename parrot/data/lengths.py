@@ -6,16 +6,17 @@ tower makes of each image.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from transformers import AutoConfig, AutoTokenizer
 
 from parrot.config import Model
 from parrot.data.records import IMAGE_TOKEN, Message, count_images
-from parrot.data.rejects import Rejected
+from parrot.data.rejects import Reject, Rejected
 from parrot.errors import ParrotError
 from parrot.model.chat_format import template_of
 from parrot.model.chat_text import guard, texts_with_answers
@@ -25,6 +26,8 @@ from parrot.model.configuration_parrot import ParrotConfig
 _CONFIGS = {"parrot": ParrotConfig, "flamingo": FlamingoConfig}
 _SEAM = 8
 """Tokens that a turn may have more than its parts, because they are cut otherwise where they meet."""
+_TOGETHER = 500
+"""Conversations whose tokens are counted at a time."""
 
 
 class Ruler:
@@ -121,32 +124,46 @@ class Fit:
     """What is left out and why, in words; nothing of one that is whole."""
 
 
+class _Talk(Protocol):
+    @property
+    def messages(self) -> Sequence[Message]: ...
+
+
+Item = TypeVar("Item", bound=_Talk)
+
+
 def fit_all(
-    conversations: Sequence[Sequence[Message]],
-    ruler: Ruler,
-    max_length: int,
-    too_long: Literal["drop", "cut"],
-) -> Iterator[Fit | Rejected]:
-    """What of each conversation fits into `max_length` positions.
+    items: Iterable[Item | Reject], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
+) -> Iterator[tuple[Item, Fit | Rejected] | Reject]:
+    """Each item with what of it fits into `max_length` positions, in their order.
 
     With `cut` one that is too long loses questions with their answers, and the images in them, from
     its end until it fits, never a part of a text. One is rejected if it is too long and not to be cut, or
-    its first answer does not fit; or the chat template does not take it.
+    its first answer does not fit; or the chat template does not take it. The tokens of many are counted
+    together.
     """
-    bounds: list[int | ValueError] = []
-    for messages in conversations:
-        try:
-            bounds.append(ruler.at_most(messages))
-        except ValueError as error:
-            bounds.append(error)
-    long = [place for place, bound in enumerate(bounds) if isinstance(bound, int) and bound > max_length]
-    for place, positions in zip(long, ruler.measure(*(conversations[place] for place in long)), strict=True):
-        bounds[place] = positions
-    for messages, positions in zip(conversations, bounds, strict=True):
-        try:
-            yield _fit(messages, positions, ruler, max_length, too_long)
-        except Rejected as error:
-            yield error
+    items = iter(items)
+    while some := list(islice(items, _TOGETHER)):
+        bounds: dict[int, int | ValueError] = {}
+        long: dict[int, Sequence[Message]] = {}
+        for place, item in enumerate(some):
+            if isinstance(item, Reject):
+                continue
+            try:
+                bounds[place] = bound = ruler.at_most(item.messages)
+                if bound > max_length:
+                    long[place] = item.messages
+            except ValueError as error:
+                bounds[place] = error
+        bounds |= zip(long, ruler.measure(*long.values()), strict=True)
+        for place, item in enumerate(some):
+            if isinstance(item, Reject):
+                yield item
+                continue
+            try:
+                yield item, _fit(item.messages, bounds[place], ruler, max_length, too_long)
+            except Rejected as error:
+                yield item, error
 
 
 def _fit(

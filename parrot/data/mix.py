@@ -6,11 +6,11 @@ and the entries of each file keep their order. No picture is read.
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,8 +20,8 @@ from parrot.data.accounting import Account, write_balance
 from parrot.data.contamination import benchmark_pictures
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
-from parrot.data.lengths import Fit, Ruler, fit_all
-from parrot.data.partitions import Partition, read_partitions
+from parrot.data.lengths import Ruler, fit_all
+from parrot.data.partitions import Partition, check_prepared, read_partitions
 from parrot.data.records import Message, count_images, digest_of, text_length
 from parrot.data.rejects import (
     REJECTS,
@@ -40,8 +40,6 @@ from parrot.files import atomic_directory, write_json
 
 _COLUMNS = ("id", "messages", "images.list.element.path", "length", "digest", "picture_digests")
 _DUPLICATE = "duplicate"
-_TOGETHER = 500
-"""Records whose tokens are counted at a time."""
 
 
 def mix(
@@ -78,7 +76,7 @@ def mix(
             allows, those that `prepare` rejected among them; then `output` holds the rejects alone.
     """
     sources = mix.split(split)
-    _check_folders(prepared, list(sources), split)
+    check_prepared(prepared, list(sources), split)
     order = f"{seed}/{split}"
     streams: list[tuple[int, Iterator[_Candidate | Reject]]] = []
     counts: dict[str, Counter[str]] = {}
@@ -95,7 +93,7 @@ def mix(
 
     def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
         items = tqdm(interleave(streams, order), f"mix {split}", total, unit=" records")
-        for found in _fitted(items, ruler, model.max_length, mix.too_long):
+        for found in fit_all(items, ruler, model.max_length, mix.too_long):
             if isinstance(found, Reject):
                 rejects.add(found)
                 counts[found.source]["rejected"] += 1
@@ -175,18 +173,6 @@ class _Candidate:
         return Reject(*who, field, reason, self.position, as_json(entry))
 
 
-def _fitted(
-    items: Iterable[_Candidate | Reject], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
-) -> Iterator[tuple[_Candidate, Fit | Rejected] | Reject]:
-    """How much of each candidate is kept, in the same order; the tokens of many are counted together."""
-    items = iter(items)
-    while some := list(islice(items, _TOGETHER)):
-        talks = [item.messages for item in some if isinstance(item, _Candidate)]
-        fits = fit_all(talks, ruler, max_length, too_long)
-        for item in some:
-            yield (item, next(fits)) if isinstance(item, _Candidate) else item
-
-
 class _Screen:
     """Refuses pictures of benchmarks and records that were there before, and makes ids unique.
 
@@ -218,18 +204,6 @@ class _Screen:
             self._repeated[source, given] += 1
             name = f"{given}#{self._repeated[source, given] + 1}"
         return item.place._replace(id=name)
-
-
-def _check_folders(prepared: Path, sources: Sequence[str], split: Split) -> None:
-    """See that the sources of the split are prepared, and no others."""
-    for name in sources:
-        if not (prepared / name).is_dir():
-            raise ParrotError(f"{prepared / name}: not found; run the stage prepare@{name} first")
-    for folder in sorted(prepared.iterdir()):
-        if folder.is_dir() and folder.name not in sources:
-            raise ParrotError(
-                f"{folder}: is no source of mix.{split}; what a source left that was removed: delete it"
-            )
 
 
 def _streams(

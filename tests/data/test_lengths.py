@@ -4,7 +4,8 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import PIL.Image
 import pytest
@@ -15,9 +16,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipVisionConfig
 
 from parrot.config import FlamingoArchitecture
+from parrot.data import lengths
 from parrot.data.lengths import Fit, Ruler, fit_all
 from parrot.data.records import Message
-from parrot.data.rejects import Rejected
+from parrot.data.rejects import Reject, Rejected
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
@@ -47,10 +49,11 @@ def talk(*texts: str, system: str = "") -> tuple[Message, ...]:
 
 
 def fit(turns: tuple[Message, ...], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]) -> Fit:
-    [found] = fit_all([turns], ruler, max_length, too_long)
-    if isinstance(found, Rejected):
-        raise found
-    return found
+    [found] = fit_all([SimpleNamespace(messages=turns)], ruler, max_length, too_long)
+    assert isinstance(found, tuple)
+    if isinstance(found[1], Rejected):
+        raise found[1]
+    return found[1]
 
 
 def measured(ruler: Ruler, turns: tuple[Message, ...]) -> int:
@@ -153,6 +156,33 @@ def test_a_cut_leaves_as_many_whole_turns_as_fit(ruler: Ruler) -> None:
         fit(turns, ruler, whole - 1, "drop")
     with pytest.raises(Rejected, match="too long: "):
         fit(turns, ruler, measured(ruler, turns[:3]) - 1, "cut")
+
+
+def test_many_together_are_what_each_is_alone(ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "_TOGETHER", 3)
+    reject = Reject("talk", "en", "r", "", "empty text", 0, "{}")
+    texts = [("What?", "A word. " * number) for number in (1, 90, 2, 40, 60)]
+    items: list[Any] = [*(SimpleNamespace(messages=talk(*pair)) for pair in texts), reject]
+    items += [SimpleNamespace(messages=talk(*texts[1], "And?", "No."))]
+    alone = [found for item in items for found in fit_all([item], ruler, 300, "cut")]
+    assert list(map(str, fit_all(items, ruler, 300, "cut"))) == list(map(str, alone))
+    assert len({type(found[1]) for found in alone if found is not reject}) == 2
+    assert alone[5] is reject
+
+
+def test_ascii_is_not_normalized_where_that_changes_nothing(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    item = talk("What is  it?\n", "~ It's 7. ", "<image>", "e\u0301")
+    for number, tokenizer in enumerate(other_tokenizers(tmp_path)):
+        folder = tmp_path / str(number)
+        tokenizer.save_pretrained(folder)
+        config = json.loads((backbones["language"] / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": len(tokenizer)}))
+        ruler = Ruler(MODEL, backbones["vision"], folder)
+        bound = ruler.at_most(item)
+        ruler._keeps_ascii = False
+        assert ruler.at_most(item) == bound
 
 
 def test_what_surely_fits_is_not_encoded(ruler: Ruler) -> None:
