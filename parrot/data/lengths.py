@@ -124,12 +124,12 @@ class Fit:
     """What is left out and why, in words; nothing of one that is whole."""
 
 
-class _Talk(Protocol):
+class _HasMessages(Protocol):
     @property
     def messages(self) -> Sequence[Message]: ...
 
 
-Item = TypeVar("Item", bound=_Talk)
+Item = TypeVar("Item", bound=_HasMessages)
 
 
 def fit_all(
