@@ -42,7 +42,7 @@ MODEL = ParrotArchitecture(
 )
 LIMITS = Validate(min_records=1, max_duplicate_share=0.01, max_text_only_share=1.0,
                   english_share=[0.0, 1.0], min_language_share=0.0)  # fmt: skip
-TURNS = 10  # of Parrot and Pillow on the pictures
+TURN = 100  # pictures, until it is another's turn: other programs on the machine then disturb all alike
 
 
 def records(count: int, seed: str) -> Iterator[dict[str, Any]]:
@@ -95,6 +95,8 @@ def run(step: str, folder: Path, processes: int) -> dict[str, float]:
 
 
 def _call(step: str, folder: Path, processes: int) -> Callable[[], Any]:
+    if step == "inputs":
+        return lambda: make_inputs(folder, processes)
     if step == "datasets":
         return lambda: _datasets(folder, processes)
     source = Source(split="align", format="llava", path=str(folder / "talk"), files="{language}.jsonl",
@@ -157,8 +159,9 @@ def _peak(who: int) -> float:
 
 
 def check_pictures(folder: Path, count: int) -> dict[str, float]:
-    """Pictures per CPU second, by `prepare`'s check out of the archive and by Pillow alone."""
-    from parrot.data.images import ImageStore, check_image
+    """Pictures per CPU second out of an archive, and by Pillow alone out of memory; they take turns."""
+    from parrot.data.images import check_image
+    from parrot.data.sources.reading import SourceReader
 
     draw = np.random.default_rng(0)
     names = [f"{number:07d}.jpg" for number in range(count)]
@@ -171,21 +174,37 @@ def check_pictures(folder: Path, count: int) -> dict[str, float]:
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for number, name in enumerate(names):
             archive.writestr(name, pictures[number % len(pictures)])
-    store = ImageStore(folder / "images.zip")
-    check_image(store.read(names[0]), IMAGES.max_megapixels)  # else the first turn pays for Pillow's start
-    spent = {"parrot": 0.0, "pillow": 0.0}
-    for turn in range(TURNS):
-        some = range(turn, count, TURNS)
-        begun = time.process_time()
-        for number in some:
-            check_image(store.read(names[number]), IMAGES.max_megapixels)
-        between = time.process_time()
-        for number in some:
-            with PIL.Image.open(io.BytesIO(pictures[number % len(pictures)])) as image:
-                image.convert("RGB")
-        spent["parrot"] += between - begun
-        spent["pillow"] += time.process_time() - between
-    return {name: count / seconds for name, seconds in spent.items()}
+    source = Source(split="align", format="llava", path="pictures.json", language="en",
+                    images=str(folder / "images.zip"))  # fmt: skip
+    reader = SourceReader("pictures", source, IMAGES)
+    assert reader.store
+    read = reader.store.read
+    talk = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A picture."}]
+
+    def pillow(number: int) -> None:
+        with PIL.Image.open(io.BytesIO(pictures[number % len(pictures)])) as image:
+            image.convert("RGB")
+
+    def picture(number: int) -> None:
+        check_image(read(names[number]), IMAGES.max_megapixels)
+
+    def record(number: int) -> None:
+        reader.record("en", number, {"id": number, "image": names[number], "conversations": talk})
+
+    jobs = (pillow, picture, record)
+    for job in jobs:
+        job(0)  # else the first turn pays for Pillow's start
+    spent: dict[str, list[float]] = {job.__name__: [] for job in jobs}
+    for start in range(0, count, TURN):
+        for job in jobs:
+            begun = time.process_time()
+            for number in range(start, min(start + TURN, count)):
+                job(number)
+            spent[job.__name__].append(time.process_time() - begun)
+        jobs = (*jobs[1:], jobs[0])
+    alone = np.array(spent["pillow"])
+    shares = {f"{name} share": float(np.median(alone / turns)) for name, turns in spent.items()}
+    return {name: count / sum(turns) for name, turns in spent.items()} | shares
 
 
 def measure(step: str, folder: Path, number: int) -> dict[str, float]:
@@ -226,7 +245,7 @@ def main() -> None:
     first: dict[str, float] = {}
     for count in args.records:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-            make_inputs(Path(folder), count)
+            measure("inputs", Path(folder), count)  # elsewhere: a process's peak begins with its parent's
             for step in steps:
                 found = measure(step, Path(folder), args.processes)
                 base = first.setdefault(step, found["mib"])
@@ -236,9 +255,14 @@ def main() -> None:
     if args.pictures:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             found = measure("pictures", Path(folder), args.pictures)
-        share = found["parrot"] / found["pillow"]
-        print(f"\n{args.pictures:,} pictures of 256 × 192 per CPU second: {found['parrot']:,.0f} checked, "
-              f"{found['pillow']:,.0f} decoded by Pillow alone ({share:.0%})")  # fmt: skip
+        print(
+            f"\n| {args.pictures:,} pictures of 256 × 192 | per CPU second | of Pillow's |",
+            "|---|---:|---:|",
+            sep="\n",
+        )
+        for name, what in (("pillow", "decoded by Pillow alone"), ("picture", "read and checked"),
+                           ("record", "with their records (`parrot data check`)")):  # fmt: skip
+            print(f"| {what} | {found[name]:,.0f} | {found[f'{name} share']:.0%} |")
 
 
 if __name__ == "__main__":

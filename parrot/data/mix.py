@@ -20,8 +20,8 @@ from parrot.data.accounting import Account, write_balance
 from parrot.data.contamination import CONTAMINATED, Benchmarks, too_contaminated
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
-from parrot.data.lengths import Ruler, fit
-from parrot.data.partitions import Partition, read_left_out, read_partitions
+from parrot.data.lengths import Ruler, fit_all
+from parrot.data.partitions import Partition, check_prepared, read_left_out, read_partitions
 from parrot.data.records import Message, count_images, digest_of, text_length
 from parrot.data.rejects import (
     REJECTS,
@@ -78,7 +78,7 @@ def mix(
             them; then `output` holds the rejects alone.
     """
     sources = mix.split(split)
-    _check_folders(prepared, list(sources), split)
+    check_prepared(prepared, list(sources), split)
     order = f"{seed}/{split}"
     streams: list[tuple[int, Iterator[_Candidate | Reject]]] = []
     counts: dict[str, Counter[str]] = {}
@@ -96,14 +96,17 @@ def mix(
     seen: dict[str, Counter[Any]] = {name: Counter() for name in ("images", "languages", "sources")}
 
     def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
-        for item in tqdm(interleave(streams, order), f"mix {split}", total, unit=" records"):
-            if isinstance(item, Reject):
-                rejects.add(item)
-                counts[item.source]["rejected"] += 1
+        items = tqdm(interleave(streams, order), f"mix {split}", total, unit=" records")
+        for found in fit_all(items, ruler, model.max_length, mix.too_long):
+            if isinstance(found, Reject):
+                rejects.add(found)
+                counts[found.source]["rejected"] += 1
                 continue
+            item, kept = found
             name = item.place.source
             try:
-                kept = fit(item.messages, ruler, model.max_length, mix.too_long)
+                if isinstance(kept, Rejected):
+                    raise kept
                 item = item.first(kept.turns)
                 place = screen.admit(item)._replace(positions=kept.positions)
             except Rejected as error:
@@ -123,13 +126,13 @@ def mix(
             write_index(partial, admitted(rejects))
         accounts = {name: _account(split, name, of) for name, of in counts.items()}
         values = _metrics(seen, rejects.kinds, rejects.noted, accounts)
-        write_json(metrics, values)
         problem = too_contaminated(partial / REJECTS, mix.max_contaminated, split, output / REJECTS)
         problem = problem or too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
         if problem:
             (partial / INDEX).unlink()
         else:
             write_balance(partial, accounts)
+        write_json(metrics, values)  # last: with a full disk the old ones stay
     if problem:
         raise problem
     for name, account in accounts.items():
@@ -206,18 +209,6 @@ class _Screen:
             self._repeated[source, given] += 1
             name = f"{given}#{self._repeated[source, given] + 1}"
         return item.place._replace(id=name)
-
-
-def _check_folders(prepared: Path, sources: Sequence[str], split: Split) -> None:
-    """See that the sources of the split are prepared, and no others."""
-    for name in sources:
-        if not (prepared / name).is_dir():
-            raise ParrotError(f"{prepared / name}: not found; run the stage prepare@{name} first")
-    for folder in sorted(prepared.iterdir()):
-        if folder.is_dir() and folder.name not in sources:
-            raise ParrotError(
-                f"{folder}: is no source of mix.{split}; what a source left that was removed: delete it"
-            )
 
 
 def _streams(

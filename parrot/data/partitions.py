@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from parrot.config import Split
 from parrot.data.checksums import SealedFile, seal
 from parrot.errors import ParrotError
 
@@ -68,3 +69,19 @@ def _open(folder: Path) -> SealedFile:
     if not file.schema.equals(_PARTITIONS_SCHEMA):
         raise ParrotError(f"{folder / _PARTITIONS}: other columns than expected; run the stage prepare again")
     return file
+
+
+def check_prepared(prepared: Path, sources: Sequence[str], split: Split) -> None:
+    """See that the sources of the split are prepared, and no others.
+
+    Raises:
+        ParrotError: names the first that is not, or that is no source of the split.
+    """
+    for name in sources:
+        if not (prepared / name).is_dir():
+            raise ParrotError(f"{prepared / name}: not found; run the stage prepare@{name} first")
+    for folder in sorted(prepared.iterdir()):
+        if folder.is_dir() and folder.name not in sources:
+            raise ParrotError(
+                f"{folder}: is no source of mix.{split}; what a source left that was removed: delete it"
+            )

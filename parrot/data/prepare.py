@@ -107,14 +107,14 @@ def prepare(
             "left_out": reader.left_out,
             "images": pictures,
         }
-        write_json(metrics, values)
-        _check_expected(source, reader.source.expected, total)
         problem = too_many(why, total, prepare.max_reject_share, source, output / REJECTS)
         if not problem:
             write_partitions(partial, partitions, reader.left_out)
             for folder in folders:
                 _place(folder / _RECORDS, partial / f"{folder.name}.parquet")
             write_dataset_card(partial, source, reader.source, partitions, values)
+        write_json(metrics, values)  # last: with a full disk the old ones stay
+        _check_expected(source, reader.source.expected, total)
     if problem:
         raise problem
     print(

@@ -88,7 +88,13 @@ RECORD_SCHEMA = pa.schema(
 
 def text_length(messages: Sequence[Message]) -> int:
     """UTF-8 bytes of all message contents, images' placeholders left out."""
-    return sum(len(message.content.replace(IMAGE_TOKEN, "").encode()) for message in messages)
+    return sum(bytes_without_images(message.content) for message in messages)
+
+
+def bytes_without_images(text: str) -> int:
+    """UTF-8 bytes, images' placeholders left out."""
+    size = len(text) if text.isascii() else len(text.encode())
+    return size - len(IMAGE_TOKEN) * text.count(IMAGE_TOKEN)
 
 
 def count_images(messages: Sequence[Message]) -> int:

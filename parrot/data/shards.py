@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parrot.data.checksums import SealedFile, seal
-from parrot.data.records import IMAGE_TOKEN, RECORD_SCHEMA, Record, to_row
+from parrot.data.records import IMAGE_TOKEN, RECORD_SCHEMA, Record, count_images, to_row
 from parrot.errors import ParrotError
 
 GROUP_ROWS = 100
@@ -79,7 +79,7 @@ def _groups(records: Iterable[Record]) -> Iterator[list[dict[str, Any]]]:
     for record in records:
         row = to_row(record)
         size = len(record.id) + len(record.source) + sum(len(image.bytes) for image in record.images)
-        size += sum(len(message.content.encode()) for message in record.messages)
+        size += row["length"] + len(IMAGE_TOKEN) * count_images(record.messages)
         if rows and (len(rows) == GROUP_ROWS or filled + size > GROUP_BYTES):
             yield rows
             rows, filled = [], 0
@@ -233,10 +233,13 @@ def read_group(file: SealedFile, group: int, columns: Sequence[str]) -> list[dic
         columns: `messages` among them.
     """
     table = file.read([group], columns)
-    place = table.schema.get_field_index("messages")
-    rows: list[dict[str, Any]] = table.set_column(
-        place, "messages", table["messages"].cast(_RAW_MESSAGES)
-    ).to_pylist()
+    rows: list[dict[str, Any]]
+    try:
+        rows = table.to_pylist()
+        return rows
+    except UnicodeDecodeError:
+        place = table.schema.get_field_index("messages")
+        rows = table.set_column(place, "messages", table["messages"].cast(_RAW_MESSAGES)).to_pylist()
     for row in rows:
         row["messages"] = [
             {name: (raw or b"").decode(errors="replace") for name, raw in message.items()}

@@ -147,27 +147,35 @@ def encode_texts(
     Raises:
         ValueError: see `chat_format` and `render`.
     """
-    template = chat_template or template_of(tokenizer)
-    form, special = chat_format(tokenizer, template), special_tokens(tokenizer)
-    prepared = as_strings(tokenizer, conversations, template)
-    texts, answers = [], []
-    for index, messages in enumerate(prepared):
-        text, spans = _answers(template, messages, special, form, f"conversation {index}: ")
-        texts.append(text)
-        answers.append(spans)
+    answered = texts_with_answers(tokenizer, conversations, chat_template or template_of(tokenizer))
     guard(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()  # an earlier call of the tokenizer may have left either behind
     backend.no_padding()
-    encodings = backend.encode_batch(texts, add_special_tokens=False)
+    encodings = backend.encode_batch([text for text, _ in answered], add_special_tokens=False)
     rows = []
-    for encoding, spans in zip(encodings, answers, strict=True):
+    for encoding, (_, spans) in zip(encodings, answered, strict=True):
         ids = np.asarray(encoding.ids)
         starts = np.asarray([start for start, _ in encoding.offsets])
         # The spans' bounds are in order: after an odd number of them a token is within a span.
         is_answer = np.searchsorted(np.asarray(spans).reshape(-1), starts, side="right") % 2 == 1
         rows.append((ids, np.where(is_answer, ids, IGNORE_INDEX)))
     return rows
+
+
+def texts_with_answers(
+    tokenizer: Any, conversations: Sequence[Messages], chat_template: str
+) -> list[tuple[str, list[tuple[int, int]]]]:
+    """Each conversation as `encode_texts` encodes it, and where in it the model's own words begin and end.
+
+    Raises:
+        ValueError: see `chat_format` and `render`.
+    """
+    form, special = chat_format(tokenizer, chat_template), special_tokens(tokenizer)
+    return [
+        _answers(chat_template, messages, special, form, f"conversation {index}: ")
+        for index, messages in enumerate(as_strings(tokenizer, conversations, chat_template))
+    ]
 
 
 def _template_of(processor: Any) -> str:

@@ -82,7 +82,7 @@ def upright_rgb(image: PIL.Image.Image, background: str = BACKGROUND) -> PIL.Ima
             warnings.simplefilter("ignore")  # odd metadata, transparency in palettes
             image.load()
             rgb = _rgb(image, background)
-        method = _UPRIGHT.get(_orientation(image))
+            method = _UPRIGHT.get(_orientation(image))
         if method is None:
             return rgb
         rgb = rgb.transpose(method)
@@ -101,7 +101,9 @@ def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
     """
     width, height = image.size
     is_tiff = hasattr(image, "tag_v2")  # Pillow's size of a TIFF is upright
-    return (height, width) if not is_tiff and _orientation(image) >= 5 else (width, height)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata
+        return (height, width) if not is_tiff and _orientation(image) >= 5 else (width, height)
 
 
 def decode_base64_image(text: str) -> bytes:
@@ -138,10 +140,8 @@ def decode_base64_image(text: str) -> bytes:
 def _orientation(image: PIL.Image.Image) -> int:
     """1 to 8; 1 where EXIF says nothing, or nothing that can be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Not the PNG reader's own method: it decodes the pixels.
-            value = PIL.Image.Image.getexif(image).get(_ORIENTATION, 1)
+        # Not the PNG reader's own method: it decodes the pixels.
+        value = PIL.Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # broken metadata does not make a picture unreadable
         return 1
     return value if value in _UPRIGHT else 1

@@ -62,18 +62,19 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
+    found = dict.fromkeys(("empty_texts", "broken_texts", "placeholders", "answer_placeholders"), 0)
+    for role, text in turns:
+        found["empty_texts"] += not text or text.isspace()
+        found["broken_texts"] += LOST in text
+        found["placeholders" if role == "user" else "answer_placeholders"] += text.count(IMAGE_TOKEN)
     texts = [text.replace(IMAGE_TOKEN, "") for _, text in turns]
-    marks = [(role, text.count(IMAGE_TOKEN)) for role, text in turns]
     return {
         "roles": " ".join(role for role, _ in turns),
         "turns": len(turns),
         "text": "\n".join(texts),
         "longest_text": max(texts, key=len, default=""),
         "text_bytes": sum(len(text.encode()) for text in texts),
-        "empty_texts": sum(not text.strip() for _, text in turns),
-        "broken_texts": sum(LOST in text for text in texts),
-        "placeholders": sum(count for role, count in marks if role == "user"),
-        "answer_placeholders": sum(count for role, count in marks if role != "user"),
+        **found,
     }
 
 

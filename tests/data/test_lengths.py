@@ -4,6 +4,8 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import PIL.Image
 import pytest
@@ -14,9 +16,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipVisionConfig
 
 from parrot.config import FlamingoArchitecture
-from parrot.data.lengths import Fit, Ruler, fit
+from parrot.data import lengths
+from parrot.data.lengths import Fit, Ruler, fit_all
 from parrot.data.records import Message
-from parrot.data.rejects import Rejected
+from parrot.data.rejects import Reject, Rejected
 from parrot.errors import ParrotError
 from parrot.model.processing_parrot import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
@@ -45,6 +48,20 @@ def talk(*texts: str, system: str = "") -> tuple[Message, ...]:
     return (*lead, *turns)
 
 
+def fit(turns: tuple[Message, ...], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]) -> Fit:
+    [found] = fit_all([SimpleNamespace(messages=turns)], ruler, max_length, too_long)
+    assert isinstance(found, tuple)
+    if isinstance(found[1], Rejected):
+        raise found[1]
+    return found[1]
+
+
+def measured(ruler: Ruler, turns: tuple[Message, ...]) -> int:
+    [found] = ruler.measure(turns)
+    assert isinstance(found, int)
+    return found
+
+
 def positions(turns: tuple[Message, ...], backbones: dict[str, Path], per_image: int = PER_IMAGE) -> int:
     """As training counts them."""
     processor = ParrotProcessor(
@@ -69,9 +86,9 @@ TALKS = [
 def test_positions_are_those_of_training(
     item: tuple[Message, ...], ruler: Ruler, backbones: dict[str, Path]
 ) -> None:
-    assert ruler.measure(item) == positions(item, backbones)
+    assert measured(ruler, item) == positions(item, backbones)
     flamingo = Ruler(FLAMINGO, **backbones)
-    assert flamingo.measure(item) == positions(item, backbones, per_image=1)
+    assert measured(flamingo, item) == positions(item, backbones, per_image=1)
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1, max_size=60)
@@ -81,7 +98,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1
 @settings(max_examples=100, deadline=None)
 def test_the_quick_bound_is_never_too_low(ruler: Ruler, texts: list[str], system: str) -> None:
     item = talk(*texts, system=system)
-    assert ruler.measure(item) <= ruler.at_most(item)
+    assert measured(ruler, item) <= ruler.at_most(item)
 
 
 def other_tokenizers(folder: Path) -> Iterator[PreTrainedTokenizerFast]:
@@ -119,31 +136,58 @@ def test_the_bound_holds_for_other_tokenizers(backbones: dict[str, Path], tmp_pa
         ruler = Ruler(MODEL, backbones["vision"], folder)
         for text in texts:
             item = talk(f"<image>\n{text}", f"{text}!", system=text)
-            assert ruler.measure(item) <= ruler.at_most(item)
+            assert measured(ruler, item) <= ruler.at_most(item)
 
 
 def test_a_cut_leaves_as_many_whole_turns_as_fit(ruler: Ruler) -> None:
     turns = talk("<image>\nOne?", "Yes.", "Two? " * 9, "No.", "<image> or <image>?", "Both.", system="Say.")
-    whole = ruler.measure(turns)
-    for limit in range(ruler.measure(turns[:3]), whole):
+    whole = measured(ruler, turns)
+    for limit in range(measured(ruler, turns[:3]), whole):
         kept = fit(turns, ruler, limit, "cut")
         assert kept.turns in (3, 5)
-        assert kept.positions == ruler.measure(turns[: kept.turns]) <= limit
+        assert kept.positions == measured(ruler, turns[: kept.turns]) <= limit
         assert kept.cut.startswith(
             f"cut: {whole} positions, more than model.max_length = {limit}; left out: "
         )
-        assert ruler.measure(turns[: kept.turns + 2]) > limit
+        assert measured(ruler, turns[: kept.turns + 2]) > limit
     assert fit(turns, ruler, whole, "cut") == fit(turns, ruler, whole, "drop") == Fit(7, whole)
     problem = f"messages: too long: {whole} positions, more than model.max_length = {whole - 1}"
     with pytest.raises(Rejected, match=problem):
         fit(turns, ruler, whole - 1, "drop")
     with pytest.raises(Rejected, match="too long: "):
-        fit(turns, ruler, ruler.measure(turns[:3]) - 1, "cut")
+        fit(turns, ruler, measured(ruler, turns[:3]) - 1, "cut")
+
+
+def test_many_together_are_what_each_is_alone(ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "_TOGETHER", 3)
+    reject = Reject("talk", "en", "r", "", "empty text", 0, "{}")
+    texts = [("What?", "A word. " * number) for number in (1, 90, 2, 40, 60)]
+    items: list[Any] = [*(SimpleNamespace(messages=talk(*pair)) for pair in texts), reject]
+    items += [SimpleNamespace(messages=talk(*texts[1], "And?", "No."))]
+    alone = [found for item in items for found in fit_all([item], ruler, 300, "cut")]
+    assert list(map(str, fit_all(items, ruler, 300, "cut"))) == list(map(str, alone))
+    assert len({type(found[1]) for found in alone if found is not reject}) == 2
+    assert alone[5] is reject
+
+
+def test_ascii_is_not_normalized_where_that_changes_nothing(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    item = talk("What is  it?\n", "~ It's 7. ", "<image>", "e\u0301")
+    for number, tokenizer in enumerate(other_tokenizers(tmp_path)):
+        folder = tmp_path / str(number)
+        tokenizer.save_pretrained(folder)
+        config = json.loads((backbones["language"] / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": len(tokenizer)}))
+        ruler = Ruler(MODEL, backbones["vision"], folder)
+        bound = ruler.at_most(item)
+        ruler._keeps_ascii = False
+        assert ruler.at_most(item) == bound
 
 
 def test_what_surely_fits_is_not_encoded(ruler: Ruler) -> None:
     short = talk("a", "b")
-    assert ruler.measure(short) < (bound := ruler.at_most(short)) < 512
+    assert measured(ruler, short) < (bound := ruler.at_most(short)) < 512
     assert fit(short, ruler, 512, "cut") == Fit(2, bound)
 
 

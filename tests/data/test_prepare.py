@@ -316,13 +316,13 @@ def test_it_takes_neither_torch_nor_transformers() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-@pytest.mark.parametrize("call", ["write_shard", "write_partitions", "_place"])
+@pytest.mark.parametrize("call", ["write_shard", "write_partitions", "_place", "write_json"])
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = small_world(tmp_path)
     world.prepare_source("talk")
-    before = digests(world.prepared("align"))
+    before = digests(world.prepared("align")), digests(tmp_path / "metrics")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -330,4 +330,4 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
     monkeypatch.setattr(f"parrot.data.prepare.{call}", full)
     with pytest.raises(ParrotError, match=r"no space left while writing .*; free some there and start again"):
         world.prepare_source("talk")
-    assert digests(world.prepared("align")) == before
+    assert (digests(world.prepared("align")), digests(tmp_path / "metrics")) == before

@@ -1,7 +1,13 @@
 """The stage: a stamp for good records, and for others a list of what is wrong and no stamp."""
 
+import errno
 import json
 import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +142,62 @@ def test_a_damaged_shard_stops_it(tmp_path: Path) -> None:
     with pytest.raises(ParrotError, match=r"damaged: 'messages' of row group 0 .* run the stage"):
         run(tmp_path)
     assert not (tmp_path / "stamp.json").exists()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def full_database(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize(
+    ("call", "full"),
+    [
+        ("metadata.FirstSeen.earlier", full_database),
+        ("validate._FailuresWriter.add", full_disk),
+        ("expectations.make_offline", full_disk),
+    ],
+)
+def test_a_full_disk_is_a_sentence_and_no_stamp(
+    call: str, full: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, good())
+    before = files(tmp_path)
+    monkeypatch.setattr(f"parrot.validation.{call}", full)
+    with pytest.raises(ParrotError, match=r"no space left while writing .*; free some there and start again"):
+        run(tmp_path)
+    assert before.pop("stamp.json")  # data that nobody has looked through may not be trained on
+    assert files(tmp_path) == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from parrot.validation import expectations
+expectations.make_offline = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from test_validate import run
+run(Path({folder!r}))
+"""
+
+
+def test_a_killed_run_leaves_no_stamp_and_the_next_the_same_bytes(tmp_path: Path) -> None:
+    run(tmp_path, good())
+    before = files(tmp_path)
+    script = KILLED.format(paths=[path for path in sys.path if path], folder=str(tmp_path))
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    left = files(tmp_path)
+    assert before.keys() - left.keys() == {"stamp.json"}
+    assert left.items() >= {name: before[name] for name in before if name != "stamp.json"}.items()
+    run(tmp_path)
+    assert files(tmp_path) == before
 
 
 def test_nothing_to_validate(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -54,10 +54,10 @@ class ImageStore:
         self._load = open_archive(archive, "" if folder == Path() else folder.as_posix())
 
     def read(self, name: str) -> bytes:
-        parts = PurePosixPath(name).parts
+        parts = [part for part in name.split("/") if part not in ("", ".")]  # pathlib takes ten times as long
         if not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
             raise Rejected("image", f"unsafe path: {name!r} is not a path inside {self.path}")
-        return self._load(str(PurePosixPath(*parts)))
+        return self._load("/".join(parts))
 
 
 def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:

@@ -37,13 +37,11 @@ def to_record(
         entry = REWRITES[form.rewrite](entry, number)
     refuse_unread(entry, form.read)
     images = _image_names(entry, form)
-    if columns.messages:
-        talk, field = read_talk(entry, form), one_of(entry, *columns.messages)[0]
-    else:
-        talk, field = _asked(entry, number, form, len(images)), (columns.prompt or columns.response)[0]
+    talk = read_talk(entry, form) if columns.messages else _asked(entry, number, form, len(images))
     images += talk.images
     placeholders = sum(message.content.count(IMAGE_TOKEN) for message in talk.messages)
     if placeholders != len(images):
+        field, _ = one_of(entry, *(columns.messages or columns.prompt or columns.response))
         raise Rejected(field, f"placeholders: {placeholders} {IMAGE_TOKEN} for {len(images)} images")
     pictures = tuple(_image(image, store) for image in images)
     return Record(name, source, language, talk.messages, pictures, talk.mended)

@@ -42,9 +42,10 @@ def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
     Raises:
         Rejected: two of them say different things.
     """
-    present = [name for name in names if name in entry] or names[:1]
-    if len(present) == 1:
-        return present[0], entry.get(present[0])
+    present = [name for name in names if name in entry] if len(names) > 1 else names
+    if len(present) < 2:
+        name = present[0] if present else names[0]
+        return name, entry.get(name)
     first, *others = [name for name in present if not is_blank(entry.get(name))] or present[:1]
     for other in others:
         if entry[other] != entry[first]:

