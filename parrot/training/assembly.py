@@ -53,12 +53,6 @@ def assemble(
     image_token_id = tokenizer.convert_tokens_to_ids("<image>")
     if image_token_id in (None, tokenizer.unk_token_id):
         raise ParrotError(f"{language}: its vocabulary has no <image>; `parrot backbone` makes a model fit")
-    options: dict[str, Any] = {"vision_feature_layer": model.vision_feature_layer}
-    # What only one architecture has is named as in its config.
-    options |= model.model_dump(exclude={"architecture", *Architecture.model_fields})
-    if moe:
-        options["num_experts"] = moe.num_experts
-        options |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
     try:
         with whole_on_each_rank(arguments):
             tower = AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False)
@@ -69,7 +63,9 @@ def assemble(
             trust_remote_code=False,
         )
         torch.manual_seed(seed)  # after loading, which draws numbers with ZeRO-3 only
-        joined = build(model.architecture, tower, language_model, image_token_id=image_token_id, **options)
+        joined = build(
+            model.architecture, tower, language_model, image_token_id=image_token_id, **options(model, moe)
+        )
     except ValueError as error:
         raise ParrotError(f"model: {error}") from None
     processor = ParrotProcessor(
@@ -79,6 +75,17 @@ def assemble(
         background=model.image_background,
     )
     return joined, processor
+
+
+def options(model: Model, moe: Moe | None) -> dict[str, Any]:
+    """Fields of the joined model's config that are parameters here."""
+    named: dict[str, Any] = {"vision_feature_layer": model.vision_feature_layer}
+    # What only one architecture has is named as in its config.
+    named |= model.model_dump(exclude={"architecture", *Architecture.model_fields})
+    if moe:
+        named["num_experts"] = moe.num_experts
+        named |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
+    return named
 
 
 def train(
@@ -126,4 +133,4 @@ def report(history: LogHistory, *, curve: Path, metrics: Path) -> dict[str, Any]
     return measured
 
 
-__all__ = ["assemble", "placed_by_first_rank", "report", "train"]
+__all__ = ["assemble", "options", "placed_by_first_rank", "report", "train"]
