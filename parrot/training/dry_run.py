@@ -1,6 +1,6 @@
 """A training step on `meta`: the model's own code, with numbers that have a type and a shape and no memory.
 
-So what a step holds and computes is counted for a model that fits nowhere, in seconds, whatever it is made of.
+So what a step holds and computes is counted in seconds, also for a model that fits nowhere.
 Whole numbers and truth values (ids, labels, masks) are real, because shapes depend on them.
 """
 
@@ -58,7 +58,10 @@ def bytes_of_step(
     live = _Sizes(lambda made: "logits" if made.shape[-1:] == (vocabulary,) else "activations")
 
     def arrived(parameter: Tensor) -> None:
-        live.count(parameter.grad, "gradients") if keeps_gradients else setattr(parameter, "grad", None)
+        if not keeps_gradients:
+            parameter.grad = None
+        elif parameter.grad is not None:
+            live.count(parameter.grad, "gradients")
 
     for known in (*model.parameters(), *model.buffers()):
         live.count(known, "weights")
@@ -106,7 +109,7 @@ def _forward(model: VisionLanguageForConditionalGeneration, batch: Batch) -> Ten
     return loss
 
 
-class _Sizes(LiveBytes):
+class _Sizes(LiveBytes):  # type: ignore[no-untyped-call]
     """Operations on `meta` take real numbers, too: as indices they count, elsewhere by their shape."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -153,7 +156,7 @@ class _Ways(_RealNumbers):
         if self._autocast and (attention or func in _PRODUCTS):
             args, kwargs = tree_map_only(Tensor, self._cast, (args, kwargs))
         if attention:
-            return _Attention.apply(*args[:3], kwargs.get("attn_mask"))
+            return _Attention.apply(*args[:3], kwargs.get("attn_mask"))  # type: ignore[no-untyped-call]
         return super().__torch_function__(func, types, args, kwargs)
 
     def _cast(self, given: Tensor) -> Tensor:
@@ -168,8 +171,8 @@ class _Ways(_RealNumbers):
 
 
 class _Attention(torch.autograd.Function):
-    """What fused attention keeps: queries, keys, values, result, a number for each row, and the mask, which it
-    is given in the numbers' own type."""
+    """What fused attention keeps: queries, keys, values, result, a number for each row, and the mask, which
+    it is given in the numbers' own type."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

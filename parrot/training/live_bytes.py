@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts every storage that an operation makes while this is active, until nothing refers to it.
 
     Tensors on `meta` have sizes and no memory: a step of a model that fits nowhere is counted as well.
@@ -18,7 +18,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __init__(self, part_of: Callable[[Tensor], str]) -> None:
         """`part_of` names what a new tensor belongs to."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._part_of = part_of
         self._known: dict[int, tuple[str, int]] = {}
         self.live: Counter[str] = Counter()
