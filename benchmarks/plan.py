@@ -2,8 +2,7 @@
 
     python -m benchmarks.plan [NAME ...]
 
-Each configuration is trained by `parrot.training.trainer.fit`, those of one rank in a process one after the
-other and those of two ranks in two. What is measured is the most resident memory of rank 0 in the second
+Each configuration is trained by `parrot.training.trainer.fit` in processes of its own. What is measured is the most resident memory of rank 0 in the second
 step, less what it had before there was a model. A tiny training comes first, with which libraries load.
 """
 
@@ -15,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def planned(case: dict[str, Any], folder: Path, **sizes: int) -> Any:
 
     from parrot.training.plan import Plan
 
-    deepspeed = folder / f"zero{case.get('zero')}.json"
+    deepspeed = folder / f"zero-{os.getpid()}.json"  # each rank writes its own
     auto = dict.fromkeys(("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_clipping"), "auto")
     optimization = {"stage": case.get("zero"), **ZERO}
     deepspeed.write_text(json.dumps({**auto, "zero_optimization": optimization}), encoding="utf-8")
@@ -108,7 +108,7 @@ def train(name: str, folder: Path, **sizes: int) -> None:
 
     from parrot.hardware import tell_deepspeed
     from parrot.training.arguments import training_arguments
-    from parrot.training.distributed import frozen_apart
+    from parrot.training.distributed import frozen_apart, whole_on_each_rank
     from parrot.training.dry_run import made_up_batch
     from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
@@ -126,7 +126,8 @@ def train(name: str, folder: Path, **sizes: int) -> None:
     arguments = training_arguments(plan.training, run, SEED)
     gc.collect()
     base = resident("VmRSS")
-    joined, groups = plan.made("cpu")
+    with whole_on_each_rank(arguments):
+        joined, groups = plan.made("cpu")
     batch = made_up_batch(joined, BATCH, POSITIONS, 1)
     side = plan.vision.image_size
 
@@ -149,8 +150,8 @@ def resident(what: str) -> int:
     return 1024 * int(found[1])
 
 
-def measured(names: list[str], ranks: int) -> dict[str, int]:
-    """Bytes of rank 0 at the fullest moment of a training, of each case."""
+def measured(name: str) -> int:
+    """Bytes of rank 0 at the fullest moment of a training of the case."""
     with tempfile.TemporaryDirectory() as folder:
         # Freed tensors go back to the system at once, so that resident memory is what is alive.
         settings = {
@@ -158,23 +159,21 @@ def measured(names: list[str], ranks: int) -> dict[str, int]:
             "MALLOC_MMAP_THRESHOLD_": "65536",
             "MALLOC_TRIM_THRESHOLD_": "65536",
         }
-        command = [sys.executable, "-m", "benchmarks.plan", "--rank-in", folder, *names]
-        if ranks > 1:
+        command = [sys.executable, "-m", "benchmarks.plan", "--rank-in", folder, name]
+        if ranks := CASES[name].get("ranks"):
             command[1:2] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
         done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"{names}:\n{done.stdout[-2000:]}{done.stderr[-6000:]}")
-        return {name: int(Path(folder, name).read_text(encoding="utf-8")) for name in names}
+            raise SystemExit(f"{name}:\n{done.stdout[-2000:]}{done.stderr[-6000:]}")
+        return int(Path(folder, name).read_text(encoding="utf-8"))
 
 
-def compared(names: list[str]) -> Iterator[tuple[str, Any, int]]:
+def compared(names: list[str]) -> Iterator[tuple[str, Counter[str], int]]:
     """Of each case: bytes by part as planned, bytes as measured."""
-    for ranks in (1, 2):
-        some = [name for name in names if CASES[name].get("ranks", 1) == ranks]
-        for name, found in measured(some, ranks).items() if some else ():
-            with tempfile.TemporaryDirectory() as folder:
-                plan = planned(CASES[name], Path(folder))
-                yield name, plan.memory(plan.batch()), found
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            plan = planned(CASES[name], Path(folder))
+            yield name, plan.memory(plan.batch()), measured(name)
 
 
 def main() -> None:
@@ -184,8 +183,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rank_in:
         train(args.names[0], args.rank_in, **TINY)
-        for name in args.names:
-            train(name, args.rank_in)
+        train(args.names[0], args.rank_in)
         return
     print(f"{'MB':30} {'planned':>8} {'measured':>9} {'off':>7}")
     for name, parts, found in compared(args.names or list(CASES)):
