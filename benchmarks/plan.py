@@ -2,8 +2,9 @@
 
     python -m benchmarks.plan [NAME ...]
 
-Each configuration is trained by `parrot.training.trainer.fit` in processes of its own. What is measured is the most resident memory of rank 0 in the second
-step, less what it had before there was a model. A tiny training comes first, with which libraries load.
+Each configuration is trained by `parrot.training.trainer.fit` in processes of its own. What is measured is
+the most resident memory of rank 0 in the second step, less what it had before there was a model.
+A tiny training comes first, with which libraries load.
 """
 
 import argparse
