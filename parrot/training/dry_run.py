@@ -42,7 +42,7 @@ def bytes_of_step(
     *,
     checkpointing: bool,
     autocast: bool,
-    keeps_gradients: bool,
+    sharers: int,
     passes: int,
 ) -> Counter[str]:
     """What forward and backward hold beside weights and optimizer when they hold most, by part.
@@ -51,17 +51,23 @@ def bytes_of_step(
         batch: as the collator makes it; pixels are made up.
         checkpointing: layers keep what they are given and compute the rest again.
         autocast: matrices are multiplied in bfloat16, whatever the weights are.
-        keeps_gradients: they stay where they are; False: ZeRO takes each away when it is there.
+        sharers: how many ranks share the gradients; 0: they have a place of their own, as with ZeRO-3.
         passes: with accumulation the second pass finds the gradients of the first.
     """
     vocabulary = model.config.text_config.vocab_size
     live = _Sizes(lambda made: "logits" if made.shape[-1:] == (vocabulary,) else "activations")
 
+    shares: dict[Tensor, Tensor] = {}
+
     def arrived(parameter: Tensor) -> None:
-        if not keeps_gradients:
-            parameter.grad = None
-        elif parameter.grad is not None:
+        assert parameter.grad is not None
+        if sharers == 1:
             live.count(parameter.grad, "gradients")
+            return
+        if sharers and parameter not in shares:
+            shares[parameter] = parameter.grad.new_empty(-(-parameter.numel() // sharers))
+            live.count(shares[parameter], "gradients")
+        parameter.grad = None
 
     for known in (*model.parameters(), *model.buffers()):
         live.count(known, "weights")

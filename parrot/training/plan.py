@@ -124,7 +124,7 @@ class Plan:
             batch,
             checkpointing=self.training.gradient_checkpointing,
             autocast=self.training.bf16 and not self._all_in_bf16,
-            keeps_gradients=not self.training.deepspeed,
+            sharers={0: 1, 3: 0}.get(self.zero["stage"], self.training.launch.ranks),
             passes=min(2, self.training.gradient_accumulation_steps),
         )
         if not self.training.deepspeed:
@@ -163,20 +163,20 @@ class Plan:
         zero = self.zero
         size, ranks, learned = self.computes_in, self.training.launch.ranks, sum(self.learned)
         tower, rest = self._numbers()
-        held = Counter(weights=size * tower + 4 * tower * self.on_cpu, gradients=size * learned // ranks)
+        held = Counter(weights=size * tower + 4 * tower * self.on_cpu)
         bucket = size * zero["reduce_bucket_size"]
         largest = max(self.learned) // ranks
         # torch's AdamW needs the root of the second moment, on a CPU twice; ZeRO a float32 gradient before.
         step = Counter(buffers=4 * largest * (1 + self.on_cpu))
         if zero["stage"] == 3:
             gathered = min(rest, zero["stage3_max_live_parameters"]) + zero["stage3_prefetch_bucket_size"]
-            held += Counter(weights=size * rest // ranks, buffers=bucket)
+            held += Counter(weights=size * rest // ranks, gradients=size * learned // ranks, buffers=bucket)
             passing = Counter(buffers=size * min(gathered, 2 * rest))
             step["gradients"] = 4 * largest
         else:
             held["weights"] += size * rest
             passing = Counter(buffers=bucket * (1 + bool(zero.get("overlap_comm"))))
-            step["gradients"] = 4 * largest * self.training.bf16
+            step["gradients"] = size * learned // ranks + 4 * largest * self.training.bf16
         if zero.get("offload_optimizer", {}).get("device", "none") == "none":
             held["optimizer"] = 12 * learned // ranks
         else:

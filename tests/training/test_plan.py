@@ -76,7 +76,7 @@ def test_a_step_without_numbers_holds_what_a_real_one_holds(
     if padded:
         batch["attention_mask"][0, -100:] = 0
     counted = bytes_of_step(
-        plan.joined, batch, checkpointing=checkpointing, autocast=False, keeps_gradients=True, passes=1
+        plan.joined, batch, checkpointing=checkpointing, autocast=False, sharers=1, passes=1
     )
     real = really(plan, batch, checkpointing=checkpointing)
     assert counted.total() == pytest.approx(real.total(), rel=0.03)
