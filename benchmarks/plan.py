@@ -183,9 +183,12 @@ def main() -> None:
     parser.add_argument("--rank-in", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.rank_in:
+        from parrot.training.distributed import wait_for_all
+
         train(args.names[0], args.rank_in, **TINY)
         train(args.names[0], args.rank_in)
-        return
+        wait_for_all()
+        os._exit(0)  # an ordinary exit aborts now and then in the ranks' threads
     print(f"{'MB':30} {'planned':>8} {'measured':>9} {'off':>7}")
     for name, parts, found in compared(args.names or list(CASES)):
         told = ", ".join(f"{part} {size / 1e6:,.0f}" for part, size in parts.most_common())
