@@ -69,6 +69,10 @@ class Training(Section):
     """A DeepSpeed JSON, such as parrot/training/deepspeed/zero2.json."""
     launch: Launch = Launch()
 
+    @property
+    def samples_a_step(self) -> int:
+        return self.batch_size * self.gradient_accumulation_steps * self.launch.ranks
+
     @model_validator(mode="after")
     def _optimizer_can_be_sharded(self) -> Self:
         if self.deepspeed and self.optimizer != "adamw":

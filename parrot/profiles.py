@@ -137,6 +137,11 @@ def compose(name: str) -> str:
     return _HEADER.format(name=name, sum=_sum(body)) + body
 
 
+def params_of(name: str) -> Params:
+    """The parameters as the profile `name` has them; raises as `compose`."""
+    return check_tree(parse_yaml(compose(name), _file(name)), Params, lambda key: _file(name))
+
+
 def _file(name: str) -> Path:
     return CONF / f"{name}.yaml"
 

@@ -137,6 +137,10 @@ def _run(
             given = {"run": _training_run(name, work, tracked, params.speed)} if trains else {"work": work}
         if "torch" in sys.modules:
             tell_deepspeed()
+        if trains and first and isinstance(params, Params):
+            from parrot.training.plan_report import refuse_what_cannot_fit
+
+            refuse_what_cannot_fit(sections, flags)
         metrics = function(**sections, **flags, **given)
         if given and first:
             close_checkpoints(work, address)  # not earlier: now the outputs are in place

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from parrot.config import HubModel
+from parrot.config import HUB, HubModel
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory
 
@@ -69,6 +69,25 @@ def fetch(source: str, revision: str | None) -> Path:
     if not _has(folder, WEIGHTS + PICKLED):
         raise ParrotError(f"{source}: {_NO_WEIGHTS}")
     return folder
+
+
+def configuration_folder(folder: str, hub: Mapping[str, HubModel]) -> Path:
+    """Where the `config.json` of a backbone lies: in its folder, or in the Hub's cache, fetched alone.
+
+    Raises:
+        ParrotError: it is not there, and cannot be fetched; says which file to put where.
+    """
+    path = Path(folder)
+    model = hub.get(path.name)
+    if (path / "config.json").is_file():
+        return path
+    wanted = f"{path / 'config.json'} is needed and not there"
+    if model is None or path.parent != Path(HUB):
+        raise ParrotError(f"{wanted}: run the stage that makes the folder")
+    try:
+        return _snapshot(model.repo, model.revision, ["config.json"])
+    except ParrotError as error:
+        raise ParrotError(f"{wanted}: put that of {model.repo} there; {error}") from None
 
 
 def sentence(error: BaseException) -> str:

@@ -56,8 +56,37 @@ def _convert(args: argparse.Namespace) -> None:
         convert(args.source, args.target, Path(args.vision_tower) if args.vision_tower else None)
 
 
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("profile", nargs="?", metavar="PROFILE", help="of conf/; without it params.yaml")
+    parser.add_argument(
+        "--gpus", type=int, help="on one node, a step of as many samples; default: as it says"
+    )
+    parser.add_argument("--memory", type=float, default=80.0, metavar="GIB", help="of each GPU (80)")
+    parser.add_argument("--price", type=float, help="of a GPU's hour")
+    parser.add_argument("--mfu", type=float, default=0.4, help="share of --tflops that is reached (0.4)")
+    parser.add_argument(
+        "--tflops", type=float, default=312.0, help="a GPU's, dense bfloat16 (312, an A100's)"
+    )
+    parser.add_argument(
+        "--text", type=int, default=256, metavar="POSITIONS", help="of text in a mean sample (256)"
+    )
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from parrot.params import load_params
+    from parrot.profiles import params_of
+    from parrot.training.plan import Machine
+    from parrot.training.plan_report import report
+
+    params = params_of(args.profile) if args.profile else load_params()
+    machine = Machine(args.memory, args.price, args.mfu, args.tflops)
+    for line in report(params, machine, gpus=args.gpus, text=args.text):
+        print(line, flush=True)
+
+
 COMMANDS = {
     "backbone": Command("make a published language model or vision tower fit", _backbone_flags, _backbone),
     "chat": Command("ask a trained model", _chat_flags, _chat),
+    "plan": Command("what both stages take: memory by part, hours, money, disk", _plan_flags, _plan),
     "convert": Command("a checkpoint of the authors' code to ours, or back", _convert_flags, _convert),
 }

@@ -152,11 +152,13 @@ class RecordDataset:
         index = self._mixture.index
         self._rows = np.repeat(np.arange(len(index)), index["copies"])
         """Of each sample, its record's place in the index."""
-        samples = index.select(["language", "length"]).take(self._rows)
+        samples = index.select(["language", "length", "positions"]).take(self._rows)
         self.languages: list[str] = samples["language"].to_pylist()
         """Of each sample."""
         self.lengths: list[int] = samples["length"].to_pylist()
         """Of each sample: UTF-8 bytes of all its messages."""
+        self.positions: list[int] = samples["positions"].to_pylist()
+        """Of each sample: what it takes at most in the model that is trained, images included."""
 
     def __len__(self) -> int:
         return len(self._rows)

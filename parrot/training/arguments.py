@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,15 +66,16 @@ def training_arguments(training: Training, run: TrainingRun, seed: int) -> Train
     return arguments
 
 
-def effective_batch(arguments: TrainingArguments, lengths: Sequence[int]) -> str:
-    """In words: steps, samples a step, epochs and positions; `lengths` are the samples' positions."""
-    ranks, each = arguments.world_size, arguments.per_device_train_batch_size
-    accumulation = arguments.gradient_accumulation_steps
-    batch = ranks * each * accumulation
-    samples = batch * arguments.max_steps
-    positions = samples * sum(lengths) / max(1, len(lengths))
+def effective_batch(training: Training, samples: int, positions: float) -> str:
+    """In words: steps, samples a step, epochs and positions; of each sample `positions` on average."""
+    ranks, each, accumulation = (
+        training.launch.ranks,
+        training.batch_size,
+        training.gradient_accumulation_steps,
+    )
+    seen = training.max_steps * training.samples_a_step
     return (
-        f"{arguments.max_steps:,} steps of {batch:,} samples ({ranks} {'rank' if ranks == 1 else 'ranks'} × "
-        f"{each} × accumulation {accumulation}), {samples / max(1, len(lengths)):.2f} epochs of "
-        f"{len(lengths):,} samples, about {positions:,.0f} positions"
+        f"{training.max_steps:,} steps of {training.samples_a_step:,} samples ({ranks} "
+        f"{'rank' if ranks == 1 else 'ranks'} × {each} × accumulation {accumulation}), "
+        f"{seen / max(1, samples):.2f} epochs of {samples:,} samples, about {seen * positions:,.0f} positions"
     )

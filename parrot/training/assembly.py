@@ -48,17 +48,7 @@ def assemble(
     Raises:
         ParrotError: the backbones do not go together, or the tokenizer has no image token.
     """
-    tokenizer = AutoTokenizer.from_pretrained(language, trust_remote_code=False)
-    image_processor = AutoImageProcessor.from_pretrained(vision, backend="pil", trust_remote_code=False)
-    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
-    if image_token_id in (None, tokenizer.unk_token_id):
-        raise ParrotError(f"{language}: its vocabulary has no <image>; `parrot backbone` makes a model fit")
-    options: dict[str, Any] = {"vision_feature_layer": model.vision_feature_layer}
-    # What only one architecture has is named as in its config.
-    options |= model.model_dump(exclude={"architecture", *Architecture.model_fields})
-    if moe:
-        options["num_experts"] = moe.num_experts
-        options |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
+    tokenizer, image_token_id = _tokenizer(language)
     try:
         with whole_on_each_rank(arguments):
             tower = AutoModel.from_pretrained(vision, dtype=torch.float32, trust_remote_code=False)
@@ -69,16 +59,49 @@ def assemble(
             trust_remote_code=False,
         )
         torch.manual_seed(seed)  # after loading, which draws numbers with ZeRO-3 only
-        joined = build(model.architecture, tower, language_model, image_token_id=image_token_id, **options)
+        joined = build(
+            model.architecture, tower, language_model, image_token_id=image_token_id, **options(model, moe)
+        )
     except ValueError as error:
         raise ParrotError(f"model: {error}") from None
-    processor = ParrotProcessor(
-        image_processor=image_processor,
+    return joined, _processor(vision, tokenizer, joined, model)
+
+
+def processor_of(
+    vision: Path, language: Path, joined: VisionLanguageForConditionalGeneration, model: Model
+) -> ParrotProcessor:
+    """What makes batches for a model that was joined of these backbones, or of their configurations alone."""
+    return _processor(vision, _tokenizer(language)[0], joined, model)
+
+
+def _tokenizer(language: Path) -> tuple[Any, int]:
+    tokenizer = AutoTokenizer.from_pretrained(language, trust_remote_code=False)
+    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    if image_token_id in (None, tokenizer.unk_token_id):
+        raise ParrotError(f"{language}: its vocabulary has no <image>; `parrot backbone` makes a model fit")
+    return tokenizer, image_token_id
+
+
+def _processor(
+    vision: Path, tokenizer: Any, joined: VisionLanguageForConditionalGeneration, model: Model
+) -> ParrotProcessor:
+    return ParrotProcessor(
+        image_processor=AutoImageProcessor.from_pretrained(vision, backend="pil", trust_remote_code=False),
         tokenizer=tokenizer,
         image_seq_length=joined.config.image_seq_length,
         background=model.image_background,
     )
-    return joined, processor
+
+
+def options(model: Model, moe: Moe | None) -> dict[str, Any]:
+    """Fields of the joined model's config that are parameters here."""
+    named: dict[str, Any] = {"vision_feature_layer": model.vision_feature_layer}
+    # What only one architecture has is named as in its config.
+    named |= model.model_dump(exclude={"architecture", *Architecture.model_fields})
+    if moe:
+        named["num_experts"] = moe.num_experts
+        named |= {f"moe_{name}": value for name, value in moe if name != "num_experts"}
+    return named
 
 
 def train(
@@ -100,7 +123,7 @@ def train(
     with frozen_apart(model.model, "vision_tower", arguments):
         return fit(
             model, groups, dataset, collate, training, run,
-            seed=seed, lengths=dataset.lengths, arguments=arguments,
+            seed=seed, lengths=dataset.lengths, positions=dataset.positions, arguments=arguments,
         )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-from parrot.config import Model, Sft
+from parrot.config import Lora, Model, Sft
 from parrot.errors import ParrotError
+from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.provenance import provenance, read_provenance, write_provenance
 from parrot.training.align import ALIGNED_FILE, load_aligned
 from parrot.training.arguments import training_arguments
@@ -57,15 +58,7 @@ def sft(
         )
     joined, processor = assembled(quantization=four_bits(bf16=sft.training.bf16) if quantized else None)
     load_aligned(joined, aligned / ALIGNED_FILE)
-    connector = _unique(*joined.connector())
-    words = _unique(joined.decoder(), joined.get_output_embeddings())
-    if sft.lora:
-        connector = _without(connector, words)  # what lies within the decoder learns by its adapters
-        adapters = Adapters(joined.decoder(), sft.lora)
-        words = adapters.parameters
-    else:
-        adapters = None
-        words = _without(words, connector)
+    connector, words, adapters = learners(joined, sft.lora)
     history = train(
         joined,
         processor,
@@ -97,6 +90,20 @@ def sft(
             processor.save_pretrained(folder)
             write_provenance(folder, made_by)
     return report(history, curve=curve, metrics=metrics)
+
+
+def learners(
+    joined: VisionLanguageForConditionalGeneration, lora: Lora | None
+) -> tuple[list[nn.Parameter], list[nn.Parameter], Adapters | None]:
+    """What learns: parameters of what connects the backbones, then of the language model, or of adapters that
+    this puts into it."""
+    connector = _unique(*joined.connector())
+    words = _unique(joined.decoder(), joined.get_output_embeddings())
+    if not lora:
+        return connector, _without(words, connector), None
+    connector = _without(connector, words)  # what lies within the decoder learns by its adapters
+    adapters = Adapters(joined.decoder(), lora)
+    return connector, adapters.parameters, adapters
 
 
 def _unique(*modules: nn.Module) -> list[nn.Parameter]:

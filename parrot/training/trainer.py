@@ -85,6 +85,7 @@ def fit(
     *,
     seed: int,
     lengths: Sequence[int],
+    positions: Sequence[int] | None = None,
     arguments: TrainingArguments | None = None,
 ) -> LogHistory:
     """Train `model` in place and return its log history; `max_steps: 0` leaves it as it is.
@@ -93,7 +94,8 @@ def fit(
 
     `dataset` is a map-style data set. The model is called with what `collate` returns and answers
     with a `loss`. Only the parameters named in `groups` require gradients afterwards. Checkpoints stay
-    where they are, for the caller to remove once what was trained is saved. `arguments` is what
+    where they are, for the caller to remove once what was trained is saved. By `lengths` samples are put into
+    batches; `positions` is what they take, if that is another thing. `arguments` is what
     `training_arguments` made of the same, where the model had to be loaded with them.
 
     Raises:
@@ -121,7 +123,9 @@ def fit(
     checkpoint = from_first(lambda: last_complete(trainer.args))
     trainer.add_callback(_Progress(run, trainer, checkpoint))
     if rank() == 0:
-        print(f"{run.name}: {effective_batch(trainer.args, lengths)}", file=sys.stderr, flush=True)
+        taken = lengths if positions is None else positions
+        mean = sum(taken) / max(1, len(taken))
+        print(f"{run.name}: {effective_batch(training, len(taken), mean)}", file=sys.stderr, flush=True)
     if run.workers:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork
     with naming_full_disk(run.checkpoints), _one_sentence():

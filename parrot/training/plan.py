@@ -1,0 +1,275 @@
+"""What a training takes, before it takes it: memory by part, operations, disk; docs/training.md explains."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from parrot.config import Align, Launch, Lora, Model, Sft, Training
+from parrot.errors import ParrotError
+from parrot.model.registered import VisionLanguageForConditionalGeneration, build
+from parrot.training.assembly import options
+from parrot.training.dry_run import Batch, bytes_of_step, made_up_batch, operations
+from parrot.training.optimizer import hidden_matrices
+from parrot.training.sft import learners
+
+GIB = 2**30
+LIBRARIES = 3 * GIB // 2
+"""CUDA's context, the libraries' work spaces and what lies between allocations: an estimate, not measured."""
+NF4_BYTES = 4.127 / 8
+"""Of a weight in four bits, its share of the doubly quantized constants included (arXiv 2305.14314)."""
+ZERO_SIZES = {
+    "reduce_bucket_size": 500_000_000,
+    "stage3_prefetch_bucket_size": 50_000_000,
+    "stage3_max_live_parameters": 1_000_000_000,
+}
+"""DeepSpeed's own, in numbers, where its JSON does not say."""
+ZERO3 = "parrot/training/deepspeed/zero3.json"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What it is planned for."""
+
+    memory: float = 80.0
+    """GiB of each accelerator."""
+    price: float | None = None
+    """Of an accelerator's hour."""
+    mfu: float = 0.4
+    """The share of `tflops` that a training reaches."""
+    tflops: float = 312.0
+    """What an accelerator does at most in bfloat16, dense; an A100's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage, on configurations alone: no weights are read, and none are made."""
+
+    stage: Align | Sft
+    model: Model
+    vision: Any
+    language: Any
+    """Configurations of the backbones."""
+    on_cpu: bool = False
+    """The device is the host, whose memory also has the tower as it was read."""
+
+    @property
+    def training(self) -> Training:
+        return self.stage.training
+
+    @property
+    def lora(self) -> Lora | None:
+        return self.stage.lora if isinstance(self.stage, Sft) else None
+
+    @property
+    def computes_in(self) -> int:
+        """Bytes of a weight, where DeepSpeed trains in bfloat16 or float32."""
+        return 2 if self.training.bf16 else 4
+
+    @cached_property
+    def joined(self) -> VisionLanguageForConditionalGeneration:
+        """The model on `meta`, as the stage trains it: only what learns requires gradients."""
+        return self._joined_with_groups[0]
+
+    @property
+    def learned(self) -> list[int]:
+        """How many numbers learn, by group of parameters."""
+        return [sum(parameter.numel() for parameter in group) for group in self._joined_with_groups[1]]
+
+    @cached_property
+    def _joined_with_groups(self) -> tuple[VisionLanguageForConditionalGeneration, list[list[nn.Parameter]]]:
+        joined, groups = self.made("meta")
+        return (joined.to(torch.bfloat16) if self._all_in_bf16 else joined), groups
+
+    def made(self, device: str) -> tuple[VisionLanguageForConditionalGeneration, list[list[nn.Parameter]]]:
+        """The model with weights of no meaning, and its groups of parameters that learn."""
+        moe = self.stage.moe if isinstance(self.stage, Sft) else None
+        with torch.device(device):
+            tower, words = AutoModel.from_config(self.vision), AutoModelForCausalLM.from_config(self.language)
+            last = self.language.vocab_size - 1
+            joined = build(
+                self.model.architecture, tower, words, image_token_id=last, **options(self.model, moe)
+            )
+            if isinstance(self.stage, Sft):
+                *groups, _ = learners(joined, self.lora)
+            else:
+                groups = [list(joined.aligned().parameters())]
+        joined.requires_grad_(False)
+        for parameter in (parameter for group in groups for parameter in group):
+            parameter.requires_grad_(True)
+        return joined, groups
+
+    @property
+    def _all_in_bf16(self) -> bool:
+        return self.training.bf16 and self.training.deepspeed is not None
+
+    def batch(self, positions: int | None = None, images: int = 1) -> Batch:
+        """The largest: all its samples of the most `positions`, with so many images, all text learned."""
+        return made_up_batch(
+            self.joined, self.training.batch_size, positions or self.model.max_length, images
+        )
+
+    def memory(self, batch: Batch) -> Counter[str]:
+        """Bytes of an accelerator by part, when most of them are needed."""
+        held, step = self._zero() if self.training.deepspeed else self._whole()
+        passing = bytes_of_step(
+            self.joined,
+            batch,
+            checkpointing=self.training.gradient_checkpointing,
+            autocast=self.training.bf16 and not self._all_in_bf16,
+            sharers={0: 1, 3: 0}.get(self.zero["stage"], self.training.launch.ranks),
+            passes=min(2, self.training.gradient_accumulation_steps),
+        )
+        if not self.training.deepspeed:
+            step["gradients"] += 4 * sum(self.learned)
+        fullest = held + max(passing, step, key=Counter.total)
+        return fullest if self.on_cpu else fullest + Counter(libraries=LIBRARIES)
+
+    def _numbers(self) -> tuple[int, int]:
+        """Of the tower, and of all else."""
+        tower = sum(parameter.numel() for parameter in self.joined.model.vision_tower.parameters())
+        return tower, sum(parameter.numel() for parameter in self.joined.parameters()) - tower
+
+    def _whole(self) -> tuple[Counter[str], Counter[str]]:
+        """Without DeepSpeed: what is held throughout, and what else the optimizer's step needs."""
+        learned = {parameter for group in self._joined_with_groups[1] for parameter in group}
+        moments = 8 * sum(self.learned)
+        if self.training.optimizer == "muon":
+            moments -= 4 * sum(one.numel() for one in hidden_matrices(self.joined) & learned)
+        weights = 4 * sum(self._numbers())
+        if self.lora and self.lora.load_in_4bit:
+            # Hidden layers in four bits, the rest in the sixteen that it is published in.
+            numbers = sum(p.numel() for p in self.joined.model.language_model.parameters()) - sum(
+                p.numel() for p in learned
+            )
+            four = sum(
+                one.numel() for one in hidden_matrices(self.joined.model.language_model) if one not in learned
+            )
+            weights += int(four * NF4_BYTES + (numbers - four) * 2) - 4 * numbers
+        held = Counter(weights=weights, optimizer=moments)
+        if self.training.launch.ranks > 1:
+            held["buffers"] = 4 * sum(self.learned)  # DistributedDataParallel's buckets
+        return held, Counter()
+
+    def _zero(self) -> tuple[Counter[str], Counter[str]]:
+        """As `_whole`, under ZeRO."""
+        zero = self.zero
+        size, ranks, learned = self.computes_in, self.training.launch.ranks, sum(self.learned)
+        tower, rest = self._numbers()
+        held = Counter(weights=size * tower + 4 * tower * self.on_cpu)
+        bucket = size * zero["reduce_bucket_size"]
+        largest = max(self.learned) // ranks
+        # torch's AdamW needs the root of the second moment, on a CPU twice; ZeRO a float32 gradient before.
+        step = Counter(buffers=4 * largest * (1 + self.on_cpu))
+        if zero["stage"] == 3:
+            gathered = min(rest, zero["stage3_max_live_parameters"]) + zero["stage3_prefetch_bucket_size"]
+            held += Counter(weights=size * rest // ranks, gradients=size * learned // ranks, buffers=bucket)
+            passing = Counter(buffers=size * min(gathered, 2 * rest))
+            step["gradients"] = 4 * largest
+        else:
+            held["weights"] += size * rest
+            passing = Counter(buffers=bucket * (1 + bool(zero.get("overlap_comm"))))
+            step["gradients"] = size * learned // ranks + 4 * largest * self.training.bf16
+        if zero.get("offload_optimizer", {}).get("device", "none") == "none":
+            held["optimizer"] = 12 * learned // ranks
+        else:
+            step = Counter()
+        return held + passing, step - passing
+
+    @property
+    def zero(self) -> dict[str, Any]:
+        """`zero_optimization` of DeepSpeed's JSON; "auto" as transformers fills it in."""
+        if not self.training.deepspeed:
+            return {"stage": 0}
+        file = Path(self.training.deepspeed)
+        try:
+            told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["zero_optimization"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ParrotError(f"{file}: is no DeepSpeed JSON with `zero_optimization`: {error}") from None
+        square = self.language.hidden_size**2
+        auto = {"reduce_bucket_size": square, "stage3_prefetch_bucket_size": int(0.9 * square)}
+        return {
+            **told,
+            **{
+                key: int(auto.get(key, size) if told.get(key) == "auto" else told.get(key, size))
+                for key, size in ZERO_SIZES.items()
+            },
+        }
+
+    def operations(self, positions: int, images: int) -> int:
+        """Of a sample of so many positions; see `parrot.training.dry_run.operations`."""
+        return operations(self.joined, made_up_batch(self.joined, 1, positions, images))
+
+    def disk(self) -> Counter[str]:
+        """Bytes of what the stage leaves: two checkpoints and one that is being written, and its output."""
+        _, rest = self._numbers()
+        if self.training.deepspeed:
+            checkpoint = self.computes_in * rest + 12 * sum(self.learned)
+        else:
+            checkpoint = 4 * sum(self._numbers()) + 8 * sum(self.learned)
+        output = 4 * (sum(self._numbers()) if isinstance(self.stage, Sft) else sum(self.learned))
+        return Counter(checkpoints=3 * checkpoint, output=output)
+
+
+def on(stage: Align | Sft, gpus: int) -> Align | Sft:
+    """The same stage on another number of accelerators of one node, with as many samples a step.
+
+    Raises:
+        ParrotError: it does not divide.
+    """
+    training = stage.training
+    passes, left = divmod(training.samples_a_step, training.batch_size * gpus)
+    if left or not passes:
+        raise ParrotError(
+            f"--gpus {gpus}: {training.samples_a_step} samples a step are not {gpus} × {training.batch_size} "
+            f"× a whole number"
+        )
+    changed = {"launch": Launch(processes=gpus), "gradient_accumulation_steps": passes}
+    return stage.model_copy(update={"training": training.model_copy(update=changed)})
+
+
+def remedies(stage: Align | Sft) -> Iterator[tuple[str, Align | Sft]]:
+    """What to change if a stage does not fit, one change on top of the other: as docs/training.md says."""
+
+    def changed(**values: Any) -> Align | Sft:
+        return stage.model_copy(update={"training": stage.training.model_copy(update=values)})
+
+    if not stage.training.gradient_checkpointing:
+        stage = changed(gradient_checkpointing=True)
+        yield "gradient_checkpointing: true", stage
+    while stage.training.batch_size % 2 == 0:
+        size, passes = stage.training.batch_size // 2, stage.training.gradient_accumulation_steps * 2
+        stage = changed(batch_size=size, gradient_accumulation_steps=passes)
+        yield f"batch_size: {size} and gradient_accumulation_steps: {passes}", stage
+    if stage.training.launch.ranks > 1 and stage.training.deepspeed != ZERO3:
+        stage = changed(deepspeed=ZERO3, optimizer="adamw")
+        yield f"deepspeed: {ZERO3}", stage
+    if isinstance(stage, Sft) and not stage.lora:
+        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        stage = stage.model_copy(update={"lora": Lora(rank=16, alpha=16, dropout=0.0, target_modules=names)})
+        yield "lora: {rank: 16, …}, as in conf/multimodal-gpt.yaml", stage
+
+
+def configuration(folder: Path) -> Any:
+    """Of a backbone; a tower's own, where it is published together with its text model.
+
+    Raises:
+        ParrotError: there is no `config.json` that transformers understands.
+    """
+    try:
+        found = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ParrotError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from None
+    return getattr(found, "vision_config", found)
+
+
+def sentence(parts: Counter[str], unit: str = "GiB") -> str:
+    """Bytes by part, the largest first."""
+    return ", ".join(f"{part} {size / GIB:,.1f}" for part, size in parts.most_common() if size) + f" {unit}"

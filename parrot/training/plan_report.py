@@ -1,0 +1,125 @@
+"""A plan in words: `parrot plan`, and the sentence with which a training that cannot fit is refused."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parrot.backbones.hub import configuration_folder
+from parrot.config import Align, Model, Params, Sft
+from parrot.data.shards import RecordDataset
+from parrot.errors import ParrotError
+from parrot.training.arguments import effective_batch
+from parrot.training.assembly import processor_of
+from parrot.training.conversations import ConversationCollator
+from parrot.training.dry_run import Batch
+from parrot.training.plan import GIB, Machine, Plan, configuration, on, remedies, sentence
+
+
+def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> Iterator[str]:
+    """Lines for both stages, on configurations and what the profile says of its data.
+
+    Args:
+        gpus: in the place of the profile's `launch`; a step sees as many samples.
+        text: positions of text in a mean sample, which has one image.
+
+    Raises:
+        ParrotError: the configuration of a backbone is neither here nor on the Hub.
+    """
+    vision, language = (
+        configuration(configuration_folder(folder, params.hub))
+        for folder in (params.backbones.vision, params.backbones.language)
+    )
+    for name, stage in (("align", params.align), ("sft", params.sft)):
+        planned = Plan(stage if gpus is None else on(stage, gpus), params.model, vision, language)
+        if not stage.training.max_steps:
+            yield f"{name}: max_steps: 0, left out"
+            continue
+        samples = sum(
+            int(mixed.weight * (mixed.samples or params.sources[source].expected or 0))
+            for source, mixed in getattr(params.mix, name).items()
+        )
+        yield from _lines(planned, name, machine, samples, text)
+
+
+def _lines(planned: Plan, name: str, machine: Machine, samples: int, text: int) -> Iterator[str]:
+    training = planned.training
+    positions = text + planned.joined.config.image_seq_length
+    count = samples or training.max_steps * training.samples_a_step
+    yield f"{name}: {effective_batch(training, count, positions)}"
+    needed = planned.memory(planned.batch())
+    longest = f"{training.batch_size} × {planned.model.max_length} positions"
+    yield f"  memory of each GPU, at {longest}: {_verdict(needed.total(), machine)}"
+    yield f"    {sentence(needed)}"
+    if needed.total() > machine.memory * GIB:
+        yield from (f"    {line}" for line in advice(planned, planned.batch(), machine))
+    each = planned.operations(positions, 1)
+    ranks, speed = training.launch.ranks, machine.tflops * 1e12 * machine.mfu
+    hours = each * training.max_steps * training.samples_a_step / speed / 3600
+    money = f", {hours * machine.price:,.0f} at {machine.price:g} an hour" if machine.price else ""
+    yield (
+        f"  {each / 1e12:,.1f} · 10¹² operations a sample of {positions} positions, {machine.mfu:.0%} of "
+        f"{machine.tflops:g} TFLOPS: {hours / ranks:,.1f} hours on {ranks}, {hours:,.1f} GPU-hours{money}"
+    )
+    yield f"  disk: {sentence(planned.disk())}"
+
+
+def advice(planned: Plan, batch: Batch, machine: Machine) -> Iterator[str]:
+    """What to change, one change on top of the other, until it fits."""
+    for change, stage in remedies(planned.stage):
+        size = stage.training.batch_size
+        needed = replace(planned, stage=stage).memory({name: rows[:size] for name, rows in batch.items()})
+        yield f"{change}: {_verdict(needed.total(), machine)}"
+        if needed.total() <= machine.memory * GIB:
+            return
+    yield "and none of it makes it fit: more or larger GPUs, or `offload_optimizer` (docs/training.md)"
+
+
+def _verdict(needed: int, machine: Machine) -> str:
+    fits = needed <= machine.memory * GIB
+    return f"{needed / GIB:,.1f} of {machine.memory:g} GiB, {'fits' if fits else 'does not fit'}"
+
+
+def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
+    """Before a stage trains on an accelerator: its longest sample, batch_size times, has to fit.
+
+    Args:
+        sections: `model`, and `align` or `sft`.
+        paths: `records`, `mixture`, `vision` and `language`.
+
+    Raises:
+        ParrotError: it does not; says by what, and what to change.
+    """
+    stage: Align | Sft | None = sections.get("align") or sections.get("sft")
+    memory = accelerator_bytes()
+    if stage is None or not memory or not stage.training.max_steps:
+        return
+    model: Model = sections["model"]
+    planned = Plan(stage, model, configuration(paths["vision"]), configuration(paths["language"]))
+    batch = heaviest(planned, **{name: paths[name] for name in ("records", "mixture", "vision", "language")})
+    machine = Machine(memory=memory / GIB)
+    needed = planned.memory(batch)
+    if needed.total() > memory:
+        changes = "".join(f"\n  {line}" for line in advice(planned, batch, machine))
+        raise ParrotError(
+            f"this training needs more memory than a GPU has: {_verdict(needed.total(), machine)} "
+            f"({sentence(needed)}); change in params.yaml, one on top of the other:{changes}"
+        )
+
+
+def heaviest(planned: Plan, records: Path, mixture: Path, vision: Path, language: Path) -> Batch:
+    """A batch of the mixture's longest sample."""
+    dataset = RecordDataset(records, mixture)
+    longest = dataset[max(range(len(dataset)), key=dataset.positions.__getitem__)]
+    processor = processor_of(vision, language, planned.joined, planned.model)
+    planned.joined.config.image_token_id = processor.image_token_id
+    collate = ConversationCollator(processor, planned.model.max_length)
+    batch = collate([longest] * planned.training.batch_size)
+    return {name: batch[name] for name in ("input_ids", "labels", "attention_mask")}
+
+
+def accelerator_bytes() -> int:
+    """Of the memory of this process's accelerator; 0 without one."""
+    return torch.cuda.get_device_properties().total_memory if torch.cuda.is_available() else 0
