@@ -235,20 +235,34 @@ def test_a_killed_copy_is_not_seen_and_the_next_attempt_finishes_it(
     assert target.current() == "2" and number_of(in_folder(target.folder / "current")) == 2
 
 
-def test_a_full_disk_is_said_and_nothing_is_left_of_it(
-    tmp_path: Path, package: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("where", "name", "files"),
+    [("shutil", "copyfile", 0), ("shutil", "copyfile", 3), ("os", "link", 1), ("Path", "symlink_to", 0)],
+    ids=["the first file", "in the middle", "at the last weights", "all but the link"],
+)
+def test_a_full_disk_is_said_and_the_next_attempt_finishes(
+    tmp_path: Path, package: Make, monkeypatch: pytest.MonkeyPatch, where: str, name: str, files: int
 ) -> None:
     target = FolderTarget(tmp_path / "published/parrot")
     publish(package(1), target, version="1")
+    module = getattr(folder_target, where)
+    real, passed = getattr(module, name), itertools.count()
 
     def full(*arguments: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if next(passed) >= files:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*arguments)
 
-    monkeypatch.setattr(folder_target.shutil, "copyfile", full)
-    with pytest.raises(ParrotError, match="no space left while writing"):
-        publish(package(2), target, version="2")
-    assert target.current() == "1"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, full)
+        if name == "link":  # a link needs no space; where it cannot be made, the weights are copied
+            patch.setattr(folder_target.shutil, "copyfile", full)
+        with pytest.raises(ParrotError, match="no space left while writing"):
+            publish(package(2), target, version="2")
+    assert target.current() == "1" and number_of(in_folder(target.folder / "current")) == 1
     assert not list(target.folder.glob(".2.partial*"))
+    assert publish(package(2), target, version="2").former == "1"
+    assert target.versions() == ["1", "2"] and number_of(in_folder(target.folder / "current")) == 2
 
 
 def test_weights_are_not_stored_twice_and_a_cache_is_left_alone(tmp_path: Path, package: Make) -> None:
@@ -387,17 +401,21 @@ def test_a_process_publishes_on_the_hub_and_tells_nobody_its_token(
     assert not [text for text in told if hub.token in str(text)]
 
 
-def test_whatever_request_is_refused_the_next_attempt_finishes(hub: HubServer, package: Make) -> None:
+@pytest.mark.parametrize("times", [1, 10_000], ids=["one is refused", "away from then on"])
+def test_whatever_request_fails_the_next_attempt_finishes(
+    hub: HubServer, package: Make, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     publish(package(1), on_hub(hub), version="1")
     before = copy.deepcopy((hub.repositories, hub.blobs))
     for place in itertools.count():
         hub.repositories, hub.blobs = copy.deepcopy(before)
         hub.log.clear()
-        hub.faults = [Fault(".*", "", 403, after=place)]
+        hub.faults = [Fault(".*", "", 403 if times == 1 else None, times, after=place)]
         with contextlib.suppress(ParrotError):
             publish(package(2), on_hub(hub), version="2")
         assert numbers(hub.history(REPO)) in ([None, 1], [None, 1, 2])
-        missed = hub.faults.pop().times
+        missed = hub.faults.pop().times == times
         publish(package(2), on_hub(hub), version="2")
         assert numbers(hub.history(REPO)) == [None, 1, 2]
         assert len(hub.uploads) == len(set(hub.uploads)) == 2
