@@ -7,8 +7,8 @@
         hub.uploads, hub.log
 
 Files are stored as LFS or not, as `hub_repositories.STORED_AS_LFS` says, and not as Xet: a client needs
-HF_HUB_DISABLE_XET=1, or `without_xet(monkeypatch)` in this process. Data sets, spaces and everything else that
-is no model are not there. All is in memory.
+HF_HUB_DISABLE_XET=1, or `without_xet(monkeypatch)` in this process. Data sets, spaces and everything else
+that is no model are not there. All is in memory.
 """
 
 import re
