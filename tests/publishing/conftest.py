@@ -1,17 +1,33 @@
-"""A Hub of its own for each test that asks for one, packages, and processes that publish them."""
+"""For tests that ask: a Hub, packages and the processes that publish them, a registry in memory."""
 
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hub_server import HubServer, without_xet
 from places import CARD, NUMBERED, REPO, ROOT, Make, Place, environment, in_folder, on_hub
+from stand_ins import World
+from written_evaluations import right_in, write_evaluation
 
+from parrot.config import Params
+from parrot.params import load_params
+from parrot.publishing import release as module
 from parrot.publishing.folder_target import FolderTarget
+from parrot.publishing.ledger import append
 
+MODELS = {
+    "w1": right_in(0.70, seed=1),
+    "w2": right_in(0.80, seed=2),
+    "w3": right_in(0.90, seed=3),
+    "worse": right_in(0.60, seed=4),
+    "like w1": right_in(0.70, seed=5),
+}
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -79,3 +95,40 @@ def started(tmp_path: Path, hub: HubServer) -> Callable[[Path, str], subprocess.
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def evaluations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("evaluations")
+    return {
+        name: write_evaluation(folder / name, hit, weights=name, questions=150)
+        for name, hit in MODELS.items()
+    }
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Those of the project, in a folder of its own."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return load_params()
+
+
+@pytest.fixture
+def world(evaluations: dict[str, Path], params: Params, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(evaluations=dict(evaluations))
+    monkeypatch.setattr("parrot.tracking.registry", world, raising=False)
+    names = ("publish", "retag", "target_of", "next_version", "would_send")
+    stand_in = SimpleNamespace(**{name: getattr(world, name) for name in names})
+    monkeypatch.setitem(sys.modules, "parrot.publishing.publish", stand_in)
+    monkeypatch.setattr(module, "attach", world.attach)
+    monkeypatch.setattr(module, "append", partial(append_in_steps, world))
+    monkeypatch.setattr(module, "_check_up_to_date", lambda: None)
+    monkeypatch.setattr(module, "dvc_hashes", lambda *args: {"artifacts/sft": world.trained})
+    return world
+
+
+def append_in_steps(world: World, *told: Any) -> None:
+    world.step("ledger")
+    append(*told)
+    world.step("ledger written")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 from written_evaluations import right_in, write_evaluation
 
 from parrot.cli import main
@@ -122,9 +123,11 @@ def delete_alias() -> None:
 
 
 def delete_run() -> None:
-    """In which its evaluation is."""
+    """In which its evaluation is, with its files: what only lies in MLflow's trash is still read."""
     with registry.registry_client() as client:
-        client.delete_run(client.get_model_version(NAME, "2").tags["evaluate.run"])
+        run = client.get_run(client.get_model_version(NAME, "2").tags["evaluate.run"])
+        client.delete_run(run.info.run_id)
+        shutil.rmtree(local_file_uri_to_path(run.info.artifact_uri))
 
 
 @pytest.mark.slow
