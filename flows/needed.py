@@ -40,6 +40,8 @@ def why_too_old(days: float | None) -> str:
     if not days or not ended:
         return ""
     age = datetime.now(UTC) - datetime.fromisoformat(ended)
+    if -age > timedelta(days=days):
+        return "the last run lies in the future: a clock was wrong"
     return f"the last run was {age.days} days ago" if age > timedelta(days=days) else ""
 
 

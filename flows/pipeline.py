@@ -38,7 +38,7 @@ from flows.parameters import chosen_params
 from flows.progress import Progress
 from flows.release_task import release_and_tell
 from flows.reproduce import LOCK_FILE, UP_TO_DATE, Outcome, StageFailed, stop_all, stopping
-from flows.server import claim_run, run_name
+from flows.server import claim_run, run_name, wait_for_server
 from flows.summary import (
     accuracy_rows,
     as_markdown,
@@ -120,6 +120,7 @@ def _run_and_tell(graph: Mapping[str, GraphStage], parallel: int, *, force: bool
             if to_do:
                 note_run()
             if publish and outcomes.get(PACKAGE, Outcome()).state in UP_TO_DATE and not is_released():
+                wait_for_server()
                 release = release_and_tell()
                 note_release()
         except ParrotError:
@@ -131,6 +132,7 @@ def _run_and_tell(graph: Mapping[str, GraphStage], parallel: int, *, force: bool
             tables = [stage_rows(outcomes), accuracy_rows(read_evaluation(outcomes)), release_rows(release)]
             lines = where_to_look(tracked)
             if not stopping.is_set():
+                wait_for_server()
                 create_markdown_artifact(as_markdown(tables, lines), key="parrot-summary")
             if tracked:
                 log_states(tracked, {name: outcome.state for name, outcome in outcomes.items()})

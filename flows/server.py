@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import StateType as Kind
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.reproduce import stopping
 from flows.shown import artifact_key
 from parrot.credentials import without_secrets
 from parrot.pipeline.processes import find_process, identity
@@ -25,9 +26,21 @@ from parrot.pipeline.processes import find_process, identity
 UPDATE_SECONDS = 5.0
 """Between two states of a stage's progress, at least."""
 
+_AWAY_SECONDS = 600.0
 _PROCESS = "process:"
 _PERCENT = re.compile(r"(\d{1,3})%\|")
 _UNFINISHED = [Kind.PENDING, Kind.RUNNING, Kind.CANCELLING]
+
+
+def wait_for_server() -> None:
+    """Return once the server answers: a client that has not reached it yet gives up at the first refusal.
+
+    A server that is away for too long is left to whoever asks it next.
+    """
+    deadline = time.monotonic() + _AWAY_SECONDS
+    with get_client(sync_client=True) as client:
+        while client.api_healthcheck() and time.monotonic() < deadline and not stopping.wait(1.0):
+            pass
 
 
 def run_name() -> str:

@@ -3,9 +3,12 @@
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -14,7 +17,7 @@ from prefect.states import Crashed, Failed
 
 from flows.console import console
 from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, stopping, travel
-from flows.server import StageProgress, claim_run
+from flows.server import StageProgress, claim_run, wait_for_server
 from flows.tasks import ended
 from parrot.errors import ParrotError
 from parrot.pipeline.commits import check_out
@@ -26,8 +29,8 @@ from parrot.tracking import PARENT_VARIABLE
 CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
 """Stages that are sent to one worker together run one after the other: a clone has one state."""
-_LEASE_SECONDS = 60.0
-"""How long a killed worker keeps its GPUs from others, at most."""
+_LEASE_SECONDS = 180.0
+"""How long a killed worker keeps its GPUs from others, at most; a server may be away for less than that."""
 
 
 def enter_clone() -> dict[str, str]:
@@ -60,6 +63,7 @@ def run_on_worker(
         parent: The pipeline's run in MLflow, of which the stage's run is to be a child.
     """
     guard_descendants()
+    wait_for_server()
     claim_run()
     stopping.clear()
     os.environ[WORKER_VARIABLE] = socket.gethostname()
@@ -69,11 +73,7 @@ def run_on_worker(
     what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
     progress = StageProgress(display_name(stage))
     try:
-        with (
-            file_lock(_QUEUE),
-            concurrency(_gpus(), lease_duration=_LEASE_SECONDS, strict=True),
-            pipeline_lock(LOCK_FILE),
-        ):
+        with file_lock(_QUEUE), _gpus(), pipeline_lock(LOCK_FILE):
             check_out(commit, files or {})
             travel("receive", what, log)
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)
@@ -94,8 +94,25 @@ def _reason(error: StageFailed, stage: str) -> str:
     return str(error).removeprefix(f"{display_name(stage)}: ")
 
 
-def _gpus() -> list[str]:
-    """A global limit of one for each GPU that this worker sees: two workers may see the same."""
+@contextmanager
+def _gpus() -> Iterator[None]:
+    """Hold a global limit of one for each GPU that this worker sees: two workers may see the same.
+
+    A server that is away ends no training, nor makes one fail that ends meanwhile: what is not given back is
+    free once the lease ends.
+    """
+    held = concurrency(
+        _limits(), lease_duration=_LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False
+    )
+    held.__enter__()
+    try:
+        yield
+    finally:
+        with suppress(httpx.HTTPError):
+            held.__exit__(None, None, None)
+
+
+def _limits() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         try:

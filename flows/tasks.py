@@ -17,7 +17,7 @@ from prefect.utilities.urls import url_for
 
 from flows.console import Tell, console
 from flows.reproduce import Outcome, StageFailed, reproduce, stopping, travel
-from flows.server import StageProgress
+from flows.server import StageProgress, wait_for_server
 from flows.shown import show_results
 from parrot.pipeline.commits import changed_by_runs
 from parrot.pipeline.graph import GraphStage, display_name
@@ -77,6 +77,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
     began = time.monotonic()
     shown = display_name(stage.name)
     travel("send", stage, log)
+    wait_for_server()
     begun = run_deployment(
         _DEPLOYMENT,
         parameters={
@@ -107,6 +108,10 @@ def _wait(run: UUID, shown: str) -> State[Any]:
                 state = client.read_flow_run(run).state
             except httpx.TransportError:  # the server is away for a while, and the worker goes on
                 continue
+            except httpx.HTTPStatusError as error:  # or its database is
+                if error.response.is_server_error:
+                    continue
+                raise
             assert state
             if state.is_final():
                 return state

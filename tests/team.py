@@ -8,19 +8,29 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 
 ROOT = Path(__file__).parents[1]
 GRAPH = """
 stages:
-  prepare: {cmd: cp source prepared, deps: [source], outs: [prepared]}
+  prepare: {cmd: sh hold.sh prepare; cp source prepared, deps: [source], outs: [prepared]}
   validate: {cmd: sh validate.sh, deps: [prepared, validate.sh], outs: [stamp]}
   train:
     cmd: sh train.sh
@@ -29,19 +39,21 @@ stages:
     outs: [model]
     metrics: [metrics.json: {cache: false}]
     meta: {worker: gpu, timeout_minutes: 5}
-  package: {cmd: cp model packaged, deps: [model], outs: [packaged]}
+  package: {cmd: sh hold.sh package; cp model packaged, deps: [model], outs: [packaged]}
 """
 FILES = {
     "dvc.yaml": GRAPH,
     "toy/params.yaml": "rate: 1\n",
     "source": "first\n",
+    # A test may have a stage stand still at a named point, until it is killed or let go.
+    "hold.sh": 'if [ "$(cat "$HOLD" 2>/dev/null)" = $1 ]; then sleep 600 & echo $! > "$HOLD.pid"; wait; fi\n',
     "validate.sh": (
+        "sh hold.sh validate; "
         "grep -q '^bad' prepared && { echo 'parrot validate: prepared: bad' >&2; exit 1; }; echo > stamp"
     ),
     "train.sh": (
-        'echo "trains at $(pwd)"; pwd >> "$TRAINED"; '
-        "if [ -e \"$HOLD\" ]; then sleep 600 & echo $! > \"$HOLD.pid\"; wait; fi; "
-        "cp prepared model; echo '{\"loss\": 1}' > metrics.json"
+        'echo "trains at $(pwd)"; pwd >> "$TRAINED"; sh hold.sh train; head -c 3 prepared > model; '
+        "sh hold.sh half; cp prepared model; echo '{\"loss\": 1}' > metrics.json; sh hold.sh made"
     ),
     ".gitignore": "/artifacts\n/.parrot\n/.prefect\n/mlflow.db\n/mlruns\n__pycache__\n"
     "/prepared\n/stamp\n/model\n/packaged\n",
@@ -52,8 +64,13 @@ def wait_for(what: Callable[[], Any], seconds: float, why: str) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, why
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found
+
+
+def let_go(hanging: psutil.Process) -> None:
+    """Let a stage that stands still go on."""
+    hanging.kill()
 
 
 class Team:
@@ -63,7 +80,10 @@ class Team:
         """`clone`: the folder in which the pipeline runs."""
         self.folder = folder
         self.clone = clone or folder / "pipeline"
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        """Servers and workers by name."""
+        self.more: dict[str, str] = {}
+        """Variables of every command."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -85,6 +105,7 @@ class Team:
             "TRAINED": str(self.trained),
             "HOLD": str(self.hold),
             **{f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+            **self.more,
         }
         environment.pop("PARROT_FLOW", None)
         return environment
@@ -92,15 +113,15 @@ class Team:
     def run(self, *command: str, clone: Path | None = None) -> str:
         folder = clone or self.clone
         done = subprocess.run(
-            command, cwd=folder, env=self.environment(folder), capture_output=True, text=True, timeout=900
+            command, cwd=folder, env=self.environment(folder), capture_output=True, text=True, timeout=3600
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout + done.stderr
 
-    def start(self, name: str, *command: str, clone: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *command: str, clone: Path | None = None) -> None:
         folder = clone or self.clone
-        with (self.folder / f"{name}.log").open("wb") as log:
-            return subprocess.Popen(
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
                 command, cwd=folder, env=self.environment(folder), stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
@@ -110,7 +131,8 @@ class Team:
         self.clone.mkdir()
         for name in ("parrot", "flows"):
             shutil.copytree(ROOT / name, self.clone / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "prefect.yaml", self.clone)
+        for name in ("prefect.yaml", "prefect.toml"):
+            shutil.copy(ROOT / name, self.clone / name)
         for name, text in files.items():
             (self.clone / name).parent.mkdir(exist_ok=True)
             (self.clone / name).write_text(text)
@@ -127,33 +149,42 @@ class Team:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", "all")
 
-    def serve(self) -> subprocess.Popen[bytes]:
+    def serve(self) -> None:
         """Start the server, make the pools and deployments."""
-        server = self.start(
-            "server", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)
-        )
-        wait_for(self.answers, 180, "the server does not answer")
+        self.start_server()
         for pool in ("local", "gpu"):
             self.run("prefect", "work-pool", "create", pool, "--type", "process")
         self.run("prefect", "--no-prompt", "deploy", "--all")
-        return server
 
-    def answers(self) -> bool:
+    def start_server(self) -> None:
+        command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+        self.start("server", *command)
+        wait_for(lambda: self.answers(self.api), 600, "the server does not answer")
+
+    def start_mlflow(self) -> None:
+        """At the address that `more` names."""
+        address = self.more["MLFLOW_TRACKING_URI"]
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+        command += ["--port", address.rpartition(":")[2], "--backend-store-uri"]
+        command += [f"sqlite:///{self.folder / 'mlflow.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "mlflow")]
+        self.start("mlflow", *command)
+        wait_for(lambda: self.answers(address), 600, "MLflow does not answer")
+
+    def answers(self, address: str) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.api}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
 
-    def add_worker(self, pool: str, name: str) -> subprocess.Popen[bytes]:
+    def add_worker(self, pool: str, name: str) -> None:
         """A worker in a clone of its own; one of the pool `local` in the clone that runs the pipeline."""
         clone = self.clone if pool == "local" else self.folder / name
         if not clone.exists():
             self.run("git", "clone", "--quiet", str(self.clone), str(clone))
-        command = ["prefect", "worker", "start", "--pool", pool, "--name", name, "--limit", "1"]
-        worker = self.start(name, *command, clone=clone)
-        self.workers.append(worker)
-        return worker
+        command = ("prefect", "worker", "start", "--pool", pool, "--name", name, "--limit", "1")
+        self.start(name, *command, clone=clone)
 
     def submit(self, deployment: str, *settings: str) -> UUID:
         """Fill in a deployment's form, with settings such as `force=true`; the run."""
@@ -161,6 +192,32 @@ class Team:
         said = self.run("prefect", "deployment", "run", deployment, *options)
         (run,) = [line.split()[-1] for line in said.splitlines() if "UUID" in line]
         return UUID(run)
+
+    def cancel(self, run: UUID) -> None:
+        """What the button in the UI does."""
+        with temporary_settings({PREFECT_API_URL: self.api}), self.client() as client:
+            client.set_flow_run_state(run, Cancelling())
+
+    @contextmanager
+    def held_at(self, point: str) -> Iterator[Callable[[], psutil.Process]]:
+        """Let what comes to this point of the pipeline stand still; gives the process that does."""
+        pid = self.hold.with_name(f"{self.hold.name}.pid")
+        pid.unlink(missing_ok=True)
+        self.hold.write_text(point)
+
+        def hanging() -> psutil.Process:
+            text = wait_for(lambda: pid.exists() and pid.read_text().strip(), 600, f"nobody comes to {point}")
+            self.hold.unlink()
+            return psutil.Process(int(text))
+
+        try:
+            yield hanging
+        finally:
+            self.hold.unlink(missing_ok=True)
+
+    def set_rate(self, rate: int) -> None:
+        """What makes the training run again."""
+        (self.clone / "toy/params.yaml").write_text(f"rate: {rate}\n")
 
     def state(self, run: UUID) -> Any:
         with temporary_settings({PREFECT_API_URL: self.api}), self.client() as client:
@@ -175,17 +232,28 @@ class Team:
             return [log.message for log in client.read_logs(chosen)]
 
     def runs(self) -> list[Any]:
-        """Every flow run, the newest first."""
+        """Every flow run that has begun, the newest first: what a schedule will begin is not among them."""
+        begun = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED]))
         with temporary_settings({PREFECT_API_URL: self.api}), self.client() as client:
-            return sorted(client.read_flow_runs(), key=lambda run: run.created, reverse=True)
+            found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=begun))
+            return sorted(found, key=lambda run: run.start_time or run.created, reverse=True)
 
-    def stop(self, *processes: subprocess.Popen[bytes]) -> None:
-        for process in processes:
-            try:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(20)
-            except ProcessLookupError:
-                pass
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(20)
+    def stage_runs(self, stage: str = "train") -> list[Any]:
+        """Those of a stage on workers, the newest first."""
+        return [run for run in self.runs() if run.name == stage]
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
+        except ProcessLookupError:
+            pass
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+    def end(self) -> None:
+        """Stop them all, the workers first."""
+        for name in reversed([*self.processes]):
+            self.stop(name)

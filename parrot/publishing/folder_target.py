@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parrot.errors import ParrotError
-from parrot.files import atomic_directory
+from parrot.files import atomic_directory, naming_full_disk
 from parrot.pipeline.processes import file_lock
 from parrot.publishing.target import CURRENT, WEIGHTS, Contents, Placed, in_order
 
@@ -82,6 +82,7 @@ class FolderTarget:
                 raise ParrotError(
                     f"{self.folder}: cannot be written ({error.strerror}); correct that, or publish.folder"
                 ) from None
+            stack.enter_context(naming_full_disk(self.folder))
             yield
 
 

@@ -1,13 +1,10 @@
 """A team's servers: the files are valid, and a back-up brings back what was lost."""
 
 import base64
-import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from servers import Postgres, free_port, skip_without_postgres
 
 TOP = Path(__file__).parents[2]
 DEPLOY = TOP / "deploy"
@@ -54,12 +52,6 @@ def test_kubernetes_knows_every_key_of_the_workers() -> None:
         kubernetes.validate(workers, kubernetes.latest_version(), strict=True)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
@@ -84,30 +76,8 @@ def server(command: list[str], url: str, env: dict[str, str], log: Path) -> Iter
         process.wait(60)
 
 
-@contextmanager
-def postgres(port: int) -> Iterator[None]:
-    user = "postgres" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
-    folder = Path(tempfile.mkdtemp(prefix="parrot-pg-"))
-    if user:
-        shutil.chown(folder, user)
-    data, options = folder / "data", f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-
-    def run(*command: str | Path) -> None:
-        with (folder.parent / f"{folder.name}.log").open("ab") as output:  # no pipe: the server would hold it
-            subprocess.run(command, user=user, cwd="/", stdout=output, stderr=output, check=True)
-
-    try:
-        run("initdb", "-D", data, "-U", "parrot", "--auth=trust", "-E", "UTF8")
-        run("pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start")
-        try:
-            for name in ("mlflow", "mlflow_auth", "prefect"):
-                run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "parrot", name)
-            yield
-        finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder)
-        (folder.parent / f"{folder.name}.log").unlink()
+def databases(port: int) -> Postgres:
+    return Postgres("mlflow", "mlflow_auth", "prefect", port=port)
 
 
 @contextmanager
@@ -138,15 +108,6 @@ def mlflow_client(code: str, port: int, env: dict[str, str]) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def skip_without(*modules: str) -> None:
-    for program in ("initdb", "pg_ctl", "createdb", "pg_dump", "pg_restore"):
-        if shutil.which(program) is None:
-            pytest.skip(f"PostgreSQL's {program} is not here: apt-get install postgresql")
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not here: {INSTALL}")
-
-
 def variables(database: int, s3: int) -> dict[str, str]:
     env = os.environ | {"PGHOST": "127.0.0.1", "PGPORT": str(database), "PGUSER": "parrot"}
     env |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -156,14 +117,14 @@ def variables(database: int, s3: int) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_restored_run_is_read_again(tmp_path: Path) -> None:
-    skip_without("moto", "boto3", "psycopg2", "flask_wtf")
+    skip_without_postgres("moto", "boto3", "psycopg2", "flask_wtf")
     database, s3, tracking = free_port(), free_port(), free_port()
     env = variables(database, s3)
     env |= {"MLFLOW_AUTH_CONFIG_PATH": str(TEAM / "mlflow_auth.ini"), "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN}
     env |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": "of-the-test"}
     keep, kept = [sys.executable, str(TEAM / "keep.py")], str(tmp_path / "kept")
 
-    with postgres(database), store(s3, env, tmp_path):
+    with databases(database), store(s3, env, tmp_path):
         with mlflow_server(tracking, env, tmp_path):
             write = "import mlflow\nwith mlflow.start_run() as run:\n mlflow.log_metric('accuracy', 0.625)\n"
             write += " mlflow.log_text('a parrot', 'note.txt')\nprint(run.info.run_id)"
@@ -176,7 +137,7 @@ def test_restored_run_is_read_again(tmp_path: Path) -> None:
             assert urllib.request.urlopen(request).status == 200
         subprocess.run([*keep, "backup", kept], env=env, check=True)
     # Both are destroyed with their folders and processes.
-    with postgres(database), store(s3, env, tmp_path):
+    with databases(database), store(s3, env, tmp_path):
         subprocess.run([*keep, "restore", kept], env=env, check=True)
         with mlflow_server(tracking, env, tmp_path):
             read = f"import mlflow\nrun = mlflow.get_run('{run}')\n"
@@ -195,7 +156,7 @@ def prefect_server(port: int, env: dict[str, str], folder: Path) -> Iterator[Non
 
 @pytest.mark.slow
 def test_restored_work_pool_and_dvc_files_are_there_again(tmp_path: Path) -> None:
-    skip_without("moto", "boto3", "asyncpg", "dvc_s3")
+    skip_without_postgres("moto", "boto3", "asyncpg", "dvc_s3")
     database, s3, api = free_port(), free_port(), free_port()
     env = variables(database, s3) | {
         "PREFECT_HOME": str(tmp_path / "prefect"),
@@ -225,7 +186,7 @@ def test_restored_work_pool_and_dvc_files_are_there_again(tmp_path: Path) -> Non
     done("dvc", "remote", "modify", "team", "endpointurl", env["AWS_ENDPOINT_URL"])
     (clone / "weights").write_bytes(b"a parrot")
     done("dvc", "add", "weights")
-    with postgres(database), store(s3, env, tmp_path):
+    with databases(database), store(s3, env, tmp_path):
         with prefect_server(api, env, tmp_path):
             assert call("prefect", "work-pool", "ls", env=client).returncode != 0  # nobody without a password
             done("prefect", "work-pool", "create", "gpu", "--type", "process")
@@ -233,7 +194,7 @@ def test_restored_work_pool_and_dvc_files_are_there_again(tmp_path: Path) -> Non
         subprocess.run([*keep, "backup", kept], env=env, check=True)
     shutil.rmtree(clone / ".dvc/cache")
     (clone / "weights").unlink()
-    with postgres(database), store(s3, env, tmp_path):
+    with databases(database), store(s3, env, tmp_path):
         subprocess.run([*keep, "restore", kept], env=env, check=True)
         with prefect_server(api, env, tmp_path):
             assert "gpu" in done("prefect", "work-pool", "ls")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import dvc  # noqa: F401  its logger writes for ever to what is standard output now, and no test's capture
 import pytest
 
 import flows  # noqa: F401  sets the environment before prefect is imported

@@ -53,6 +53,15 @@ def test_a_run_is_too_old_after_so_many_days(tmp_path: Path, monkeypatch: pytest
     assert f"({ago.astimezone():%Y-%m-%d %H:%M})" in nothing_to_do()
 
 
+@pytest.mark.parametrize(("hours", "reason"), [(-1, ""), (1, ""), (24 * 3650, "a clock was wrong")])
+def test_a_clock_that_jumped_makes_no_run_young_for_years(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(LAST_RUN, {"ended": (datetime.now(UTC) + timedelta(hours=hours)).isoformat()})
+    assert why_too_old(7).endswith(reason) and bool(why_too_old(7)) == bool(reason)
+
+
 def test_a_package_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert not is_released()

@@ -7,14 +7,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
-from uuid import UUID
+from collections.abc import Iterator
 
 import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling
 from process_end import ended
 from team import FILES, ROOT, Team, wait_for
 
@@ -27,42 +23,13 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     made = Team(tmp_path_factory.mktemp("team"))
     made.make_clone(FILES)
     made.share()
-    server = made.serve()
-    made.add_worker("gpu", "one")
-    made.add_worker("local", "here")
     try:
+        made.serve()
+        made.add_worker("gpu", "one")
+        made.add_worker("local", "here")
         yield made
     finally:
-        made.stop(*made.workers, server)
-
-
-@pytest.fixture
-def hold(team: Team) -> Iterator[Callable[[], psutil.Process]]:
-    """Lets the training hang; gives the process that hangs."""
-    pid = team.hold.with_name(f"{team.hold.name}.pid")
-    pid.unlink(missing_ok=True)
-    team.hold.touch()
-
-    def hanging() -> psutil.Process:
-        text = wait_for(lambda: pid.exists() and pid.read_text().strip(), 180, "no worker trains")
-        return psutil.Process(int(text))
-
-    yield hanging
-    team.hold.unlink(missing_ok=True)
-
-
-def set_rate(team: Team, rate: int) -> None:
-    (team.clone / "toy/params.yaml").write_text(f"rate: {rate}\n")
-
-
-def stage_runs(team: Team) -> list[Any]:
-    return [run for run in team.runs() if run.name == "train"]
-
-
-def cancel(team: Team, run: UUID) -> None:
-    """What the button in the UI does."""
-    with temporary_settings({PREFECT_API_URL: team.api}), team.client() as client:
-        client.set_flow_run_state(run, Cancelling())
+        made.end()
 
 
 def test_a_stage_is_run_in_a_workers_clone_and_comes_back_whole(team: Team) -> None:
@@ -70,17 +37,19 @@ def test_a_stage_is_run_in_a_workers_clone_and_comes_back_whole(team: Team) -> N
     assert team.trained.read_text().split() == [str(team.folder / "one")]
     assert (team.clone / "model").read_text() == "first\n"
     assert json.loads((team.clone / "metrics.json").read_text()) == {"loss": 1}, "git's, and not DVC's"
-    (run,) = stage_runs(team)
+    (run,) = team.stage_runs()
     assert run.state.name == "Done"
-    wait_for(lambda: f"trains at {team.folder / 'one'}" in team.log_of(run.id), 30, "its words are not shown")
+    wait_for(
+        lambda: f"trains at {team.folder / 'one'}" in team.log_of(run.id), 120, "its words are not shown"
+    )
     assert "Data and pipelines are up to date" in team.run("dvc", "status")
     # A parameter needs no commit; what was made once is not made again.
-    set_rate(team, 2)
+    team.set_rate(2)
     team.run(*PIPELINE)
-    assert len(stage_runs(team)) == 2
-    set_rate(team, 1)
+    assert len(team.stage_runs()) == 2
+    team.set_rate(1)
     team.run(*PIPELINE)
-    assert stage_runs(team)[0].state.name == "Restored"
+    assert team.stage_runs()[0].state.name == "Restored"
     assert len(team.trained.read_text().split()) == 2
 
 
@@ -97,35 +66,45 @@ def test_code_that_no_commit_has_is_named_before_anything_runs(team: Team) -> No
     assert team.trained.read_text() == trained
 
 
-def test_cancelled_in_the_form_the_stage_ends_on_its_worker(
-    team: Team, hold: Callable[[], psutil.Process]
+@pytest.mark.parametrize("stage", ["prepare", "validate", "train", "package"])
+def test_cancelled_in_the_form_the_stage_ends_and_the_next_run_makes_up_for_it(
+    team: Team, stage: str
 ) -> None:
-    set_rate(team, 3)
-    run = team.submit("parrot/manual", "publish=false")
-    hanging = hold()
+    team.run(*PIPELINE)
+    with team.held_at(stage) as held:
+        run = team.submit("parrot/manual", "publish=false", "force=true", "alone=true", f'stages=["{stage}"]')
+        hanging = held()
     began = time.monotonic()
-    cancel(team, run)
+    team.cancel(run)
     assert ended([hanging], 20 - (time.monotonic() - began))
-    wait_for(lambda: team.state(run).name == "Cancelled", 60, "the run is not cancelled")
-    wait_for(lambda: stage_runs(team)[0].state.name == "Cancelled", 60, "the stage is not cancelled")
+    wait_for(lambda: team.state(run).name == "Cancelled", 300, "the run is not cancelled")
+    if stage == "train":
+        wait_for(lambda: team.stage_runs()[0].state.name == "Cancelled", 300, "the stage is not cancelled")
+    team.run(*PIPELINE)
+    assert "Data and pipelines are up to date" in team.run("dvc", "status")
+    assert (team.clone / "packaged").read_text() == "first\n"
 
 
-def test_when_a_worker_is_killed_another_takes_its_stage_over(
-    team: Team, hold: Callable[[], psutil.Process]
-) -> None:
+@pytest.mark.parametrize("moment", ["train", "half", "made"])
+def test_when_a_worker_is_killed_another_takes_its_stage_over(team: Team, moment: str) -> None:
+    """Before it has made anything, in the middle, and with everything made and nothing given back."""
     team.run(sys.executable, str(ROOT / "deploy/automations.py"))
-    set_rate(team, 4)
-    run = team.submit("parrot/manual", "publish=false")
-    hanging = hold()
-    team.hold.unlink()
-    team.add_worker("gpu", "two")
-    worker = team.workers[0]
+    (name,) = team.processes.keys() - {"here", "server"}
+    team.run(*PIPELINE)
+    before = len(team.stage_runs())
+    with team.held_at(moment) as held:
+        run = team.submit("parrot/manual", "publish=false", "force=true", 'stages=["train"]', "alone=true")
+        hanging = held()
+    team.add_worker("gpu", f"after-{moment}")
+    worker = team.processes.pop(name)
     for process in [worker, *psutil.Process(worker.pid).children(recursive=True), hanging]:
         process.send_signal(signal.SIGKILL)  # the machine is gone
-    wait_for(lambda: team.state(run).is_final(), 400, "nobody takes over")
+    wait_for(lambda: team.state(run).is_final(), 900, "nobody takes over")
     assert team.state(run).name == "Completed"
-    assert team.trained.read_text().split()[-1] == str(team.folder / "two")
-    assert [run.state.name for run in stage_runs(team)[:2]] == ["Done", "Crashed"]
+    assert team.trained.read_text().split()[-1] == str(team.folder / f"after-{moment}")
+    assert (team.clone / "model").read_text() == "first\n"
+    made = team.stage_runs()
+    assert [run.state.name for run in made[: len(made) - before]] == ["Done", "Crashed"]
 
 
 def test_data_that_are_refused_reach_no_worker_and_somebody_is_told(team: Team) -> None:
@@ -145,13 +124,13 @@ def test_data_that_are_refused_reach_no_worker_and_somebody_is_told(team: Team) 
         "--webhook",
         f"http://127.0.0.1:{hook.server_port}/",
     )
-    runs = len(stage_runs(team))
+    runs = len(team.stage_runs())
     (team.clone / "source").write_text("bad\n")
     try:
         with pytest.raises(AssertionError, match="validate: prepared: bad"):
             team.run(*PIPELINE)
-        assert told.get(timeout=60) == {"text": "validate refused the data: validate: prepared: bad"}
+        assert told.get(timeout=300) == {"text": "validate refused the data: validate: prepared: bad"}
     finally:
         (team.clone / "source").write_text("first\n")
         hook.shutdown()
-    assert len(stage_runs(team)) == runs
+    assert len(team.stage_runs()) == runs

@@ -16,18 +16,18 @@ ON_WORKERS = {"align", "sft", "predict"}
 def team(make_project: Callable[[], Project], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     project = make_project()
     made = Team(tmp_path_factory.mktemp("team"), project.folder)
-    for name in (".gitignore", "prefect.yaml"):
+    for name in (".gitignore", "prefect.yaml", "prefect.toml"):
         shutil.copy(ROOT / name, project.folder / name)
     shutil.copytree(ROOT / "conf", project.folder / "conf")
     made.run("dvc", "config", "--unset", "core.no_scm")
     made.share()
-    server = made.serve()
-    made.add_worker("gpu", "trainer")
-    made.add_worker("local", "here")
     try:
+        made.serve()
+        made.add_worker("gpu", "trainer")
+        made.add_worker("local", "here")
         yield made
     finally:
-        made.stop(*made.workers, server)
+        made.end()
 
 
 def sent(team: Team) -> list[str]:
@@ -56,7 +56,7 @@ def test_two_clones_make_what_one_makes(team: Team, finished: Project) -> None:
 
     before = Path(team.clone / "params.yaml").read_text(encoding="utf-8")
     run = team.submit("parrot/manual", "publish=false", 'overrides=["sft.learning_rate=0.002"]')
-    wait_for(lambda: team.state(run).is_final(), 900, "the run does not end")
+    wait_for(lambda: team.state(run).is_final(), 3600, "the run does not end")
     assert team.state(run).message == "4 of 17 stages were brought up to date"
     assert sent(team) == ["align", "sft", "predict", "sft", "predict"]
     assert project.lock()["sft"]["params"]["params.yaml"]["sft"]["learning_rate"] == 0.002

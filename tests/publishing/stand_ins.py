@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parrot.errors import ParrotError
+from parrot.publishing.ledger import read_ledger
+from parrot.publishing.release import EVALUATION
+
+LEDGER = Path("published/ledger.jsonl")
 
 
 class Killed(BaseException):
@@ -137,3 +141,15 @@ class World:
     def attach(self, run: str, file: Path, folder: str) -> None:
         self.step("attach")
         self.attached[f"{run}/{folder}/{file.name}"] = file.read_text(encoding="utf-8")
+
+
+def train(world: World, weights: str) -> None:
+    """`dvc repro` has made this model."""
+    world.trained = weights
+    EVALUATION.parent.mkdir(exist_ok=True)
+    EVALUATION.unlink(missing_ok=True)
+    EVALUATION.symlink_to(world.evaluations[weights])
+
+
+def events() -> list[tuple[str, str]]:
+    return [(entry["event"], entry["version"]) for entry in read_ledger(LEDGER)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_server import metadata_errors
+from hub_repositories import metadata_errors
 from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
 
 from parrot.config import Backbones, HubModel

@@ -2,87 +2,22 @@
 
 import contextlib
 import json
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from stand_ins import Killed, World
-from written_evaluations import right_in, write_evaluation
+from stand_ins import LEDGER, Killed, World, events, train
 
 from parrot.cli import main
 from parrot.config import Params
 from parrot.errors import ParrotError
-from parrot.params import load_params
 from parrot.pipeline.processes import file_lock
 from parrot.publishing import release as module
-from parrot.publishing.ledger import append, read_ledger
-from parrot.publishing.release import EVALUATION, judge, release, rollback
-
-ROOT = Path(__file__).parents[2]
-PARAMS_FILE = ROOT / "params.yaml"
-LEDGER = Path("published/ledger.jsonl")
-MODELS = {
-    "w1": right_in(0.70, seed=1),
-    "w2": right_in(0.80, seed=2),
-    "w3": right_in(0.90, seed=3),
-    "worse": right_in(0.60, seed=4),
-    "like w1": right_in(0.70, seed=5),
-}
-
-
-@pytest.fixture(scope="session")
-def evaluations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("evaluations")
-    return {
-        name: write_evaluation(folder / name, hit, weights=name, questions=150)
-        for name, hit in MODELS.items()
-    }
-
-
-@pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """Those of the project, in a folder of its own."""
-    (tmp_path / "params.yaml").write_bytes(PARAMS_FILE.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    return load_params()
-
-
-@pytest.fixture
-def world(evaluations: dict[str, Path], params: Params, monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World(evaluations=dict(evaluations))
-    monkeypatch.setattr("parrot.tracking.registry", world, raising=False)
-    names = ("publish", "retag", "target_of", "next_version", "would_send")
-    stand_in = SimpleNamespace(**{name: getattr(world, name) for name in names})
-    monkeypatch.setitem(sys.modules, "parrot.publishing.publish", stand_in)
-    monkeypatch.setattr(module, "attach", world.attach)
-    monkeypatch.setattr(module, "append", partial(append_in_steps, world))
-    monkeypatch.setattr(module, "_check_up_to_date", lambda: None)
-    monkeypatch.setattr(module, "dvc_hashes", lambda *args: {"artifacts/sft": world.trained})
-    return world
-
-
-def append_in_steps(world: World, *told: Any) -> None:
-    world.step("ledger")
-    append(*told)
-    world.step("ledger written")
-
-
-def train(world: World, weights: str) -> None:
-    """`dvc repro` has made this model."""
-    world.trained = weights
-    EVALUATION.parent.mkdir(exist_ok=True)
-    EVALUATION.unlink(missing_ok=True)
-    EVALUATION.symlink_to(world.evaluations[weights])
-
-
-def events() -> list[tuple[str, str]]:
-    return [(entry["event"], entry["version"]) for entry in read_ledger(LEDGER)]
+from parrot.publishing.ledger import read_ledger
+from parrot.publishing.release import judge, release
 
 
 def test_first_better_and_worse(world: World, params: Params) -> None:
@@ -193,74 +128,6 @@ def test_a_dry_run_in_a_new_clone_makes_no_folder(world: World, params: Params) 
     train(world, "w1")
     assert release(params, dry_run=True).verdict.decision == "PROMOTE"
     assert not LEDGER.parent.exists()
-
-
-def test_the_way_back_and_that_it_is_not_undone_by_the_next_retrain(world: World, params: Params) -> None:
-    for weights in ("w1", "w2", "w3"):
-        train(world, weights)
-        release(params)
-    assert rollback(params, hold=True).version == "2"
-    assert (world.aliases["champion"], world.current) == ("2", "2")
-    held = release(params)
-    assert held.verdict.decision == "HOLD" and not held.is_champion
-    assert "version 3 was taken back; `parrot rollback 3` publishes it again" in held.verdict.reasons
-    assert rollback(params, hold=True).version == "1"
-    with pytest.raises(ParrotError, match=r"knows no version before; name one \(there: 1, 2, 3\)"):
-        rollback(params, hold=True)
-    assert rollback(params, "3", hold=True).version == "3"
-    assert release(params).is_champion
-    assert [entry["version"] for entry in read_ledger(LEDGER) if entry["event"] == "rollback"] == list("213")
-
-
-def test_what_a_failed_flow_took_back_is_published_by_the_next(world: World, params: Params) -> None:
-    for weights in ("w1", "w2"):
-        train(world, weights)
-        release(params)
-    rollback(params)
-    assert release(params).is_champion
-    assert [event for event, _ in events()] == [
-        "verdict", "publication", "verdict", "publication", "rollback", "verdict", "publication",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("step", range(4))
-def test_a_way_back_killed_at_any_step_goes_one_version_back_and_not_two(
-    world: World, params: Params, step: int
-) -> None:
-    for weights in ("w1", "w2", "w3"):
-        train(world, weights)
-        release(params)
-    world.dies_at = step
-    with pytest.raises(Killed):
-        rollback(params, hold=True)
-    world.dies_at = None
-    if world.aliases["champion"] == "3":
-        rollback(params, hold=True)
-    assert (world.aliases["champion"], world.current) == ("2", "2")
-    assert [event for event, _ in events()].count("rollback") == 1
-
-
-def test_a_version_that_is_not_there_is_named_with_those_that_are(world: World, params: Params) -> None:
-    with pytest.raises(ParrotError, match=r"no version before; name one \(there: none\)"):
-        rollback(params)
-    train(world, "w1")
-    release(params)
-    with pytest.raises(ParrotError, match="the registry has no version 9; there: 1"):
-        rollback(params, "9")
-
-
-def test_a_champion_deleted_from_the_registry_holds_and_can_be_gone_back_from(
-    world: World, params: Params
-) -> None:
-    for weights in ("w1", "w2"):
-        train(world, weights)
-        release(params)
-    del world.registered[1]
-    train(world, "w3")
-    done = release(params)
-    assert done.verdict.decision == "HOLD" and "version 2 has been deleted" in done.verdict.reasons[0]
-    assert rollback(params).version == "1"
-    assert release(params).verdict.decision == "PROMOTE"
 
 
 def test_an_evaluation_of_the_champion_that_is_lost_holds_until_it_is_given(

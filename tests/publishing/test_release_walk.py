@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 from written_evaluations import right_in, write_evaluation
 
 from parrot.cli import main
@@ -108,6 +110,42 @@ def test_the_walk() -> None:
         ("verdict", "2", "HOLD"),
         ("rollback", "2", None),
     ]
+
+
+def delete_version() -> None:
+    with registry.registry_client() as client:
+        client.delete_model_version(NAME, "2")
+
+
+def delete_alias() -> None:
+    with registry.registry_client() as client:
+        client.delete_registered_model_alias(NAME, registry.CHAMPION)
+
+
+def delete_run() -> None:
+    """In which its evaluation is, with its files: what only lies in MLflow's trash is still read."""
+    with registry.registry_client() as client:
+        run = client.get_run(client.get_model_version(NAME, "2").tags["evaluate.run"])
+        client.delete_run(run.info.run_id)
+        shutil.rmtree(local_file_uri_to_path(run.info.artifact_uri))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delete", [delete_version, delete_alias, delete_run])
+@pytest.mark.usefixtures("checkout")
+def test_a_champion_that_somebody_deletes_holds_what_is_new_and_the_way_back_is_open(
+    delete: Callable[[], None],
+) -> None:
+    for weights, share in (("a", 0.70), ("b", 0.80)):
+        train(weights, share, seed=ord(weights))
+        assert run("publish") == 0
+    delete()
+    train("c", share=0.95, seed=3)
+    assert run("publish") == 3
+    assert Path("published", NAME, "current").readlink().name == "2", "nothing took its place"
+    main(["rollback"])
+    assert shown() == "1"
+    assert run("publish") == 0, "better than the version that was gone back to"
 
 
 @pytest.mark.slow
