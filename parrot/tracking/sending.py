@@ -96,8 +96,10 @@ class Sender:
     def _send_noted(self) -> "MlflowClient":
         folders = self._folders()
         for folder in folders:
-            with contextlib.suppress(Exception):  # no tag is worth a stage
+            try:
                 _gather(folder)
+            except Exception as error:  # no tag is worth a stage, but the run says that it lacks some
+                append_line(folder, Values(tags=tag_texts({"parrot.origin_unknown": error})).filled())
         client = self._client or self._open()
         errors = []
         for folder in folders:
