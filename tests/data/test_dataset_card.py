@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard
 from small_sources import digests, picture, small_world
 
-from parrot.config import Origin
+from parrot.config_data import Origin
 
 
 def test_the_card_says_what_is_in_the_shards_and_the_viewer_finds_them(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Records:
     def __init__(self, images: list[int]) -> None:
         self._images = images
         # All of one length, so that the order in which they come depends on nothing else.
-        self.lengths = [1] * len(images)
+        self.lengths = self.positions = [1] * len(images)
         self.seen: list[int] = []
 
     def __len__(self) -> int:
