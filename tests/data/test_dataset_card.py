@@ -14,7 +14,7 @@ from parrot.config_data import Origin
 def test_the_card_says_what_is_in_the_shards_and_the_viewer_finds_them(tmp_path: Path) -> None:
     world = small_world(tmp_path)
     world.sources["talk"] = world.sources["talk"].model_copy(
-        update={"license": "cc-by-4.0", "origin": Origin(hub="a/b")}
+        update={"license": "cc-by-4.0", "origin": Origin(hub="a/b", file="talk.json")}
     )
     world.prepare_source("talk")
     folder = world.prepared("align") / "talk"
