@@ -102,18 +102,23 @@ def reproduce(
             raise StageFailed(shown, str(error)) from None
 
 
-def travel(action: str, stage: GraphStage, log: Tell) -> None:
-    """`python -m parrot.pipeline.travel`, which takes a stage's files to and from a DVC remote.
+def travel(action: str, stage: GraphStage, log: Tell, *rest: str) -> str:
+    """`python -m parrot.pipeline.travel`, which takes a stage's files to and from a DVC remote: its last line.
 
     Raises:
-        StageFailed: the remote cannot be reached or lacks something; a network may be back the next time.
+        StageFailed: the remote cannot be reached, hangs or lacks something; a network may be back the next time.
     """
-    shown = display_name(stage.name)
-    code, _, tail = _follow(["parrot.pipeline.travel", action, stage.name], shown, log, lambda _: None)
-    if code:
+    shown, limit = display_name(stage.name), stage.timeout_minutes
+    command = ["parrot.pipeline.travel", action, stage.name, *rest]
+    code, _, tail = _follow(command, shown, log, lambda _: None, limit)
+    if code == 0:
+        return tail[-1] if tail else ""
+    if code is None:
+        failure = StageFailed(shown, f"its files took more than {limit:g} minutes to or from the DVC remote")
+    else:
         failure = _failure(shown, code, tail)
-        failure.passing = not stopping.is_set()
-        raise failure
+    failure.passing = not stopping.is_set()
+    raise failure
 
 
 def _follow(

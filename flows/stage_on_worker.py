@@ -77,7 +77,7 @@ def run_on_worker(
             check_out(commit, files or {})
             travel("receive", what, log)
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)
-            travel("give", what, log)
+            made = travel("give", what, log)
     except StageFailed as error:
         console.line(str(error))
         return (Crashed if error.passing else Failed)(message=_reason(error, stage))
@@ -87,7 +87,7 @@ def run_on_worker(
         stop_all()
         raise
     progress.end()
-    return ended(outcome)
+    return ended(outcome, made)
 
 
 def _reason(error: StageFailed, stage: str) -> str:

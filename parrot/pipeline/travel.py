@@ -1,13 +1,15 @@
 """How a stage's files travel between the clone that runs the pipeline and a worker's clone: by DVC's remote.
 
-    python -m parrot.pipeline.travel send|receive|give|take STAGE
+    python -m parrot.pipeline.travel send|receive|give STAGE
+    python -m parrot.pipeline.travel take STAGE MADE
 
 The clone that runs the pipeline sends what the stage reads, the worker receives it, runs the stage and
-gives what it made, with its entry in DVC's run cache; the first clone takes that. Nothing else travels, so a
-worker holds the data of its own stages and no more.
+gives what it made, with its entry in DVC's run cache, which it names in its last line; the first clone takes
+that entry. Nothing else travels, so a worker holds the data of its own stages and no more.
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from parrot.credentials import without_secrets
@@ -33,38 +35,54 @@ def receive(address: str) -> None:
             repo.pull(targets, force=True)
 
 
-def give(address: str) -> None:
-    """Push what the stage made and that it was made of just these inputs."""
+def give(address: str) -> str:
+    """Push what the stage made and that it was made of just these inputs: which entry of the run cache that is."""
+    from dvc.stage.cache import _get_cache_hash
     from dvc.stage.serialize import to_single_stage_lockfile
 
     with _repo() as repo, repo.lock:
         (stage,) = repo.stage.collect(address)
+        repo.stage_cache.save(stage)  # not there if nothing was to be done
+        entry = to_single_stage_lockfile(stage)
         # Through the run cache, and not the stage, because there metrics and plots are cached, too.
-        made = repo.stage_cache._create_stage(to_single_stage_lockfile(stage), wdir=stage.wdir)
+        made = repo.stage_cache._create_stage(entry, wdir=stage.wdir)
         for objects in made.get_used_objs().values():
             if failed := repo.cloud.push(objects).failed:
                 raise ParrotError(f"{address}: {len(failed)} of its files did not reach the DVC remote")
         repo.stage_cache.push(None)
+        return str(_get_cache_hash(entry))
 
 
-def take(address: str) -> None:
-    """Put the outputs that a worker has given in place.
+def take(address: str, name: str) -> None:
+    """Put the outputs that a worker has given in place, and into dvc.lock.
+
+    Not whatever the run cache has of these inputs: a stage that is forced to run may make something else of them.
+
+    Args:
+        name: of the entry, as `give` names it.
 
     Raises:
         ParrotError: the remote has no such outputs of these inputs.
     """
-    from dvc.stage.cache import RunCacheNotFoundError
+    from dvc.stage.cache import _get_stage_hash
 
     with _repo() as repo, repo.lock:
         repo.stage_cache.pull(None)
         (stage,) = repo.stage.collect(address)
-        try:
-            repo.stage_cache.restore(stage, pull=True)
-        except RunCacheNotFoundError:
+        stage.save_deps()
+        entry = repo.stage_cache._load_cache(_get_stage_hash(stage), name)
+        made = entry and repo.stage_cache._create_stage(entry, wdir=stage.wdir)
+        for objects in made.get_used_objs().values() if made else ():
+            repo.cloud.pull(objects)
+        if not made or not made.outs_cached():
             raise ParrotError(
                 f"{address}: the worker has ended, but the DVC remote has no outputs of these inputs; "
                 "do both clones name the same remote?"
-            ) from None
+            )
+        made.checkout(force=True)
+        stage.save()
+        stage.commit()
+        stage.dump(update_pipeline=False)
 
 
 def _repo() -> Any:
@@ -96,9 +114,11 @@ def _tracked_inputs(repo: Any, address: str) -> list[str]:
 def main() -> None:
     from dvc.exceptions import DvcException
 
-    action, address = sys.argv[1:]
+    action, *rest = sys.argv[1:]
+    actions: dict[str, Callable[..., str | None]] = {"send": send, "receive": receive, "give": give, "take": take}
     try:
-        {"send": send, "receive": receive, "give": give, "take": take}[action](address)
+        if said := actions[action](*rest):
+            print(said)
     except (ParrotError, DvcException) as error:
         sys.exit(f"parrot: {without_secrets(' '.join(str(error).split()))}")
 
