@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import task_run
 from prefect.states import Cancelling, Completed
 from prefect.utilities.urls import url_for
 
@@ -67,8 +68,9 @@ def run_stage(stage: GraphStage, commit: str | None = None, force: bool = False)
     return ended(outcome)
 
 
-def ended(outcome: Outcome) -> State[Outcome]:
-    message = f"{outcome.state}, {outcome.seconds:.0f} s"
+def ended(outcome: Outcome, made: str = "") -> State[Outcome]:
+    """The state of a stage's run; on a worker its last word is what `parrot.pipeline.travel take` is to take."""
+    message = f"{outcome.state}, {outcome.seconds:.0f} s {made}".rstrip()
     return Completed(name=outcome.state.capitalize(), message=message, data=outcome)
 
 
@@ -86,6 +88,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
         },
         flow_run_name=shown,
         timeout=0,
+        idempotency_key=f"{task_run.id}-{task_run.run_count}",  # a client that hears nothing asks again
     )  # fmt: skip
     run = cast(FlowRun, begun)
     console.line(f"{shown} waits for a worker of the pool '{stage.worker}': {url_for(run)}", shown)
@@ -93,8 +96,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
     if not state.is_completed():
         passing = state.is_crashed() and not stopping.is_set()
         raise StageFailed(shown, state.message or f"is {state.name} on its worker", passing=passing)
-    travel("take", stage, log)
-    reproduce(stage, log, lambda _: None)
+    travel("take", stage, log, (state.message or "nothing").split()[-1])
     return Outcome((state.name or "done").lower(), time.monotonic() - began)
 
 
@@ -106,18 +108,19 @@ def _wait(run: UUID, shown: str) -> State[Any]:
             stopping.wait(_LOOK_SECONDS)
             try:
                 state = client.read_flow_run(run).state
-            except httpx.TransportError:  # the server is away for a while, and the worker goes on
-                continue
-            except httpx.HTTPStatusError as error:  # or its database is
-                if error.response.is_server_error:
-                    continue
-                raise
-            assert state
-            if state.is_final():
-                return state
-            if stopping.is_set():
-                client.set_flow_run_state(run, Cancelling(message="The pipeline run has ended."))
-                return state
+                assert state
+                if state.is_final():
+                    return state
+                if stopping.is_set():
+                    client.set_flow_run_state(run, Cancelling(message="The pipeline run has ended."))
+                    return state
+            except httpx.HTTPError as error:
+                if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+                    raise
+                if stopping.is_set():
+                    reason = "the server is away and its worker goes on; cancel the stage's run there"
+                    raise StageFailed(shown, reason) from None
+                continue  # the server or its database is away for a while, and the worker goes on
             if state.is_running() and not begun:
                 begun = True
                 console.line(f"{shown} has begun on a worker", shown)
