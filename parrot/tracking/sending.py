@@ -35,6 +35,7 @@ FLUSH_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 LOOK_SECONDS = 0.1
 """Between two looks at whether a run has ended, which is sent at once."""
+_UNKNOWN = "parrot.origin_unknown"
 
 Prepare = Callable[["MlflowClient", str, Birth], None]
 """Completes what is known of a run before the store makes it; is told the client and the experiment."""
@@ -99,7 +100,8 @@ class Sender:
             try:
                 _gather(folder)
             except Exception as error:  # no tag is worth a stage, but the run says that it lacks some
-                append_line(folder, Values(tags=tag_texts({"parrot.origin_unknown": error})).filled())
+                with contextlib.suppress(OSError):  # its folder is gone or full: the sending below says so
+                    append_line(folder, Values(tags=tag_texts({_UNKNOWN: error})).filled())
         client = self._client or self._open()
         errors = []
         for folder in folders:
@@ -246,7 +248,10 @@ def _gather(folder: Path) -> None:
     read = dvc_hashes(birth.stage, "deps") if birth.stage else {}
     code = {path: md5 for path, md5 in read.items() if is_code(path)}
     inputs = {path: md5 for path, md5 in read.items() if md5 and path not in code}
-    append_line(folder, Values(tags=tag_texts(run_tags()) | code_tags(code), inputs=inputs).filled())
+    tags = run_tags()
+    if birth.stage and not read:
+        tags[_UNKNOWN] = "DVC tells nothing that the stage reads; `dvc status` may say why"
+    append_line(folder, Values(tags=tag_texts(tags) | code_tags(code), inputs=inputs).filled())
 
 
 def _read_notes(folder: Path, start: int) -> tuple[Values, dict[str, Any] | None, int]:

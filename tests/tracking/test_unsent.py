@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 
 from parrot.tracking import ensure_store, track_stage
 from parrot.tracking.__main__ import main
+from parrot.tracking.runs import begin
+from parrot.tracking.sending import _gather
 from parrot.tracking.store import connect
 
 Runs = Callable[[], dict[str, list]]
@@ -157,3 +159,12 @@ def test_a_run_whose_making_was_not_answered_is_found_again(
         pass
     (run,) = runs()["align"]
     assert (run.info.status, run.data.params) == ("FINISHED", {"seed": "1"})
+
+
+def test_a_run_says_that_dvc_did_not_tell_what_its_stage_reads() -> None:
+    Path("dvc.yaml").write_text("stages: [broken")
+    for stage in ("sft", ""):
+        run = begin("stage", "sft", sender="", stage=stage)
+        _gather(run.folder)
+        (noted,) = map(json.loads, (run.folder / "notes.jsonl").read_text().splitlines())
+        assert ("parrot.origin_unknown" in noted["tags"]) == bool(stage), "without DVC nothing is to be known"
