@@ -1,5 +1,6 @@
 """params.yaml as a person asks for it in a form, for as long as a run lasts."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -8,13 +9,16 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from flows.console import console
 from parrot.errors import ParrotError
-from parrot.files import write_text
+from parrot.files import write_json, write_text
 from parrot.params import PARAMS_FILE, load_params
 from parrot.profiles import compose
 
-_KEPT = Path(".parrot/params-before-run.yaml")
-"""What params.yaml was; if a run is killed, the next one puts it back."""
+_KEPT = Path(".parrot/params-of-run.json")
+"""What params.yaml was, and what the run made of it; if a run is killed, the next one puts it back."""
+_BEFORE = Path(".parrot/params-before-run.yaml")
+"""What it was, where it cannot be put back."""
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def chosen_params(profile: str | None, overrides: Sequence[str]) -> Iterator[Non
         return
     before = PARAMS_FILE.read_text(encoding="utf-8")
     text = override(compose(profile) if profile else before, overrides)
-    write_text(_KEPT, before)
+    write_json(_KEPT, {"before": before, "during": text})
     try:
         write_text(PARAMS_FILE, text)
         load_params()
@@ -64,5 +68,15 @@ def override(text: str, settings: Sequence[str]) -> str:
 
 
 def _put_back() -> None:
-    if _KEPT.exists():
-        _KEPT.replace(PARAMS_FILE)
+    if not _KEPT.exists():
+        return
+    kept = json.loads(_KEPT.read_text(encoding="utf-8"))
+    if PARAMS_FILE.exists() and PARAMS_FILE.read_text(encoding="utf-8") not in kept.values():
+        write_text(_BEFORE, kept["before"])
+        console.line(
+            f"{PARAMS_FILE} was edited while a run had values of its own in it, and stays as it is: "
+            f"compare it with {_BEFORE}, which it was before the run"
+        )
+    else:
+        write_text(PARAMS_FILE, kept["before"])
+    _KEPT.unlink()

@@ -51,6 +51,17 @@ def test_the_next_run_puts_back_what_a_killed_one_has_left(params: Path) -> None
         assert params.read_text() == before
 
 
+def test_what_a_person_writes_meanwhile_is_kept(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = params.read_text()
+    with chosen_params(None, [f"{RATE}=0.125"]):
+        params.write_text(written := before + "\n# more\n")
+    assert params.read_text() == written
+    assert "compare it with .parrot/params-before-run.yaml" in capsys.readouterr().out
+    assert Path(".parrot/params-before-run.yaml").read_text() == before
+    with chosen_params(None, []):
+        assert params.read_text() == written
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
