@@ -1,14 +1,18 @@
 """The state of the project that a worker needs: a commit, and the few files that runs themselves change."""
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from parrot.credentials import holds_secret
 from parrot.errors import ParrotError
 from parrot.files import write_text
 
 _CHANGED_BY_RUNS = (":(glob)**/params.yaml", ":(glob)**/dvc.lock", ":(glob)**/*.dvc")
 """A profile, an experiment, new data and every stage that ends: they need no commit to reach a worker."""
+
+_GIT_SECONDS = 600.0
 
 
 def committed(address: str, paths: Sequence[Path]) -> str:
@@ -27,9 +31,20 @@ def committed(address: str, paths: Sequence[Path]) -> str:
 
 
 def changed_by_runs() -> dict[str, str]:
-    """Path -> text of the files that the commit has otherwise, of those that need no commit."""
+    """Path -> text of the files that the commit has otherwise, of those that need no commit.
+
+    Raises:
+        ParrotError: one holds a password or token, which Prefect's server would keep.
+    """
     names = [name for name in _changed(_CHANGED_BY_RUNS) if Path(name).exists()]
-    return {name: Path(name).read_text(encoding="utf-8") for name in names}
+    files = {name: Path(name).read_text(encoding="utf-8") for name in names}
+    for name in files:
+        if name.endswith(".dvc") and holds_secret(files[name]):
+            raise ParrotError(
+                f"{name}: holds a password or token, which git and Prefect's server would keep; take it out, "
+                "and give it to DVC's remote with `dvc remote modify --local`"
+            )
+    return files
 
 
 def check_out(commit: str, files: Mapping[str, str]) -> None:
@@ -73,4 +88,11 @@ def _git(*arguments: str) -> str:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True)
+    """With nobody to ask for a password, and no longer than a network may take."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, timeout=_GIT_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ParrotError(f"git {arguments[0]}: has not ended after {_GIT_SECONDS:g} seconds") from None
