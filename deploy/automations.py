@@ -16,8 +16,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-SILENCE = timedelta(minutes=2)
-"""Four heartbeats (prefect.yaml): a server that was away for a minute takes nobody for dead."""
+SILENCE = timedelta(minutes=6)
+"""Runs wait for a server for 4 minutes (prefect.toml), and one that is back has heard of nobody meanwhile."""
 
 
 def tell_of_bad_data(url: str) -> Automation:
