@@ -49,7 +49,7 @@ from flows.summary import (
     where_to_look,
 )
 from flows.tasks import has_workers, run_stage
-from parrot.credentials import hide_in_tracebacks, split_address
+from parrot.credentials import hide_in_tracebacks, split_address, without_secrets
 from parrot.errors import ParrotError
 from parrot.pipeline.commits import committed
 from parrot.pipeline.data_versions import work_without_git
@@ -122,7 +122,8 @@ def _run_and_tell(graph: Mapping[str, GraphStage], parallel: int, *, force: bool
             if publish and outcomes.get(PACKAGE, Outcome()).state in UP_TO_DATE and not is_released():
                 wait_for_server()
                 release = release_and_tell()
-                note_release()
+                if release.waits_at is None:  # else the next run finishes it
+                    note_release()
         except ParrotError:
             raise
         except BaseException:
@@ -132,8 +133,11 @@ def _run_and_tell(graph: Mapping[str, GraphStage], parallel: int, *, force: bool
             tables = [stage_rows(outcomes), accuracy_rows(read_evaluation(outcomes)), release_rows(release)]
             lines = where_to_look(tracked)
             if not stopping.is_set():
-                wait_for_server()
-                create_markdown_artifact(as_markdown(tables, lines), key="parrot-summary")
+                try:
+                    wait_for_server()
+                    create_markdown_artifact(as_markdown(tables, lines), key="parrot-summary")
+                except Exception as error:  # must not hide why a stage has failed
+                    console.line(without_secrets(f"the server does not take the summary: {error}"))
             if tracked:
                 log_states(tracked, {name: outcome.state for name, outcome in outcomes.items()})
             for rows in filter(None, tables):

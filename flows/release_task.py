@@ -7,6 +7,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.transactions import Transaction, get_transaction, transaction
 
+from flows.console import console
+from flows.server import wait_for_server
+from parrot.errors import ParrotError
 from parrot.params import load_params
 
 if TYPE_CHECKING:
@@ -32,12 +35,16 @@ def take_back(own: Transaction) -> None:
     from parrot.publishing.release import rollback
 
     if own.get(_PUBLISHED, False):
-        rollback(load_params(), None)
+        try:
+            rollback(load_params(), None)
+        except ParrotError as error:  # such as the first publication, before which nothing was shown
+            console.line(f"what was published stays published: {error}")
 
 
 def release_and_tell() -> "Release":
     """Release the package and show the verdict; what is published and cannot be shown is taken back."""
     with transaction():
         done = release_package()
+        wait_for_server()  # which may have been away for as long as a publication takes
         create_markdown_artifact(done.verdict.as_markdown(), key="parrot-verdict")
         return done

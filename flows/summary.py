@@ -54,12 +54,14 @@ def accuracy_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
 
 
 def release_rows(release: "Release | None") -> list[list[str]]:
-    """The gate's decision, its reasons, and where the package is; empty if nothing was to be judged."""
+    """The gate's decision, its reasons, and where the package is or waits; empty if none was judged."""
     if release is None:
         return []
     first, *more = release.verdict.reasons or [""]
     if release.published is not None:
         more.append(f"published: {release.published.name}, version {release.published.version}")
+    if release.waits_at:
+        more.append(f"waits at {release.waits_at}; once it is merged, the next run does the rest")
     rows = [[release.verdict.decision, first], *(["", line] for line in more)]
     return [["release", "why"], *rows]
 

@@ -1,6 +1,7 @@
 """The last step: what is made is judged once, shown, and taken back if it cannot be shown."""
 
 import json
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.pipeline import main
+from parrot.errors import ParrotError
 
 GRAPH = "package: {cmd: cp source package, deps: [source], outs: [package]}"
 
@@ -35,6 +37,7 @@ class Published:
 class Released:
     verdict: Judgement
     published: Published | None
+    waits_at: str | None = None
 
 
 @pytest.fixture
@@ -44,14 +47,19 @@ def calls(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> list
     made: list[str] = []
     module = types.ModuleType("parrot.publishing.release")
     decisions = iter(["PROMOTE", "REJECT", "PROMOTE"])
+    monkeypatch.delenv("WAITS", raising=False)
 
     def release(_params: object) -> Released:
         made.append("release")
+        if where := os.environ.get("WAITS"):
+            return Released(Judgement("PROMOTE"), None, where)
         decision = next(decisions)
         return Released(Judgement(decision), Published("published", "7") if decision == "PROMOTE" else None)
 
     def rollback(_params: object, version: str | None) -> None:
         made.append(f"rollback {version}")
+        if made.count("release") == 1 and "FIRST" in os.environ:
+            raise ParrotError("the ledger knows no version before")
 
     module.release, module.rollback = release, rollback  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "parrot.publishing.release", module)
@@ -88,3 +96,48 @@ def test_what_is_published_and_cannot_be_shown_is_taken_back(calls, monkeypatch:
         assert calls == then, "a verdict that published nothing leaves nothing to take back"
         calls.clear()
     assert "released" not in json.loads(Path(".parrot/last_run.json").read_text())
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_release_that_waits_for_a_person_is_finished_by_a_later_run(
+    calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAITS", "https://hub/parrot/discussions/1")
+    for _ in range(2):
+        assert main([]) == 0
+        assert "waits at https://hub/parrot/discussions/1; once it is merged" in capsys.readouterr().out
+    monkeypatch.delenv("WAITS")
+    for _ in range(2):
+        assert main([]) == 0
+    assert calls == ["release"] * 3
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_first_publication_stays_and_that_is_said(
+    calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("refused")
+
+    monkeypatch.setenv("FIRST", "1")
+    monkeypatch.setattr("flows.release_task.create_markdown_artifact", fail)
+    with pytest.raises(RuntimeError, match="refused"):
+        main([])
+    assert calls == ["release", "rollback None"]
+    said = capsys.readouterr().out
+    assert "what was published stays published: the ledger knows no version before" in said
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_summary_that_cannot_be_shown_hides_no_failure(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("refused")
+
+    project("package: {cmd: 'echo bad luck >&2; exit 1', deps: [source], outs: [package]}")
+    monkeypatch.setattr("flows.pipeline.create_markdown_artifact", fail)
+    assert main(["--no-publish"]) == 1
+    said = capsys.readouterr()
+    assert "the server does not take the summary: refused" in said.out
+    assert "parrot: package: bad luck" in said.err
