@@ -103,10 +103,10 @@ def reproduce(
 
 
 def travel(action: str, stage: GraphStage, log: Tell, *rest: str) -> str:
-    """`python -m parrot.pipeline.travel`, which takes a stage's files to and from a DVC remote: its last line.
+    """`python -m parrot.pipeline.travel`, which takes files to and from a DVC remote: its last line.
 
     Raises:
-        StageFailed: the remote cannot be reached, hangs or lacks something; a network may be back the next time.
+        StageFailed: the remote cannot be reached, hangs or lacks something; it may be back the next time.
     """
     shown, limit = display_name(stage.name), stage.timeout_minutes
     command = ["parrot.pipeline.travel", action, stage.name, *rest]

@@ -30,8 +30,8 @@ CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
 """Stages that are sent to one worker together run one after the other: a clone has one state."""
 _LEASE_SECONDS = 1200.0
-"""How long a killed worker keeps its GPUs from others, at most. It is renewed after three quarters, and a server
-may be away for less than the fourth: 5 minutes."""
+"""How long a killed worker keeps its GPUs from others, at most. It is renewed after three quarters, and
+a server may be away for less than the fourth: 5 minutes."""
 
 
 def enter_clone() -> dict[str, str]:

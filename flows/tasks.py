@@ -69,7 +69,7 @@ def run_stage(stage: GraphStage, commit: str | None = None, force: bool = False)
 
 
 def ended(outcome: Outcome, made: str = "") -> State[Outcome]:
-    """The state of a stage's run; on a worker its last word is what `parrot.pipeline.travel take` is to take."""
+    """The state of a stage's run; on a worker its last word names what the pipeline is to take."""
     message = f"{outcome.state}, {outcome.seconds:.0f} s {made}".rstrip()
     return Completed(name=outcome.state.capitalize(), message=message, data=outcome)
 

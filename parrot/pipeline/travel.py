@@ -36,7 +36,11 @@ def receive(address: str) -> None:
 
 
 def give(address: str) -> str:
-    """Push what the stage made and that it was made of just these inputs: which entry of the run cache that is."""
+    """Push what the stage made and that it was made of just these inputs.
+
+    Returns:
+        The name of the entry of DVC's run cache that says so.
+    """
     from dvc.stage.cache import _get_cache_hash
     from dvc.stage.serialize import to_single_stage_lockfile
 
@@ -56,7 +60,7 @@ def give(address: str) -> str:
 def take(address: str, name: str) -> None:
     """Put the outputs that a worker has given in place, and into dvc.lock.
 
-    Not whatever the run cache has of these inputs: a stage that is forced to run may make something else of them.
+    Not whatever the run cache has of these inputs: a stage that is forced to run may make something new.
 
     Args:
         name: of the entry, as `give` names it.
@@ -115,7 +119,12 @@ def main() -> None:
     from dvc.exceptions import DvcException
 
     action, *rest = sys.argv[1:]
-    actions: dict[str, Callable[..., str | None]] = {"send": send, "receive": receive, "give": give, "take": take}
+    actions: dict[str, Callable[..., str | None]] = {
+        "send": send,
+        "receive": receive,
+        "give": give,
+        "take": take,
+    }
     try:
         if said := actions[action](*rest):
             print(said)

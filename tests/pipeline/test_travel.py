@@ -1,4 +1,4 @@
-"""What a worker has made comes back as it was made, also where the same inputs have given something else before."""
+"""What a worker has made comes back, also where the same inputs have given something else before."""
 
 import subprocess
 from pathlib import Path
