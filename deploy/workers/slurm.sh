@@ -15,10 +15,13 @@ set -euo pipefail
 : "${MLFLOW_TRACKING_URI:?the server of MLflow}"
 # Jobs of one person may run side by side, and a clone serves one worker.
 export PARROT_CLONE="${SCRATCH:-$HOME}/parrot-workers/${SLURM_JOB_ID:?}"
+rm -rf "$PARROT_CLONE"  # a job that is queued again has its old number
 git clone --quiet --shared "$SLURM_SUBMIT_DIR" "$PARROT_CLONE"
 trap 'rm -rf "$PARROT_CLONE"' EXIT
 source "$SLURM_SUBMIT_DIR/.venv/bin/activate"
 cd "$PARROT_CLONE"
 export PYTHONPATH="$PARROT_CLONE"
 prefect worker start --pool gpu --type process --limit 1 --name "slurm-$SLURM_JOB_ID" &
-wait $!
+worker=$!
+trap 'kill -TERM "$worker"' TERM  # Slurm tells only this shell
+wait "$worker" || wait "$worker"  # the signal ends the first wait, and not yet the worker

@@ -1,5 +1,6 @@
 """That prefect.yaml and the examples of deploy/ say what Prefect, Docker, Kubernetes and Slurm take."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -76,3 +77,29 @@ def test_the_scripts_are_scripts() -> None:
     first_command = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     assert all(not line.startswith("#SBATCH") for line in lines[first_command:]), "Slurm reads no further"
     assert any(re.match(START, line) for line in lines)
+
+
+def test_a_slurm_job_that_is_queued_again_makes_its_clone_anew_and_ends_its_worker(tmp_path: Path) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/activate").write_text(f"PATH={tmp_path}:$PATH")
+    worker = tmp_path / "prefect"
+    # As a worker does, it needs a moment to end what it runs, in its clone.
+    worker.write_text("""#!/bin/bash
+trap 'sleep 0.3; test -d .git && echo ended > ../ended; exit 143' TERM
+ls > ../cloned; echo ready; sleep 5 & wait
+""")
+    worker.chmod(0o755)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    clone = tmp_path / "parrot-workers/7"
+    clone.mkdir(parents=True)
+    (clone / "left").touch()
+    variables = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(tmp_path), "SCRATCH": str(tmp_path)}
+    servers = {"PREFECT_API_URL": "http://prefect/api", "MLFLOW_TRACKING_URI": "http://mlflow"}
+    job = subprocess.Popen(
+        ["bash", WORKERS / "slurm.sh"], env=os.environ | variables | servers, stdout=subprocess.PIPE
+    )
+    assert job.stdout and job.stdout.readline() == b"ready\n"
+    job.terminate()
+    assert job.wait(20) == 143
+    assert (clone.parent / "ended").exists() and not (clone.parent / "cloned").read_text()
+    assert not clone.exists()
