@@ -28,7 +28,7 @@ class Commit:
 class PullRequest:
     number: int
     title: str
-    status: Literal["open", "merged", "closed"] = "open"
+    status: Literal["open", "merged"] = "open"
 
 
 @dataclass

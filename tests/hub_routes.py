@@ -199,13 +199,6 @@ def _add_tag(hub: "HubServer", parts: Any, query: Any, body: bytes, role: str | 
     return as_json({})
 
 
-def _delete_tag(hub: "HubServer", parts: Any, query: Any, body: bytes, role: str | None) -> Answer:
-    found = hub.repository(parts["repo"], role, write=True)
-    if found.tags.pop(parts["revision"], None) is None:
-        raise Refusal(404, f"Invalid rev id: {parts['revision']}", "RevisionNotFound")
-    return as_json({})
-
-
 def _discussions(hub: "HubServer", parts: Any, query: Any, body: bytes, role: str | None) -> Answer:
     found = hub.repository(parts["repo"], role)
     wanted = query.get("status", "all")
@@ -219,17 +212,6 @@ def _discussions(hub: "HubServer", parts: Any, query: Any, body: bytes, role: st
         if wanted == "all" or (request.status == "open") == (wanted == "open")
     ]  # fmt: skip
     return as_json({"discussions": listed, "count": len(listed), "start": 0})
-
-
-def _discussion_status(hub: "HubServer", parts: Any, query: Any, body: bytes, role: str | None) -> Answer:
-    found = hub.repository(parts["repo"], role, write=True)
-    status = json.loads(body)["status"]
-    found.requests[int(parts["number"]) - 1].status = status
-    event = {
-        "id": "0", "type": "status-change", "createdAt": "2026-01-01T00:00:00.000Z",
-        "author": {"name": hub.user}, "data": {"status": status},
-    }  # fmt: skip
-    return as_json({"newStatus": event})
 
 
 def _resolve(hub: "HubServer", parts: Any, query: Any, body: bytes, role: str | None) -> Answer:
@@ -264,9 +246,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", rf"{_API}/commit/{_REVISION}", _commit),
     ("GET", rf"{_API}/refs", _refs),
     ("POST", rf"{_API}/tag/{_REVISION}", _add_tag),
-    ("DELETE", rf"{_API}/tag/{_REVISION}", _delete_tag),
     ("GET", rf"{_API}/discussions", _discussions),
-    ("POST", rf"{_API}/discussions/(?P<number>\d+)/status", _discussion_status),
     ("GET", rf"/{_REPO}/resolve/{_REVISION}/(?P<path>.*)", _resolve),
     ("HEAD", rf"/{_REPO}/resolve/{_REVISION}/(?P<path>.*)", _resolve),
 ]

@@ -52,15 +52,6 @@ class FolderTarget:
         with self._alone():
             return self._show(version)
 
-    def remove(self, version: str) -> None:
-        with self._alone():
-            if self.current() == version:
-                (self.folder / CURRENT).unlink()
-            leaving = self.folder / f".{version}.partial-removed"
-            if (self.folder / version).exists():
-                (self.folder / version).replace(leaving)
-            shutil.rmtree(leaving, ignore_errors=True)
-
     def _files(self, version: str) -> dict[str, Path]:
         folder = self.folder / version
         files = (file for file in folder.rglob("*") if file.is_file())

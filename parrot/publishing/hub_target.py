@@ -67,9 +67,6 @@ class HubTarget:
     def move(self, version: str) -> Placed:
         return self._asked(lambda: self._move(version))
 
-    def remove(self, version: str) -> None:
-        self._asked(lambda: self._remove(version))
-
     def _asked(self, call: Callable[[], Answer]) -> Answer:
         return patiently(self.repo, self.api.endpoint, call, self.waits)
 
@@ -98,15 +95,6 @@ class HubTarget:
         if not operations:
             return Placed(head)
         return Placed(self._commit(operations, head, f"Show version {version} again"))
-
-    def _remove(self, version: str) -> None:
-        for request in self._requests(version) if self.settings.pull_request else ():
-            self.api.change_discussion_status(self.repo, request.num, "closed")
-        if self._shown(MAIN) == version:
-            head = self._head()
-            self._commit(_deleted(self._tree(head).keys()), head, f"Withdraw version {version}")
-        if version in self._tags():
-            self.api.delete_tag(self.repo, tag=_tag(version))
 
     def _provide(self) -> None:
         """The repository, closed to others as the settings ask; never opened, which is a person's to do."""

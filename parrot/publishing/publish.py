@@ -45,17 +45,14 @@ def publish(package: Path, target: Target, *, version: str, paragraph: str = "")
     """
     check_version(version)
     contents = contents_of(package, version, paragraph)
-    versions, former = target.versions(), target.current()
-    if version not in versions:
-        if former == version:  # a killed attempt got so far
-            former = versions[-1] if versions else None
-        return Published(target.name, version, former, True, target.add(contents, version))
+    if version not in target.versions():
+        return Published(target.name, version, target.add(contents, version))
     if not _has_weights(target, contents, version):
         raise ParrotError(
             f"{target.name}: version {version} is there with other weights, and a version is never changed; "
             f"publish {package} as another one"
         )
-    return _show(target, version, former)
+    return _show(target, version)
 
 
 def retag(target: Target, version: str) -> Published:
@@ -68,15 +65,7 @@ def retag(target: Target, version: str) -> Published:
         raise ParrotError(
             f"{target.name}: no version {version}; there: {', '.join(there) or 'none'}. Name one of them"
         )
-    return _show(target, version, target.current())
-
-
-def unpublish(target: Target, published: Published) -> None:
-    """Undo what `publish` did: for whoever fails after it."""
-    if published.former and published.former != published.version:
-        target.move(published.former)
-    if published.added:
-        target.remove(published.version)
+    return _show(target, version)
 
 
 def next_version(package: Path, target: Target) -> str:
@@ -123,8 +112,8 @@ def contents_of(package: Path, version: str, paragraph: str) -> Contents:
     return contents
 
 
-def _show(target: Target, version: str, former: str | None) -> Published:
-    return Published(target.name, version, former, False, target.move(version) if former != version else None)
+def _show(target: Target, version: str) -> Published:
+    return Published(target.name, version, None if target.current() == version else target.move(version))
 
 
 def _card(file: Path, version: str, paragraph: str) -> str:

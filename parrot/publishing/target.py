@@ -52,9 +52,6 @@ class Target(Protocol):
     def move(self, version: str) -> Placed:
         """Show a version that is there."""
 
-    def remove(self, version: str) -> None:
-        """Keep a version no longer, nor show it."""
-
 
 @dataclass(frozen=True)
 class Published:
@@ -63,10 +60,6 @@ class Published:
     name: str
     """What `from_pretrained` takes."""
     version: str
-    former: str | None
-    """The version that was shown before."""
-    added: bool
-    """The version was not there before."""
     placed: Placed | None
     """None: it was there, and shown."""
 

@@ -33,8 +33,6 @@ class Placed(NamedTuple):
 class Published:
     name: str
     version: str
-    former: str | None
-    added: bool
     placed: Placed | None
 
 
@@ -114,14 +112,13 @@ class World:
     def publish(self, package: Path, target: "World", *, version: str, paragraph: str = "") -> Published:
         self.step("publish")
         if self.pull_request:
-            return Published("place", version, self.current, False, Placed("a commit", self.pull_request))
-        former, added = self.current, version not in self.published
+            return Published("place", version, Placed("a commit", self.pull_request))
         self.published.setdefault(version, paragraph)
         if self.current == version:
-            return Published("place", version, former, added, None)
+            return Published("place", version, None)
         self.current = version
         self.step("published, and not told")
-        return Published("place", version, former, added, Placed(f"revision of {version}"))
+        return Published("place", version, Placed(f"revision of {version}"))
 
     def next_version(self, package: Path, target: "World") -> str:
         return str(len(self.published) + 1)
@@ -133,8 +130,8 @@ class World:
         self.step("retag")
         if version not in self.published:
             raise ParrotError(f"place: no version {version}")
-        former, self.current = self.current, version
-        return Published("place", version, former, False, Placed(f"revision of {version}"))
+        self.current = version
+        return Published("place", version, Placed(f"revision of {version}"))
 
     # parrot.tracking.attachments
 

@@ -102,7 +102,7 @@ def test_what_died_before_its_tag_is_finished_with_the_tag_alone(hub: HubServer,
     with pytest.raises(ParrotError, match=r"the token may not write there.*\(403\)"):
         publish(package(2), on_hub(hub), version="2")
     assert on_hub(hub).versions() == ["1"]
-    assert publish(package(2), on_hub(hub), version="2").former == "1"
+    publish(package(2), on_hub(hub), version="2")
     assert on_hub(hub).versions() == ["1", "2"]
     assert numbers(hub.history(REPO)) == [None, 1, 2]
 

@@ -38,7 +38,7 @@ def test_a_killed_copy_is_not_seen_and_the_next_attempt_finishes_it(
         with pytest.raises(KeyboardInterrupt):
             publish(package(2), target, version="2")
     assert target.current() == "1"
-    assert publish(package(2), target, version="2").former == "1"
+    assert publish(package(2), target, version="2").placed
     assert target.current() == "2" and number_of(in_folder(target.folder / "current")) == 2
 
 
@@ -68,7 +68,7 @@ def test_a_full_disk_is_said_and_the_next_attempt_finishes(
             publish(package(2), target, version="2")
     assert target.current() == "1" and number_of(in_folder(target.folder / "current")) == 1
     assert not list(target.folder.glob(".2.partial*"))
-    assert publish(package(2), target, version="2").former == "1"
+    assert publish(package(2), target, version="2").placed
     assert target.versions() == ["1", "2"] and number_of(in_folder(target.folder / "current")) == 2
 
 

@@ -28,7 +28,7 @@ def test_first_better_and_worse(world: World, params: Params) -> None:
     second = release(params)
     assert second.verdict.decision == "PROMOTE"
     assert second.champion == first.version
-    assert second.published is not None and second.published.former == "1"
+    assert second.published is not None and second.published.version == "2"
     train(world, "worse")
     third = release(params)
     assert third.verdict.decision == "REJECT" and third.published is None and not third.is_champion
