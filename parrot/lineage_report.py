@@ -94,7 +94,8 @@ def _start(found: Trace) -> None:
             raise ParrotError(
                 f"{asked}: not in MLflow's registry; `parrot lineage` also takes a commit or run"
             )
-        found.weights, found.commit = version.weights, version.commit
+        found.weights = version.weights
+        found.commit = None if version.commit == registry.UNKNOWN else version.commit
     elif match := _RUN.fullmatch(asked):
         from parrot.tracking.model_runs import facts_of_run
 

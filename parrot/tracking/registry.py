@@ -23,6 +23,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases: the published one, the one made last, and the champion before."""
 
 _PACKAGED = "package"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class ModelVersion:
     run_id: str
     """Of the stage that packaged it; of its evaluation where this store knows no such run."""
     commit: str
-    """At which it was trained."""
+    """At which it was trained; UNKNOWN in a project without git."""
     weights: str
     """DVC's hash of the model's folder."""
 
@@ -162,7 +163,7 @@ def _create(client: "MlflowClient", name: str, model: "LoggedModel", run_id: str
     if not client.search_registered_models(f"name = '{_checked(name)}'", max_results=1):
         client.create_registered_model(name, description="Weights stay in DVC and on the Hub; see the tags.")
     kept = {key: model.tags[key] for key in (WEIGHTS, EVALUATED, f"{EVALUATED}.run")}
-    tags = kept | {"commit": model.tags.get("commit", "unknown")}
+    tags = kept | {"commit": model.tags.get("commit", UNKNOWN)}
     made = client.create_model_version(
         name,
         model.artifact_location,
@@ -180,8 +181,8 @@ def _version(found: "MlflowVersion") -> ModelVersion:
         found.name,
         str(found.version),
         found.run_id or "",
-        tags.get("commit", "unknown"),
-        tags.get(WEIGHTS, "unknown"),
+        tags.get("commit", UNKNOWN),
+        tags.get(WEIGHTS, UNKNOWN),
     )
 
 
