@@ -89,14 +89,19 @@ class Plan:
         return (joined.to(torch.bfloat16) if self._all_in_bf16 else joined), groups
 
     def made(self, device: str) -> tuple[VisionLanguageForConditionalGeneration, list[list[nn.Parameter]]]:
-        """The model with weights of no meaning, and its groups of parameters that learn."""
+        """The model with weights of no meaning, in float32 as a training loads it, and its groups of
+        parameters that learn."""
         moe = self.stage.moe if isinstance(self.stage, Sft) else None
+        last = self.language.vocab_size - 1
         with torch.device(device):
-            tower, words = AutoModel.from_config(self.vision), AutoModelForCausalLM.from_config(self.language)
-            last = self.language.vocab_size - 1
-            joined = build(
-                self.model.architecture, tower, words, image_token_id=last, **options(self.model, moe)
-            )
+            try:
+                tower = AutoModel.from_config(self.vision, dtype=torch.float32)
+                words = AutoModelForCausalLM.from_config(self.language, dtype=torch.float32)
+                joined = build(
+                    self.model.architecture, tower, words, image_token_id=last, **options(self.model, moe)
+                )
+            except ValueError as error:
+                raise ParrotError(f"model: {error}") from None
             if isinstance(self.stage, Sft):
                 *groups, _ = learners(joined, self.lora)
             else:

@@ -105,6 +105,18 @@ def test_weights_gradients_and_moments_are_shared_by_zero(tmp_path: Path) -> Non
         assert parts[zero]["weights"] == 2 * tower + 2 * numbers // (1 if zero == 2 else 4)
 
 
+def test_the_published_precision_changes_nothing() -> None:
+    published = Qwen2Config(**{**LANGUAGE.to_dict(), "dtype": "bfloat16"})
+    plan = of(whole())
+    assert replace(plan, language=published).memory(plan.batch()) == plan.memory(plan.batch())
+
+
+def test_a_model_that_cannot_be_joined_is_refused_in_words() -> None:
+    layer = MODELS["parrot"].model_copy(update={"vision_feature_layer": -9})
+    with pytest.raises(ParrotError, match="model: .*vision_feature_layer"):
+        replace(of(whole()), model=layer).made("meta")
+
+
 @pytest.mark.slow
 def test_deepspeeds_own_sizes_are_those_of_the_plan() -> None:
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
