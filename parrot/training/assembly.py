@@ -41,7 +41,8 @@ def assemble(
     """Join the two backbones; what connects them (projector, experts …) starts from `seed`.
 
     Weights are float32, whatever they are published in: small steps are lost in bfloat16. With
-    `bf16` a training computes in bfloat16 all the same. With ZeRO-3, while `arguments` of it
+    `bf16` a training computes in bfloat16 all the same. With `quantization` the language model's hidden
+    layers are in four bits; all else is float32 as well. With ZeRO-3, while `arguments` of it
     exist, each rank keeps only its share of the language model, in the precision of the training, and the
     whole tower, which is frozen.
 
@@ -55,7 +56,7 @@ def assemble(
         language_model = AutoModelForCausalLM.from_pretrained(
             language,
             quantization_config=quantization,
-            dtype="auto" if quantization else torch.float32,
+            dtype=torch.float32,
             trust_remote_code=False,
         )
         torch.manual_seed(seed)  # after loading, which draws numbers with ZeRO-3 only
