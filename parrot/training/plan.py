@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from parrot.config import Align, Launch, Lora, Model, Sft, Training
@@ -129,6 +129,7 @@ class Plan:
             batch,
             checkpointing=self.training.gradient_checkpointing,
             autocast=self.training.bf16 and not self._all_in_bf16,
+            in_four_bits=self._in_four_bits,
             sharers={0: 1, 3: 0}.get(self.zero["stage"], self.training.launch.ranks),
             passes=min(2, self.training.gradient_accumulation_steps),
         )
@@ -142,23 +143,25 @@ class Plan:
         tower = sum(parameter.numel() for parameter in self.joined.model.vision_tower.parameters())
         return tower, sum(parameter.numel() for parameter in self.joined.parameters()) - tower
 
+    @cached_property
+    def _in_four_bits(self) -> set[Tensor]:
+        """With QLoRA the language model's hidden matrices; adapters in it learn and are whole."""
+        if not (self.lora and self.lora.load_in_4bit):
+            return set()
+        words = hidden_matrices(self.joined.model.language_model)
+        return {matrix for matrix in words if not matrix.requires_grad}
+
+    def _saved(self, size: int) -> int:
+        """Bytes that four bits take less than `size` bytes of a weight."""
+        return int((size - NF4_BYTES) * sum(matrix.numel() for matrix in self._in_four_bits))
+
     def _whole(self) -> tuple[Counter[str], Counter[str]]:
         """Without DeepSpeed: what is held throughout, and what else the optimizer's step needs."""
         learned = {parameter for group in self._joined_with_groups[1] for parameter in group}
         moments = 8 * sum(self.learned)
         if self.training.optimizer == "muon":
             moments -= 4 * sum(one.numel() for one in hidden_matrices(self.joined) & learned)
-        weights = 4 * sum(self._numbers())
-        if self.lora and self.lora.load_in_4bit:
-            # Hidden layers in four bits, the rest in the sixteen that it is published in.
-            numbers = sum(p.numel() for p in self.joined.model.language_model.parameters()) - sum(
-                p.numel() for p in learned
-            )
-            four = sum(
-                one.numel() for one in hidden_matrices(self.joined.model.language_model) if one not in learned
-            )
-            weights += int(four * NF4_BYTES + (numbers - four) * 2) - 4 * numbers
-        held = Counter(weights=weights, optimizer=moments)
+        held = Counter(weights=4 * sum(self._numbers()) - self._saved(4), optimizer=moments)
         if self.training.launch.ranks > 1:
             held["buffers"] = 4 * sum(self.learned)  # DistributedDataParallel's buckets
         return held, Counter()
@@ -179,7 +182,7 @@ class Plan:
             passing = Counter(buffers=size * min(gathered, 2 * rest))
             step["gradients"] = 4 * largest
         else:
-            held["weights"] += size * rest
+            held["weights"] += size * rest - self._saved(size)
             passing = Counter(buffers=bucket * (1 + bool(zero.get("overlap_comm"))))
             step["gradients"] = size * learned // ranks + 4 * largest * self.training.bf16
         if zero.get("offload_optimizer", {}).get("device", "none") == "none":
@@ -216,9 +219,9 @@ class Plan:
         """Bytes of what the stage leaves: two checkpoints and one that is being written, and its output."""
         _, rest = self._numbers()
         if self.training.deepspeed:
-            checkpoint = self.computes_in * rest + 12 * sum(self.learned)
+            checkpoint = self.computes_in * rest - self._saved(self.computes_in) + 12 * sum(self.learned)
         else:
-            checkpoint = 4 * sum(self._numbers()) + 8 * sum(self.learned)
+            checkpoint = 4 * sum(self._numbers()) - self._saved(4) + 8 * sum(self.learned)
         output = 4 * (sum(self._numbers()) if isinstance(self.stage, Sft) else sum(self.learned))
         return Counter(checkpoints=3 * checkpoint, output=output)
 

@@ -20,7 +20,7 @@ from parrot.errors import ParrotError
 from parrot.training import plan_report
 from parrot.training.dry_run import bytes_of_step, made_up_batch, operations
 from parrot.training.live_bytes import LiveBytes
-from parrot.training.plan import GIB, ZERO_SIZES, Plan, on, remedies
+from parrot.training.plan import GIB, NF4_BYTES, ZERO_SIZES, Plan, on, remedies
 
 PROJECT = Path(__file__).parents[2]
 TOWER = CLIPVisionConfig(
@@ -90,13 +90,20 @@ def test_planned_memory_is_within_a_tenth_of_what_processes_take() -> None:
     assert len(CASES) >= 12
 
 
+def optimizing(folder: Path, **zero: Any) -> str:
+    """A DeepSpeed JSON."""
+    file = folder / "zero.json"
+    file.write_text(json.dumps({"zero_optimization": zero}), encoding="utf-8")
+    return str(file)
+
+
 def test_weights_gradients_and_moments_are_shared_by_zero(tmp_path: Path) -> None:
     parts = {}
     for zero in (2, 3):
-        file = tmp_path / f"zero{zero}.json"
         tiny = {"stage3_max_live_parameters": 1, "stage3_prefetch_bucket_size": 1, "reduce_bucket_size": 1}
-        file.write_text(json.dumps({"zero_optimization": {"stage": zero, **tiny}}), encoding="utf-8")
-        stage = whole(deepspeed=str(file), launch=Launch(processes=4), bf16=True)
+        stage = whole(
+            deepspeed=optimizing(tmp_path, stage=zero, **tiny), launch=Launch(processes=4), bf16=True
+        )
         plan = of(stage)
         parts[zero] = plan.memory(plan.batch())
         numbers = sum(plan.learned)
@@ -115,6 +122,21 @@ def test_a_model_that_cannot_be_joined_is_refused_in_words() -> None:
     layer = MODELS["parrot"].model_copy(update={"vision_feature_layer": -9})
     with pytest.raises(ParrotError, match="model: .*vision_feature_layer"):
         replace(of(whole()), model=layer).made("meta")
+
+
+@pytest.mark.parametrize("zero", [None, 2])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_only_hidden_matrices_are_planned_in_four_bits(zero: int | None, bf16: bool, tmp_path: Path) -> None:
+    training: dict[str, Any] = {"bf16": bf16, "deepspeed": zero and optimizing(tmp_path, stage=zero)}
+    four = LORA.model_copy(update={"load_in_4bit": True})
+    plain, plan = of(whole(LORA, **training)), of(whole(four, **training))
+    hidden = LANGUAGE.hidden_size
+    matrices = LANGUAGE.num_hidden_layers * (4 * hidden**2 + 3 * hidden * LANGUAGE.intermediate_size)
+    size = 2 if zero and bf16 else 4
+    less = plain.memory(plain.batch()) - plan.memory(plan.batch())
+    assert less["weights"] == pytest.approx((size - NF4_BYTES) * matrices, abs=1)
+    # Autocast keeps a copy of each frozen matrix that a gradient passes; four bits are kept as they are.
+    assert less["activations"] == pytest.approx(2 * matrices if bf16 and not zero else 0, rel=0.02)
 
 
 @pytest.mark.slow
