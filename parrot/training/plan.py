@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,6 @@ ZERO_SIZES = {
     "stage3_max_live_parameters": 1_000_000_000,
 }
 """DeepSpeed's own, in numbers, where its JSON does not say."""
-ZERO3 = "parrot/training/deepspeed/zero3.json"
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class Plan:
             checkpointing=self.training.gradient_checkpointing,
             autocast=self.training.bf16 and not self._all_in_bf16,
             in_four_bits=self._in_four_bits,
-            sharers={0: 1, 3: 0}.get(self.zero["stage"], self.training.launch.ranks),
+            sharers=self._gradients_among,
             passes=min(2, self.training.gradient_accumulation_steps),
         )
         if not self.training.deepspeed:
@@ -169,7 +167,9 @@ class Plan:
     def _zero(self) -> tuple[Counter[str], Counter[str]]:
         """As `_whole`, under ZeRO."""
         zero = self.zero
-        size, ranks, learned = self.computes_in, self.training.launch.ranks, sum(self.learned)
+        size, learned = self.computes_in, sum(self.learned)
+        ranks = self.training.launch.ranks if zero["stage"] else 1
+        on_device = not self._offloaded("offload_optimizer")  # optimizer and gradients
         tower, rest = self._numbers()
         held = Counter(weights=size * tower + 4 * tower * self.on_cpu)
         bucket = size * zero["reduce_bucket_size"]
@@ -178,18 +178,34 @@ class Plan:
         step = Counter(buffers=4 * largest * (1 + self.on_cpu))
         if zero["stage"] == 3:
             gathered = min(rest, zero["stage3_max_live_parameters"]) + zero["stage3_prefetch_bucket_size"]
-            held += Counter(weights=size * rest // ranks, gradients=size * learned // ranks, buffers=bucket)
+            held += Counter(
+                weights=0 if self._offloaded("offload_param") else size * rest // ranks,
+                gradients=on_device * size * learned // ranks,
+                buffers=bucket,
+            )
             passing = Counter(buffers=size * min(gathered, 2 * rest))
             step["gradients"] = 4 * largest
         else:
             held["weights"] += size * rest - self._saved(size)
             passing = Counter(buffers=bucket * (1 + bool(zero.get("overlap_comm"))))
             step["gradients"] = size * learned // ranks + 4 * largest * self.training.bf16
-        if zero.get("offload_optimizer", {}).get("device", "none") == "none":
+        if on_device:
             held["optimizer"] = 12 * learned // ranks
         else:
             step = Counter()
         return held + passing, step - passing
+
+    def _offloaded(self, what: str) -> bool:
+        """Whether DeepSpeed's JSON puts it on the CPU or a disk."""
+        return ((self.zero.get(what) or {}).get("device") or "none") != "none"
+
+    @property
+    def _gradients_among(self) -> int:
+        """How many ranks share the gradients that a pass leaves; 0: they have a place of their own."""
+        stage = self.zero["stage"]
+        if stage == 3 or self._offloaded("offload_optimizer"):
+            return 0
+        return self.training.launch.ranks if stage else 1
 
     @property
     def zero(self) -> dict[str, Any]:
@@ -204,6 +220,7 @@ class Plan:
         square = self.language.hidden_size**2
         auto = {"reduce_bucket_size": square, "stage3_prefetch_bucket_size": int(0.9 * square)}
         return {
+            "stage": 0,
             **told,
             **{
                 key: int(auto.get(key, size) if told.get(key) == "auto" else told.get(key, size))
@@ -241,28 +258,6 @@ def on(stage: Align | Sft, gpus: int) -> Align | Sft:
         )
     changed = {"launch": Launch(processes=gpus), "gradient_accumulation_steps": passes}
     return stage.model_copy(update={"training": training.model_copy(update=changed)})
-
-
-def remedies(stage: Align | Sft) -> Iterator[tuple[str, Align | Sft]]:
-    """What to change if a stage does not fit, one change on top of the other: as docs/training.md says."""
-
-    def changed(**values: Any) -> Align | Sft:
-        return stage.model_copy(update={"training": stage.training.model_copy(update=values)})
-
-    if not stage.training.gradient_checkpointing:
-        stage = changed(gradient_checkpointing=True)
-        yield "gradient_checkpointing: true", stage
-    while stage.training.batch_size % 2 == 0:
-        size, passes = stage.training.batch_size // 2, stage.training.gradient_accumulation_steps * 2
-        stage = changed(batch_size=size, gradient_accumulation_steps=passes)
-        yield f"batch_size: {size} and gradient_accumulation_steps: {passes}", stage
-    if stage.training.launch.ranks > 1 and stage.training.deepspeed != ZERO3:
-        stage = changed(deepspeed=ZERO3, optimizer="adamw")
-        yield f"deepspeed: {ZERO3}", stage
-    if isinstance(stage, Sft) and not stage.lora:
-        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
-        stage = stage.model_copy(update={"lora": Lora(rank=16, alpha=16, dropout=0.0, target_modules=names)})
-        yield "lora: {rank: 16, …}, as in conf/multimodal-gpt.yaml", stage
 
 
 def configuration(folder: Path) -> Any:

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
 from parrot.backbones.hub import configuration_folder
-from parrot.config import Align, Model, Params, Sft
+from parrot.config import Align, Lora, Model, Params, Sft
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.training.arguments import effective_batch
 from parrot.training.assembly import processor_of
 from parrot.training.conversations import ConversationCollator
 from parrot.training.dry_run import Batch
-from parrot.training.plan import GIB, Machine, Plan, configuration, on, remedies, sentence
+from parrot.training.plan import GIB, Machine, Plan, configuration, on, sentence
+
+ZERO3 = "parrot/training/deepspeed/zero3.json"
 
 
 def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> Iterator[str]:
@@ -68,13 +71,41 @@ def _lines(planned: Plan, name: str, machine: Machine, samples: int, text: int) 
 
 def advice(planned: Plan, batch: Batch, machine: Machine) -> Iterator[str]:
     """What to change, one change on top of the other, until it fits."""
-    for change, stage in remedies(planned.stage):
-        size = stage.training.batch_size
-        needed = replace(planned, stage=stage).memory({name: rows[:size] for name, rows in batch.items()})
+    for change, changed in remedies(planned):
+        changed.joined.config.image_token_id = planned.joined.config.image_token_id
+        size = changed.training.batch_size
+        needed = changed.memory({name: rows[-size:] for name, rows in batch.items()})
         yield f"{change}: {_verdict(needed.total(), machine)}"
         if needed.total() <= machine.memory * GIB:
             return
     yield "and none of it makes it fit: more or larger GPUs, or `offload_optimizer` (docs/training.md)"
+
+
+def remedies(planned: Plan) -> Iterator[tuple[str, Plan]]:
+    """What to change if a stage does not fit, one change on top of the other: as docs/training.md says.
+    Nothing that is refused, such as ZeRO-3 with four bits."""
+
+    def changed(**values: Any) -> Plan:
+        training = planned.training.model_copy(update=values)
+        return replace(planned, stage=planned.stage.model_copy(update={"training": training}))
+
+    if not planned.training.gradient_checkpointing:
+        planned = changed(gradient_checkpointing=True)
+        yield "gradient_checkpointing: true", planned
+    while planned.training.batch_size % 2 == 0:
+        size, passes = planned.training.batch_size // 2, planned.training.gradient_accumulation_steps * 2
+        planned = changed(batch_size=size, gradient_accumulation_steps=passes)
+        yield f"batch_size: {size} and gradient_accumulation_steps: {passes}", planned
+    four_bits = planned.lora and planned.lora.load_in_4bit
+    if planned.training.launch.ranks > 1 and planned.zero["stage"] != 3 and not four_bits:
+        sharded = "" if planned.training.optimizer == "adamw" else " and optimizer: adamw"
+        planned = changed(deepspeed=ZERO3, optimizer="adamw")
+        yield f"deepspeed: {ZERO3}{sharded}", planned
+    names = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(planned.language.model_type)
+    if isinstance(planned.stage, Sft) and not planned.lora and isinstance(names, list):
+        lora = Lora(rank=16, alpha=16, dropout=0.0, target_modules=names)
+        planned = replace(planned, stage=planned.stage.model_copy(update={"lora": lora}))
+        yield f"lora: {{rank: 16, target_modules: [{', '.join(names)}], …}}", planned
 
 
 def _verdict(needed: int, machine: Machine) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from small_stages import LORA, MODELS, MOE, TRAINING
-from transformers import CLIPVisionConfig, Qwen2Config
+from transformers import AutoConfig, CLIPVisionConfig, Qwen2Config
 
 from benchmarks.plan import CASES, compared
 from parrot.cli import main
@@ -20,7 +20,8 @@ from parrot.errors import ParrotError
 from parrot.training import plan_report
 from parrot.training.dry_run import bytes_of_step, made_up_batch, operations
 from parrot.training.live_bytes import LiveBytes
-from parrot.training.plan import GIB, NF4_BYTES, ZERO_SIZES, Plan, on, remedies
+from parrot.training.plan import GIB, NF4_BYTES, ZERO_SIZES, Plan, on
+from parrot.training.plan_report import ZERO3, remedies
 
 PROJECT = Path(__file__).parents[2]
 TOWER = CLIPVisionConfig(
@@ -31,6 +32,7 @@ LANGUAGE = Qwen2Config(
     hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
     num_key_value_heads=4, vocab_size=2000, bos_token_id=None, eos_token_id=None, pad_token_id=0,
 )  # fmt: skip
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 POSITIONS = 512
 
 
@@ -120,7 +122,7 @@ def test_the_published_precision_changes_nothing() -> None:
 
 def test_a_model_that_cannot_be_joined_is_refused_in_words() -> None:
     layer = MODELS["parrot"].model_copy(update={"vision_feature_layer": -9})
-    with pytest.raises(ParrotError, match="model: .*vision_feature_layer"):
+    with pytest.raises(ParrotError, match=r"model: .*vision_feature_layer"):
         replace(of(whole()), model=layer).made("meta")
 
 
@@ -137,6 +139,28 @@ def test_only_hidden_matrices_are_planned_in_four_bits(zero: int | None, bf16: b
     assert less["weights"] == pytest.approx((size - NF4_BYTES) * matrices, abs=1)
     # Autocast keeps a copy of each frozen matrix that a gradient passes; four bits are kept as they are.
     assert less["activations"] == pytest.approx(2 * matrices if bf16 and not zero else 0, rel=0.02)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_what_is_offloaded_takes_none_of_the_accelerators_memory(stage: int, tmp_path: Path) -> None:
+    def parts(**zero: Any) -> Counter[str]:
+        file = optimizing(tmp_path, stage=stage, **zero)
+        plan = of(whole(deepspeed=file, launch=Launch(processes=2), gradient_accumulation_steps=2))
+        return plan.memory(plan.batch())
+
+    cpu = {"device": "cpu"}
+    assert parts(offload_optimizer=None) == parts(offload_optimizer={"device": "none"}) == parts()
+    offloaded = parts(offload_optimizer=cpu)
+    assert parts()["optimizer"] and not offloaded["optimizer"]
+    assert parts()["gradients"] and not offloaded["gradients"]
+    tower = sum(parameter.numel() for parameter in of(whole()).joined.model.vision_tower.parameters())
+    if stage == 3:
+        assert parts(offload_param=cpu)["weights"] == 4 * tower
+
+
+def test_a_deepspeed_json_without_a_stage_shares_nothing(tmp_path: Path) -> None:
+    plan = of(whole(deepspeed=optimizing(tmp_path), launch=Launch(processes=2)))
+    assert plan.memory(plan.batch())["optimizer"] == 12 * sum(plan.learned)
 
 
 @pytest.mark.slow
@@ -175,11 +199,26 @@ def test_another_number_of_gpus_sees_as_many_samples_a_step() -> None:
 def test_each_change_that_is_advised_takes_less() -> None:
     stage = whole(batch_size=4)
     needed = [of(stage).memory(of(stage).batch(128)).total()]
-    for _, changed in remedies(stage):
-        plan = replace(of(stage), stage=changed)
+    for _, plan in remedies(of(stage)):
         needed.append(plan.memory(plan.batch(128)).total())
     assert len(needed) == 5
     assert needed == sorted(needed, reverse=True)
+
+
+def advised(plan: Plan) -> list[str]:
+    return [change for change, _ in remedies(plan)]
+
+
+def test_nothing_is_advised_that_would_be_refused(tmp_path: Path) -> None:
+    two = {"batch_size": 1, "gradient_checkpointing": True, "launch": Launch(processes=2)}
+    lora = "lora: {rank: 16, target_modules: [q_proj, v_proj], …}"
+    assert advised(of(whole(**two))) == [f"deepspeed: {ZERO3}", lora]
+    muon = of(whole(optimizer="muon", **two))
+    assert advised(muon) == [f"deepspeed: {ZERO3} and optimizer: adamw", lora]
+    assert advised(of(whole(deepspeed=optimizing(tmp_path, stage=3), **two))) == [lora]
+    assert advised(of(whole(LORA.model_copy(update={"load_in_4bit": True}), **two))) == []
+    olmo = AutoConfig.for_model("olmo", **{name: getattr(LANGUAGE, name) for name in SIZES})
+    assert advised(replace(of(whole(**two)), language=olmo)) == [f"deepspeed: {ZERO3}"]
 
 
 def test_what_cannot_fit_is_refused_with_what_to_change(
