@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from parrot.model.chat_text import IGNORE_INDEX
 from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.training.live_bytes import LiveBytes
 
@@ -32,9 +33,18 @@ def made_up_batch(
     pictured = images * config.image_seq_length
     input_ids = torch.zeros(samples, positions, dtype=torch.long)
     input_ids[:, 1 : 1 + pictured] = config.image_token_id
-    labels = torch.full_like(input_ids, -100)
+    labels = torch.full_like(input_ids, IGNORE_INDEX)
     labels[:, 1 + pictured :] = 0
-    return {"input_ids": input_ids, "labels": labels, "attention_mask": torch.ones_like(input_ids)}
+    mask = torch.ones_like(input_ids)
+    return with_padding({"input_ids": input_ids, "labels": labels, "attention_mask": mask})
+
+
+def with_padding(batch: Batch) -> Batch:
+    """A batch of several samples is padded, as nearly all are: the last position of the last one. Without
+    padding attention is given no mask, and repeats no keys and values for grouped queries."""
+    if len(batch["input_ids"]) > 1:
+        batch["attention_mask"][-1, -1], batch["labels"][-1, -1] = 0, IGNORE_INDEX
+    return batch
 
 
 def bytes_of_step(

@@ -114,10 +114,19 @@ class Plan:
         return self.training.bf16 and self.training.deepspeed is not None
 
     def batch(self, positions: int | None = None, images: int = 1) -> Batch:
-        """The largest: all its samples of the most `positions`, with so many images, all text learned."""
-        return made_up_batch(
-            self.joined, self.training.batch_size, positions or self.model.max_length, images
-        )
+        """The largest: all its samples of the most `positions`, with so many images, all text learned.
+
+        Raises:
+            ParrotError: so many positions hold no such sample.
+        """
+        positions = positions or self.model.max_length
+        pictured = images * self.joined.config.image_seq_length
+        if positions < pictured + 2:
+            raise ParrotError(
+                f"model.max_length: {positions} positions hold no sample: its image takes {pictured}, and "
+                f"text stands before and after"
+            )
+        return made_up_batch(self.joined, self.training.batch_size, positions, images)
 
     def memory(self, batch: Batch) -> Counter[str]:
         """Bytes of an accelerator by part, when most of them are needed."""

@@ -1,5 +1,6 @@
 """A plan in words: `parrot plan`, and the sentence with which a training that cannot fit is refused."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from parrot.errors import ParrotError
 from parrot.training.arguments import effective_batch
 from parrot.training.assembly import processor_of
 from parrot.training.conversations import ConversationCollator
-from parrot.training.dry_run import Batch
+from parrot.training.dry_run import Batch, with_padding
 from parrot.training.plan import GIB, Machine, Plan, configuration, on, sentence
 
 ZERO3 = "parrot/training/deepspeed/zero3.json"
+MARGIN = 1.1
+"""A plan is within a tenth of what is measured: only beyond that it is certain that a training cannot fit."""
 
 
 def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> Iterator[str]:
@@ -40,18 +43,19 @@ def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> 
         if not stage.training.max_steps:
             yield f"{name}: max_steps: 0, left out"
             continue
-        samples = sum(
-            int(mixed.weight * (mixed.samples or params.sources[source].expected or 0))
+        counts = [
+            (mixed.weight, mixed.samples or params.sources[source].expected)
             for source, mixed in getattr(params.mix, name).items()
-        )
+        ]
+        known = all(count for _, count in counts)
+        samples = sum(int(weight * (count or 0)) for weight, count in counts) if known else None
         yield from _lines(planned, name, machine, samples, text)
 
 
-def _lines(planned: Plan, name: str, machine: Machine, samples: int, text: int) -> Iterator[str]:
+def _lines(planned: Plan, name: str, machine: Machine, samples: int | None, text: int) -> Iterator[str]:
     training = planned.training
     positions = text + planned.joined.config.image_seq_length
-    count = samples or training.max_steps * training.samples_a_step
-    yield f"{name}: {effective_batch(training, count, positions)}"
+    yield f"{name}: {effective_batch(training, samples, positions)}"
     needed = planned.memory(planned.batch())
     longest = f"{training.batch_size} × {planned.model.max_length} positions"
     yield f"  memory of each GPU, at {longest}: {_verdict(needed.total(), machine)}"
@@ -74,7 +78,7 @@ def advice(planned: Plan, batch: Batch, machine: Machine) -> Iterator[str]:
     for change, changed in remedies(planned):
         changed.joined.config.image_token_id = planned.joined.config.image_token_id
         size = changed.training.batch_size
-        needed = changed.memory({name: rows[-size:] for name, rows in batch.items()})
+        needed = changed.memory(with_padding({name: rows[:size].clone() for name, rows in batch.items()}))
         yield f"{change}: {_verdict(needed.total(), machine)}"
         if needed.total() <= machine.memory * GIB:
             return
@@ -109,8 +113,9 @@ def remedies(planned: Plan) -> Iterator[tuple[str, Plan]]:
 
 
 def _verdict(needed: int, machine: Machine) -> str:
-    fits = needed <= machine.memory * GIB
-    return f"{needed / GIB:,.1f} of {machine.memory:g} GiB, {'fits' if fits else 'does not fit'}"
+    share = needed / GIB / machine.memory
+    words = "fits" if share <= 1 else "may not fit" if share <= MARGIN else "does not fit"
+    return f"{needed / GIB:,.1f} of {machine.memory:g} GiB, {words}"
 
 
 def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
@@ -119,6 +124,8 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
     Args:
         sections: `model`, and `align` or `sft`.
         paths: `records`, `mixture`, `vision` and `language`.
+
+    Where it may not, within what a plan can be off, that is said on stderr and the stage trains.
 
     Raises:
         ParrotError: it does not; says by what, and what to change.
@@ -132,23 +139,26 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
     batch = heaviest(planned, **{name: paths[name] for name in ("records", "mixture", "vision", "language")})
     machine = Machine(memory=memory / GIB)
     needed = planned.memory(batch)
-    if needed.total() > memory:
+    parts = f"{_verdict(needed.total(), machine)} ({sentence(needed)})"
+    if needed.total() > MARGIN * memory:
         changes = "".join(f"\n  {line}" for line in advice(planned, batch, machine))
         raise ParrotError(
-            f"this training needs more memory than a GPU has: {_verdict(needed.total(), machine)} "
-            f"({sentence(needed)}); change in params.yaml, one on top of the other:{changes}"
+            f"this training needs more memory than a GPU has: {parts}; "
+            f"change in params.yaml, one on top of the other:{changes}"
         )
+    if needed.total() > memory:
+        print(f"may not fit: the memory of a GPU is planned at {parts}", file=sys.stderr, flush=True)
 
 
 def heaviest(planned: Plan, records: Path, mixture: Path, vision: Path, language: Path) -> Batch:
-    """A batch of the mixture's longest sample."""
+    """A batch of the mixture's longest sample, the last one a position shorter if there are several."""
     dataset = RecordDataset(records, mixture)
     longest = dataset[max(range(len(dataset)), key=dataset.positions.__getitem__)]
     processor = processor_of(vision, language, planned.joined, planned.model)
     planned.joined.config.image_token_id = processor.image_token_id
     collate = ConversationCollator(processor, planned.model.max_length)
     batch = collate([longest] * planned.training.batch_size)
-    return {name: batch[name] for name in ("input_ids", "labels", "attention_mask")}
+    return with_padding({name: batch[name] for name in ("input_ids", "labels", "attention_mask")})
 
 
 def accelerator_bytes() -> int:
