@@ -1,6 +1,8 @@
 """Commands that make or use a model's folder."""
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from parrot.commands.command import Command
@@ -56,19 +58,29 @@ def _convert(args: argparse.Namespace) -> None:
         convert(args.source, args.target, Path(args.vision_tower) if args.vision_tower else None)
 
 
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError
+        return value
+
+    number.__name__ = f"positive {kind.__name__}"  # argparse: "invalid positive int value: '0'"
+    return number
+
+
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    count, size = _positive(int), _positive(float)
     parser.add_argument("profile", nargs="?", metavar="PROFILE", help="of conf/; without it params.yaml")
     parser.add_argument(
-        "--gpus", type=int, help="on one node, a step of as many samples; default: as it says"
+        "--gpus", type=count, help="on one node, a step of as many samples; default: as it says"
     )
-    parser.add_argument("--memory", type=float, default=80.0, metavar="GIB", help="of each GPU (80)")
-    parser.add_argument("--price", type=float, help="of a GPU's hour")
-    parser.add_argument("--mfu", type=float, default=0.4, help="share of --tflops that is reached (0.4)")
+    parser.add_argument("--memory", type=size, default=80.0, metavar="GIB", help="of each GPU (80)")
+    parser.add_argument("--price", type=size, help="of a GPU's hour")
+    parser.add_argument("--mfu", type=size, default=0.4, help="share of --tflops that is reached (0.4)")
+    parser.add_argument("--tflops", type=size, default=312.0, help="a GPU's, dense bfloat16 (312, an A100's)")
     parser.add_argument(
-        "--tflops", type=float, default=312.0, help="a GPU's, dense bfloat16 (312, an A100's)"
-    )
-    parser.add_argument(
-        "--text", type=int, default=256, metavar="POSITIONS", help="of text in a mean sample (256)"
+        "--text", type=count, default=256, metavar="POSITIONS", help="of text in a mean sample (256)"
     )
 
 

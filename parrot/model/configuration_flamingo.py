@@ -6,7 +6,8 @@ from transformers import IdeficsConfig
 from .configuration_vlm import VisionLanguageConfig
 
 PAPER = "https://arxiv.org/abs/2305.04790"
-# Whose decoder hands what it does not know itself on to its `layers`, each a layer of a residual stream.
+# Whose decoder hands what it does not know itself on to its `layers`, each a layer of a residual stream:
+# `position_ids`, too, by which they keep packed samples apart.
 LANGUAGE_MODELS = ("llama", "mistral", "qwen2", "qwen3")
 
 

@@ -66,16 +66,18 @@ def training_arguments(training: Training, run: TrainingRun, seed: int) -> Train
     return arguments
 
 
-def effective_batch(training: Training, samples: int, positions: float) -> str:
-    """In words: steps, samples a step, epochs and positions; of each sample `positions` on average."""
+def effective_batch(training: Training, samples: int | None, positions: float) -> str:
+    """In words: steps, samples a step, epochs of `samples` if their number is known, and positions; of each
+    sample `positions` on average."""
     ranks, each, accumulation = (
         training.launch.ranks,
         training.batch_size,
         training.gradient_accumulation_steps,
     )
     seen = training.max_steps * training.samples_a_step
+    epochs = "" if samples is None else f"{seen / max(1, samples):.2f} epochs of {samples:,} samples, "
     return (
         f"{training.max_steps:,} steps of {training.samples_a_step:,} samples ({ranks} "
         f"{'rank' if ranks == 1 else 'ranks'} × {each} × accumulation {accumulation}), "
-        f"{seen / max(1, samples):.2f} epochs of {samples:,} samples, about {seen * positions:,.0f} positions"
+        f"{epochs}about {seen * positions:,.0f} positions"
     )

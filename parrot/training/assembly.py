@@ -19,6 +19,7 @@ from parrot.config import Architecture, Model, Moe, Training
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
+from parrot.model.configuration_flamingo import LANGUAGE_MODELS
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ConversationCollator
 from parrot.training.distributed import frozen_apart, rank, wait_for_all, whole_on_each_rank
@@ -41,7 +42,8 @@ def assemble(
     """Join the two backbones; what connects them (projector, experts …) starts from `seed`.
 
     Weights are float32, whatever they are published in: small steps are lost in bfloat16. With
-    `bf16` a training computes in bfloat16 all the same. With ZeRO-3, while `arguments` of it
+    `bf16` a training computes in bfloat16 all the same. With `quantization` the language model's hidden
+    layers are in four bits; all else is float32 as well. With ZeRO-3, while `arguments` of it
     exist, each rank keeps only its share of the language model, in the precision of the training, and the
     whole tower, which is frozen.
 
@@ -55,7 +57,7 @@ def assemble(
         language_model = AutoModelForCausalLM.from_pretrained(
             language,
             quantization_config=quantization,
-            dtype="auto" if quantization else torch.float32,
+            dtype=torch.float32,
             trust_remote_code=False,
         )
         torch.manual_seed(seed)  # after loading, which draws numbers with ZeRO-3 only
@@ -117,7 +119,17 @@ def train(
     run: TrainingRun,
     arguments: TrainingArguments,
 ) -> LogHistory:
-    """Train the parameters of `groups`, none of them the tower's; see `parrot.training.trainer.fit`."""
+    """Train the parameters of `groups`, none of them the tower's; see `parrot.training.trainer.fit`.
+
+    Raises:
+        ParrotError: `packing`, with a language model in which samples of a row would see one another.
+    """
+    language = model.config.text_config.model_type
+    if training.packing and language not in LANGUAGE_MODELS:
+        raise ParrotError(
+            f"params.yaml: training.packing: samples of a row are known to be kept apart by "
+            f"{', '.join(LANGUAGE_MODELS)}, not by '{language}'; set it to false"
+        )
     dataset = RecordDataset(records, mixture)
     collate = ConversationCollator(processor, max_length, packing=training.packing)
     with frozen_apart(model.model, "vision_tower", arguments):

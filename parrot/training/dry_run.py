@@ -6,6 +6,7 @@ Whole numbers and truth values (ids, labels, masks) are real, because shapes dep
 
 import contextlib
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from parrot.model.chat_text import IGNORE_INDEX
 from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.training.live_bytes import LiveBytes
 
@@ -31,9 +33,18 @@ def made_up_batch(
     pictured = images * config.image_seq_length
     input_ids = torch.zeros(samples, positions, dtype=torch.long)
     input_ids[:, 1 : 1 + pictured] = config.image_token_id
-    labels = torch.full_like(input_ids, -100)
+    labels = torch.full_like(input_ids, IGNORE_INDEX)
     labels[:, 1 + pictured :] = 0
-    return {"input_ids": input_ids, "labels": labels, "attention_mask": torch.ones_like(input_ids)}
+    mask = torch.ones_like(input_ids)
+    return with_padding({"input_ids": input_ids, "labels": labels, "attention_mask": mask})
+
+
+def with_padding(batch: Batch) -> Batch:
+    """A batch of several samples is padded, as nearly all are: the last position of the last one. Without
+    padding attention is given no mask, and repeats no keys and values for grouped queries."""
+    if len(batch["input_ids"]) > 1:
+        batch["attention_mask"][-1, -1], batch["labels"][-1, -1] = 0, IGNORE_INDEX
+    return batch
 
 
 def bytes_of_step(
@@ -44,6 +55,7 @@ def bytes_of_step(
     autocast: bool,
     sharers: int,
     passes: int,
+    in_four_bits: Collection[Tensor] = (),
 ) -> Counter[str]:
     """What forward and backward hold beside weights and optimizer when they hold most, by part.
 
@@ -53,6 +65,7 @@ def bytes_of_step(
         autocast: matrices are multiplied in bfloat16, whatever the weights are.
         sharers: how many ranks share the gradients; 0: they have a place of their own, as with ZeRO-3.
         passes: with accumulation the second pass finds the gradients of the first.
+        in_four_bits: weights that are kept as they are for the way back, not as autocast's copies.
     """
     vocabulary = model.config.text_config.vocab_size
     live = _Sizes(lambda made: "logits" if made.shape[-1:] == (vocabulary,) else "activations")
@@ -73,7 +86,10 @@ def bytes_of_step(
         live.count(known, "weights")
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     hooks = [parameter.register_post_accumulate_grad_hook(arrived) for parameter in learned]
-    ways = _Ways(live, autocast=autocast)
+    copies = {weight: weight.detach().to(torch.bfloat16) for weight in in_four_bits if autocast}
+    for copy in copies.values():
+        live.count(copy, "weights")
+    ways = _Ways(live, copies, autocast=autocast)
     model.train()
     if checkpointing:
         # torch leaves function modes before it goes backward: what is computed again has to enter one.
@@ -143,14 +159,17 @@ class _RealNumbers(TorchFunctionMode):
 class _Ways(_RealNumbers):
     """Attention keeps what its kernels on CPUs and GPUs keep, and autocast does what it does there."""
 
-    def __init__(self, live: LiveBytes, *, autocast: bool, cache: bool = True) -> None:
+    def __init__(
+        self, live: LiveBytes, copies: Mapping[Tensor, Tensor], *, autocast: bool, cache: bool = True
+    ) -> None:
         super().__init__()
         self._live = live
+        self._copies = copies
         self._autocast = autocast
         self._cache: dict[Tensor, Tensor] | None = {} if cache else None
 
     def again(self) -> "_Ways":
-        return _Ways(self._live, autocast=self._autocast, cache=False)
+        return _Ways(self._live, self._copies, autocast=self._autocast, cache=False)
 
     def forget(self) -> None:
         """Where autocast ends, it lets go of the weights that it has cast."""
@@ -168,6 +187,8 @@ class _Ways(_RealNumbers):
     def _cast(self, given: Tensor) -> Tensor:
         if given.dtype != torch.float32:
             return given
+        if given in self._copies:
+            return self._copies[given]
         if not (isinstance(given, nn.Parameter) and given.requires_grad and self._cache is not None):
             return given.to(torch.bfloat16)
         if given not in self._cache:
@@ -192,6 +213,3 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         return *(torch.empty_like(given) for given in ctx.saved_tensors[:3]), None
-
-
-__all__ = ["Batch", "bytes_of_step", "made_up_batch", "operations"]

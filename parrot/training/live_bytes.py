@@ -52,6 +52,3 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _gone(self, key: int) -> None:
         part, size = self._known.pop(key)
         self.live[part] -= size
-
-
-__all__ = ["LiveBytes"]

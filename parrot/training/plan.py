@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from parrot.config import Align, Launch, Lora, Model, Sft, Training
@@ -31,7 +30,6 @@ ZERO_SIZES = {
     "stage3_max_live_parameters": 1_000_000_000,
 }
 """DeepSpeed's own, in numbers, where its JSON does not say."""
-ZERO3 = "parrot/training/deepspeed/zero3.json"
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,19 @@ class Plan:
         return (joined.to(torch.bfloat16) if self._all_in_bf16 else joined), groups
 
     def made(self, device: str) -> tuple[VisionLanguageForConditionalGeneration, list[list[nn.Parameter]]]:
-        """The model with weights of no meaning, and its groups of parameters that learn."""
+        """The model with weights of no meaning, in float32 as a training loads it, and its groups of
+        parameters that learn."""
         moe = self.stage.moe if isinstance(self.stage, Sft) else None
+        last = self.language.vocab_size - 1
         with torch.device(device):
-            tower, words = AutoModel.from_config(self.vision), AutoModelForCausalLM.from_config(self.language)
-            last = self.language.vocab_size - 1
-            joined = build(
-                self.model.architecture, tower, words, image_token_id=last, **options(self.model, moe)
-            )
+            try:
+                tower = AutoModel.from_config(self.vision, dtype=torch.float32)
+                words = AutoModelForCausalLM.from_config(self.language, dtype=torch.float32)
+                joined = build(
+                    self.model.architecture, tower, words, image_token_id=last, **options(self.model, moe)
+                )
+            except ValueError as error:
+                raise ParrotError(f"model: {error}") from None
             if isinstance(self.stage, Sft):
                 *groups, _ = learners(joined, self.lora)
             else:
@@ -111,10 +114,19 @@ class Plan:
         return self.training.bf16 and self.training.deepspeed is not None
 
     def batch(self, positions: int | None = None, images: int = 1) -> Batch:
-        """The largest: all its samples of the most `positions`, with so many images, all text learned."""
-        return made_up_batch(
-            self.joined, self.training.batch_size, positions or self.model.max_length, images
-        )
+        """The largest: all its samples of the most `positions`, with so many images, all text learned.
+
+        Raises:
+            ParrotError: so many positions hold no such sample.
+        """
+        positions = positions or self.model.max_length
+        pictured = images * self.joined.config.image_seq_length
+        if positions < pictured + 2:
+            raise ParrotError(
+                f"model.max_length: {positions} positions hold no sample: its image takes {pictured}, and "
+                f"text stands before and after"
+            )
+        return made_up_batch(self.joined, self.training.batch_size, positions, images)
 
     def memory(self, batch: Batch) -> Counter[str]:
         """Bytes of an accelerator by part, when most of them are needed."""
@@ -124,7 +136,8 @@ class Plan:
             batch,
             checkpointing=self.training.gradient_checkpointing,
             autocast=self.training.bf16 and not self._all_in_bf16,
-            sharers={0: 1, 3: 0}.get(self.zero["stage"], self.training.launch.ranks),
+            in_four_bits=self._in_four_bits,
+            sharers=self._gradients_among,
             passes=min(2, self.training.gradient_accumulation_steps),
         )
         if not self.training.deepspeed:
@@ -137,23 +150,25 @@ class Plan:
         tower = sum(parameter.numel() for parameter in self.joined.model.vision_tower.parameters())
         return tower, sum(parameter.numel() for parameter in self.joined.parameters()) - tower
 
+    @cached_property
+    def _in_four_bits(self) -> set[Tensor]:
+        """With QLoRA the language model's hidden matrices; adapters in it learn and are whole."""
+        if not (self.lora and self.lora.load_in_4bit):
+            return set()
+        words = hidden_matrices(self.joined.model.language_model)
+        return {matrix for matrix in words if not matrix.requires_grad}
+
+    def _saved(self, size: int) -> int:
+        """Bytes that four bits take less than `size` bytes of a weight."""
+        return int((size - NF4_BYTES) * sum(matrix.numel() for matrix in self._in_four_bits))
+
     def _whole(self) -> tuple[Counter[str], Counter[str]]:
         """Without DeepSpeed: what is held throughout, and what else the optimizer's step needs."""
         learned = {parameter for group in self._joined_with_groups[1] for parameter in group}
         moments = 8 * sum(self.learned)
         if self.training.optimizer == "muon":
             moments -= 4 * sum(one.numel() for one in hidden_matrices(self.joined) & learned)
-        weights = 4 * sum(self._numbers())
-        if self.lora and self.lora.load_in_4bit:
-            # Hidden layers in four bits, the rest in the sixteen that it is published in.
-            numbers = sum(p.numel() for p in self.joined.model.language_model.parameters()) - sum(
-                p.numel() for p in learned
-            )
-            four = sum(
-                one.numel() for one in hidden_matrices(self.joined.model.language_model) if one not in learned
-            )
-            weights += int(four * NF4_BYTES + (numbers - four) * 2) - 4 * numbers
-        held = Counter(weights=weights, optimizer=moments)
+        held = Counter(weights=4 * sum(self._numbers()) - self._saved(4), optimizer=moments)
         if self.training.launch.ranks > 1:
             held["buffers"] = 4 * sum(self.learned)  # DistributedDataParallel's buckets
         return held, Counter()
@@ -161,7 +176,9 @@ class Plan:
     def _zero(self) -> tuple[Counter[str], Counter[str]]:
         """As `_whole`, under ZeRO."""
         zero = self.zero
-        size, ranks, learned = self.computes_in, self.training.launch.ranks, sum(self.learned)
+        size, learned = self.computes_in, sum(self.learned)
+        ranks = self.training.launch.ranks if zero["stage"] else 1
+        on_device = not self._offloaded("offload_optimizer")  # optimizer and gradients
         tower, rest = self._numbers()
         held = Counter(weights=size * tower + 4 * tower * self.on_cpu)
         bucket = size * zero["reduce_bucket_size"]
@@ -170,18 +187,34 @@ class Plan:
         step = Counter(buffers=4 * largest * (1 + self.on_cpu))
         if zero["stage"] == 3:
             gathered = min(rest, zero["stage3_max_live_parameters"]) + zero["stage3_prefetch_bucket_size"]
-            held += Counter(weights=size * rest // ranks, gradients=size * learned // ranks, buffers=bucket)
+            held += Counter(
+                weights=0 if self._offloaded("offload_param") else size * rest // ranks,
+                gradients=on_device * size * learned // ranks,
+                buffers=bucket,
+            )
             passing = Counter(buffers=size * min(gathered, 2 * rest))
             step["gradients"] = 4 * largest
         else:
-            held["weights"] += size * rest
+            held["weights"] += size * rest - self._saved(size)
             passing = Counter(buffers=bucket * (1 + bool(zero.get("overlap_comm"))))
             step["gradients"] = size * learned // ranks + 4 * largest * self.training.bf16
-        if zero.get("offload_optimizer", {}).get("device", "none") == "none":
+        if on_device:
             held["optimizer"] = 12 * learned // ranks
         else:
             step = Counter()
         return held + passing, step - passing
+
+    def _offloaded(self, what: str) -> bool:
+        """Whether DeepSpeed's JSON puts it on the CPU or a disk."""
+        return ((self.zero.get(what) or {}).get("device") or "none") != "none"
+
+    @property
+    def _gradients_among(self) -> int:
+        """How many ranks share the gradients that a pass leaves; 0: they have a place of their own."""
+        stage = self.zero["stage"]
+        if stage == 3 or self._offloaded("offload_optimizer"):
+            return 0
+        return self.training.launch.ranks if stage else 1
 
     @property
     def zero(self) -> dict[str, Any]:
@@ -196,6 +229,7 @@ class Plan:
         square = self.language.hidden_size**2
         auto = {"reduce_bucket_size": square, "stage3_prefetch_bucket_size": int(0.9 * square)}
         return {
+            "stage": 0,
             **told,
             **{
                 key: int(auto.get(key, size) if told.get(key) == "auto" else told.get(key, size))
@@ -211,9 +245,9 @@ class Plan:
         """Bytes of what the stage leaves: two checkpoints and one that is being written, and its output."""
         _, rest = self._numbers()
         if self.training.deepspeed:
-            checkpoint = self.computes_in * rest + 12 * sum(self.learned)
+            checkpoint = self.computes_in * rest - self._saved(self.computes_in) + 12 * sum(self.learned)
         else:
-            checkpoint = 4 * sum(self._numbers()) + 8 * sum(self.learned)
+            checkpoint = 4 * sum(self._numbers()) - self._saved(4) + 8 * sum(self.learned)
         output = 4 * (sum(self._numbers()) if isinstance(self.stage, Sft) else sum(self.learned))
         return Counter(checkpoints=3 * checkpoint, output=output)
 
@@ -233,28 +267,6 @@ def on(stage: Align | Sft, gpus: int) -> Align | Sft:
         )
     changed = {"launch": Launch(processes=gpus), "gradient_accumulation_steps": passes}
     return stage.model_copy(update={"training": training.model_copy(update=changed)})
-
-
-def remedies(stage: Align | Sft) -> Iterator[tuple[str, Align | Sft]]:
-    """What to change if a stage does not fit, one change on top of the other: as docs/training.md says."""
-
-    def changed(**values: Any) -> Align | Sft:
-        return stage.model_copy(update={"training": stage.training.model_copy(update=values)})
-
-    if not stage.training.gradient_checkpointing:
-        stage = changed(gradient_checkpointing=True)
-        yield "gradient_checkpointing: true", stage
-    while stage.training.batch_size % 2 == 0:
-        size, passes = stage.training.batch_size // 2, stage.training.gradient_accumulation_steps * 2
-        stage = changed(batch_size=size, gradient_accumulation_steps=passes)
-        yield f"batch_size: {size} and gradient_accumulation_steps: {passes}", stage
-    if stage.training.launch.ranks > 1 and stage.training.deepspeed != ZERO3:
-        stage = changed(deepspeed=ZERO3, optimizer="adamw")
-        yield f"deepspeed: {ZERO3}", stage
-    if isinstance(stage, Sft) and not stage.lora:
-        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
-        stage = stage.model_copy(update={"lora": Lora(rank=16, alpha=16, dropout=0.0, target_modules=names)})
-        yield "lora: {rank: 16, …}, as in conf/multimodal-gpt.yaml", stage
 
 
 def configuration(folder: Path) -> Any:

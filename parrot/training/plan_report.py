@@ -1,21 +1,27 @@
 """A plan in words: `parrot plan`, and the sentence with which a training that cannot fit is refused."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
 from parrot.backbones.hub import configuration_folder
-from parrot.config import Align, Model, Params, Sft
+from parrot.config import Align, Lora, Model, Params, Sft
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
 from parrot.training.arguments import effective_batch
 from parrot.training.assembly import processor_of
 from parrot.training.conversations import ConversationCollator
-from parrot.training.dry_run import Batch
-from parrot.training.plan import GIB, Machine, Plan, configuration, on, remedies, sentence
+from parrot.training.dry_run import Batch, with_padding
+from parrot.training.plan import GIB, Machine, Plan, configuration, on, sentence
+
+ZERO3 = "parrot/training/deepspeed/zero3.json"
+MARGIN = 1.1
+"""A plan is within a tenth of what is measured: only beyond that it is certain that a training cannot fit."""
 
 
 def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> Iterator[str]:
@@ -37,18 +43,19 @@ def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> 
         if not stage.training.max_steps:
             yield f"{name}: max_steps: 0, left out"
             continue
-        samples = sum(
-            int(mixed.weight * (mixed.samples or params.sources[source].expected or 0))
+        counts = [
+            (mixed.weight, mixed.samples or params.sources[source].expected)
             for source, mixed in getattr(params.mix, name).items()
-        )
+        ]
+        known = all(count for _, count in counts)
+        samples = sum(int(weight * (count or 0)) for weight, count in counts) if known else None
         yield from _lines(planned, name, machine, samples, text)
 
 
-def _lines(planned: Plan, name: str, machine: Machine, samples: int, text: int) -> Iterator[str]:
+def _lines(planned: Plan, name: str, machine: Machine, samples: int | None, text: int) -> Iterator[str]:
     training = planned.training
     positions = text + planned.joined.config.image_seq_length
-    count = samples or training.max_steps * training.samples_a_step
-    yield f"{name}: {effective_batch(training, count, positions)}"
+    yield f"{name}: {effective_batch(training, samples, positions)}"
     needed = planned.memory(planned.batch())
     longest = f"{training.batch_size} × {planned.model.max_length} positions"
     yield f"  memory of each GPU, at {longest}: {_verdict(needed.total(), machine)}"
@@ -68,18 +75,47 @@ def _lines(planned: Plan, name: str, machine: Machine, samples: int, text: int) 
 
 def advice(planned: Plan, batch: Batch, machine: Machine) -> Iterator[str]:
     """What to change, one change on top of the other, until it fits."""
-    for change, stage in remedies(planned.stage):
-        size = stage.training.batch_size
-        needed = replace(planned, stage=stage).memory({name: rows[:size] for name, rows in batch.items()})
+    for change, changed in remedies(planned):
+        changed.joined.config.image_token_id = planned.joined.config.image_token_id
+        size = changed.training.batch_size
+        needed = changed.memory(with_padding({name: rows[:size].clone() for name, rows in batch.items()}))
         yield f"{change}: {_verdict(needed.total(), machine)}"
         if needed.total() <= machine.memory * GIB:
             return
     yield "and none of it makes it fit: more or larger GPUs, or `offload_optimizer` (docs/training.md)"
 
 
+def remedies(planned: Plan) -> Iterator[tuple[str, Plan]]:
+    """What to change if a stage does not fit, one change on top of the other: as docs/training.md says.
+    Nothing that is refused, such as ZeRO-3 with four bits."""
+
+    def changed(**values: Any) -> Plan:
+        training = planned.training.model_copy(update=values)
+        return replace(planned, stage=planned.stage.model_copy(update={"training": training}))
+
+    if not planned.training.gradient_checkpointing:
+        planned = changed(gradient_checkpointing=True)
+        yield "gradient_checkpointing: true", planned
+    while planned.training.batch_size % 2 == 0:
+        size, passes = planned.training.batch_size // 2, planned.training.gradient_accumulation_steps * 2
+        planned = changed(batch_size=size, gradient_accumulation_steps=passes)
+        yield f"batch_size: {size} and gradient_accumulation_steps: {passes}", planned
+    four_bits = planned.lora and planned.lora.load_in_4bit
+    if planned.training.launch.ranks > 1 and planned.zero["stage"] != 3 and not four_bits:
+        sharded = "" if planned.training.optimizer == "adamw" else " and optimizer: adamw"
+        planned = changed(deepspeed=ZERO3, optimizer="adamw")
+        yield f"deepspeed: {ZERO3}{sharded}", planned
+    names = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(planned.language.model_type)
+    if isinstance(planned.stage, Sft) and not planned.lora and isinstance(names, list):
+        lora = Lora(rank=16, alpha=16, dropout=0.0, target_modules=names)
+        planned = replace(planned, stage=planned.stage.model_copy(update={"lora": lora}))
+        yield f"lora: {{rank: 16, target_modules: [{', '.join(names)}], …}}", planned
+
+
 def _verdict(needed: int, machine: Machine) -> str:
-    fits = needed <= machine.memory * GIB
-    return f"{needed / GIB:,.1f} of {machine.memory:g} GiB, {'fits' if fits else 'does not fit'}"
+    share = needed / GIB / machine.memory
+    words = "fits" if share <= 1 else "may not fit" if share <= MARGIN else "does not fit"
+    return f"{needed / GIB:,.1f} of {machine.memory:g} GiB, {words}"
 
 
 def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
@@ -88,6 +124,8 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
     Args:
         sections: `model`, and `align` or `sft`.
         paths: `records`, `mixture`, `vision` and `language`.
+
+    Where it may not, within what a plan can be off, that is said on stderr and the stage trains.
 
     Raises:
         ParrotError: it does not; says by what, and what to change.
@@ -101,23 +139,26 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
     batch = heaviest(planned, **{name: paths[name] for name in ("records", "mixture", "vision", "language")})
     machine = Machine(memory=memory / GIB)
     needed = planned.memory(batch)
-    if needed.total() > memory:
+    parts = f"{_verdict(needed.total(), machine)} ({sentence(needed)})"
+    if needed.total() > MARGIN * memory:
         changes = "".join(f"\n  {line}" for line in advice(planned, batch, machine))
         raise ParrotError(
-            f"this training needs more memory than a GPU has: {_verdict(needed.total(), machine)} "
-            f"({sentence(needed)}); change in params.yaml, one on top of the other:{changes}"
+            f"this training needs more memory than a GPU has: {parts}; "
+            f"change in params.yaml, one on top of the other:{changes}"
         )
+    if needed.total() > memory:
+        print(f"may not fit: the memory of a GPU is planned at {parts}", file=sys.stderr, flush=True)
 
 
 def heaviest(planned: Plan, records: Path, mixture: Path, vision: Path, language: Path) -> Batch:
-    """A batch of the mixture's longest sample."""
+    """A batch of the mixture's longest sample, the last one a position shorter if there are several."""
     dataset = RecordDataset(records, mixture)
     longest = dataset[max(range(len(dataset)), key=dataset.positions.__getitem__)]
     processor = processor_of(vision, language, planned.joined, planned.model)
     planned.joined.config.image_token_id = processor.image_token_id
     collate = ConversationCollator(processor, planned.model.max_length)
     batch = collate([longest] * planned.training.batch_size)
-    return {name: batch[name] for name in ("input_ids", "labels", "attention_mask")}
+    return with_padding({name: batch[name] for name in ("input_ids", "labels", "attention_mask")})
 
 
 def accelerator_bytes() -> int:

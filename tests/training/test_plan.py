@@ -1,8 +1,5 @@
-"""What `parrot plan` counts is what trainings here take, and what cannot fit is refused before it starts."""
+"""What `parrot plan` counts is what trainings here take."""
 
-import json
-import math
-import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,39 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from small_stages import LORA, MODELS, MOE, TRAINING
-from transformers import CLIPVisionConfig, Qwen2Config
+from plan_cases import LANGUAGE, TOWER, of, optimizing, whole
+from small_stages import LORA, MODELS, TRAINING
+from transformers import Qwen2Config
 
 from benchmarks.plan import CASES, compared
-from parrot.cli import main
-from parrot.config import Align, Launch, Lora, RatedTraining, Sft, Training
+from parrot.config import Align, Launch, RatedTraining, Sft
 from parrot.errors import ParrotError
-from parrot.training import plan_report
 from parrot.training.dry_run import bytes_of_step, made_up_batch, operations
 from parrot.training.live_bytes import LiveBytes
-from parrot.training.plan import GIB, ZERO_SIZES, Plan, on, remedies
+from parrot.training.plan import NF4_BYTES, ZERO_SIZES, Plan, on
 
-PROJECT = Path(__file__).parents[2]
-TOWER = CLIPVisionConfig(
-    hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, image_size=56,
-    patch_size=14,
-)  # fmt: skip
-LANGUAGE = Qwen2Config(
-    hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
-    num_key_value_heads=4, vocab_size=2000, bos_token_id=None, eos_token_id=None, pad_token_id=0,
-)  # fmt: skip
 POSITIONS = 512
-
-
-def whole(lora: Lora | None = None, **training: Any) -> Sft:
-    return Sft(
-        learning_rate=1e-3, language_model_learning_rate=1e-3, lora=lora, moe=MOE,
-        training=Training(**{**TRAINING, **training}),
-    )  # fmt: skip
-
-
-def of(stage: Align | Sft, architecture: str = "parrot") -> Plan:
-    return Plan(stage, MODELS[architecture], TOWER, LANGUAGE)
 
 
 def really(plan: Plan, batch: dict[str, torch.Tensor], *, checkpointing: bool) -> Counter[str]:
@@ -75,6 +51,8 @@ def test_a_step_without_numbers_holds_what_a_real_one_holds(
     batch = made_up_batch(plan.joined, 2, POSITIONS, 1)
     if padded:
         batch["attention_mask"][0, -100:] = 0
+    else:
+        batch["attention_mask"][:] = 1
     counted = bytes_of_step(
         plan.joined, batch, checkpointing=checkpointing, autocast=False, sharers=1, passes=1
     )
@@ -93,16 +71,65 @@ def test_planned_memory_is_within_a_tenth_of_what_processes_take() -> None:
 def test_weights_gradients_and_moments_are_shared_by_zero(tmp_path: Path) -> None:
     parts = {}
     for zero in (2, 3):
-        file = tmp_path / f"zero{zero}.json"
         tiny = {"stage3_max_live_parameters": 1, "stage3_prefetch_bucket_size": 1, "reduce_bucket_size": 1}
-        file.write_text(json.dumps({"zero_optimization": {"stage": zero, **tiny}}), encoding="utf-8")
-        stage = whole(deepspeed=str(file), launch=Launch(processes=4), bf16=True)
+        stage = whole(
+            deepspeed=optimizing(tmp_path, stage=zero, **tiny), launch=Launch(processes=4), bf16=True
+        )
         plan = of(stage)
         parts[zero] = plan.memory(plan.batch())
         numbers = sum(plan.learned)
         tower = sum(parameter.numel() for parameter in plan.joined.model.vision_tower.parameters())
         assert parts[zero]["optimizer"] == 3 * numbers
         assert parts[zero]["weights"] == 2 * tower + 2 * numbers // (1 if zero == 2 else 4)
+
+
+def test_the_published_precision_changes_nothing() -> None:
+    published = Qwen2Config(**{**LANGUAGE.to_dict(), "dtype": "bfloat16"})
+    plan = of(whole())
+    assert replace(plan, language=published).memory(plan.batch()) == plan.memory(plan.batch())
+
+
+def test_a_model_that_cannot_be_joined_is_refused_in_words() -> None:
+    layer = MODELS["parrot"].model_copy(update={"vision_feature_layer": -9})
+    with pytest.raises(ParrotError, match=r"model: .*vision_feature_layer"):
+        replace(of(whole()), model=layer).made("meta")
+
+
+@pytest.mark.parametrize("zero", [None, 2])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_only_hidden_matrices_are_planned_in_four_bits(zero: int | None, bf16: bool, tmp_path: Path) -> None:
+    training: dict[str, Any] = {"bf16": bf16, "deepspeed": zero and optimizing(tmp_path, stage=zero)}
+    four = LORA.model_copy(update={"load_in_4bit": True})
+    plain, plan = of(whole(LORA, **training)), of(whole(four, **training))
+    hidden = LANGUAGE.hidden_size
+    matrices = LANGUAGE.num_hidden_layers * (4 * hidden**2 + 3 * hidden * LANGUAGE.intermediate_size)
+    size = 2 if zero and bf16 else 4
+    less = plain.memory(plain.batch()) - plan.memory(plan.batch())
+    assert less["weights"] == pytest.approx((size - NF4_BYTES) * matrices, abs=1)
+    # Autocast keeps a copy of each frozen matrix that a gradient passes; four bits are kept as they are.
+    assert less["activations"] == pytest.approx(2 * matrices if bf16 and not zero else 0, rel=0.02)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_what_is_offloaded_takes_none_of_the_accelerators_memory(stage: int, tmp_path: Path) -> None:
+    def parts(**zero: Any) -> Counter[str]:
+        file = optimizing(tmp_path, stage=stage, **zero)
+        plan = of(whole(deepspeed=file, launch=Launch(processes=2), gradient_accumulation_steps=2))
+        return plan.memory(plan.batch())
+
+    cpu = {"device": "cpu"}
+    assert parts(offload_optimizer=None) == parts(offload_optimizer={"device": "none"}) == parts()
+    offloaded = parts(offload_optimizer=cpu)
+    assert parts()["optimizer"] and not offloaded["optimizer"]
+    assert parts()["gradients"] and not offloaded["gradients"]
+    tower = sum(parameter.numel() for parameter in of(whole()).joined.model.vision_tower.parameters())
+    if stage == 3:
+        assert parts(offload_param=cpu)["weights"] == 4 * tower
+
+
+def test_a_deepspeed_json_without_a_stage_shares_nothing(tmp_path: Path) -> None:
+    plan = of(whole(deepspeed=optimizing(tmp_path), launch=Launch(processes=2)))
+    assert plan.memory(plan.batch())["optimizer"] == 12 * sum(plan.learned)
 
 
 @pytest.mark.slow
@@ -138,42 +165,13 @@ def test_another_number_of_gpus_sees_as_many_samples_a_step() -> None:
         on(stage, 3)
 
 
-def test_each_change_that_is_advised_takes_less() -> None:
-    stage = whole(batch_size=4)
-    needed = [of(stage).memory(of(stage).batch(128)).total()]
-    for _, changed in remedies(stage):
-        plan = replace(of(stage), stage=changed)
-        needed.append(plan.memory(plan.batch(128)).total())
-    assert len(needed) == 5
-    assert needed == sorted(needed, reverse=True)
-
-
-def test_what_cannot_fit_is_refused_with_what_to_change(
-    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sections = {"sft": whole(), "model": MODELS["parrot"]}
-    plan_report.refuse_what_cannot_fit(sections, inputs)  # there is no accelerator
-    monkeypatch.setattr(plan_report, "accelerator_bytes", lambda: 80 * GIB)
-    plan_report.refuse_what_cannot_fit(sections, inputs)
-    monkeypatch.setattr(plan_report, "accelerator_bytes", lambda: GIB)
-    with pytest.raises(
-        ParrotError, match=r"more memory than a GPU has: 1\.5 of 1 GiB, does not fit"
-    ) as refused:
-        plan_report.refuse_what_cannot_fit(sections, inputs)
-    assert "\n  gradient_checkpointing: true: " in str(refused.value)
-
-
-def test_a_profile_is_planned_by_configurations_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "conf").symlink_to(PROJECT / "conf")
-    (tmp_path / "parrot").symlink_to(PROJECT / "parrot")
-    monkeypatch.chdir(tmp_path)
-    for name, config in (("vision", TOWER), ("language", LANGUAGE)):
-        config.save_pretrained(tmp_path / "artifacts/hub" / name)
-    main(["plan", "parrot-7b", "--gpus", "4", "--memory", "10", "--price", "2"])
-    told = capsys.readouterr().out
-    assert "align: 4,746 steps of 256 samples (4 ranks × 8 × accumulation 8)" in told
-    assert "1.00 epochs of 793,298 samples" in told
-    hours, money = (float(found) for found in re.findall(r"([\d.]+) GPU-hours, (\d+) at 2 an hour", told)[-1])
-    assert math.isclose(money, 2 * hours, abs_tol=1)
+def test_a_batch_has_padding_and_positions_for_an_image_and_text() -> None:
+    grouped = Qwen2Config(**{**LANGUAGE.to_dict(), "num_key_value_heads": 1})
+    plan = replace(of(whole(batch_size=2)), language=grouped)
+    batch = plan.batch()
+    assert batch["attention_mask"][-1].sum() == plan.model.max_length - 1
+    whole_mask = {**batch, "attention_mask": torch.ones_like(batch["attention_mask"])}
+    assert plan.memory(batch)["activations"] > plan.memory(whole_mask)["activations"]
+    with pytest.raises(ParrotError, match=r"model\.max_length: 18 positions"):
+        plan.batch(18)
+    assert plan.memory(plan.batch(19))

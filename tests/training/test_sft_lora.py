@@ -1,5 +1,6 @@
 """Stage two with adapters, over whole weights and over four bits."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_stages import LORA, MODELS, TRAINING, Train
-from transformers import (
-    BitsAndBytesConfig,
-)
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TrainingArguments
 
 from parrot.config import Lora
 from parrot.errors import ParrotError
 from parrot.loading import load_model
 from parrot.training import trainer
 from parrot.training.align import ALIGNED_FILE
+from parrot.training.assembly import assemble
 
 FOUR_BITS = LORA.model_copy(update={"load_in_4bit": True})
 
@@ -64,6 +64,17 @@ def test_a_killed_run_with_adapters_goes_on_exactly(
 def test_four_bits_need_a_gpu(train: Train) -> None:
     with pytest.raises(ParrotError, match=r"sft\.lora\.load_in_4bit: needs a GPU and there is none"):
         train("sft", "parrot", FOUR_BITS)
+
+
+@needs_bitsandbytes
+def test_what_is_not_in_four_bits_is_float32(inputs: dict[str, Path], tmp_path: Path) -> None:
+    published = shutil.copytree(inputs["language"], tmp_path / "language")
+    AutoModelForCausalLM.from_pretrained(published, dtype=torch.bfloat16).save_pretrained(published)
+    joined, _ = assemble(
+        inputs["vision"], published, MODELS["parrot"], 1, TrainingArguments(str(tmp_path), use_cpu=True),
+        quantization=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32),
+    )  # fmt: skip
+    assert {parameter.dtype for parameter in joined.parameters()} == {torch.float32, torch.uint8}
 
 
 @needs_bitsandbytes

@@ -2,15 +2,17 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import OPTConfig, PreTrainedConfig
 
 from parrot.config import Training
 from parrot.errors import ParrotError
+from parrot.training import assembly
 from parrot.training.resume import COMPLETE
 from parrot.training.sampler import LengthGroupedSampler
 from parrot.training.trainer import SMOOTHING, LogHistory, ParameterGroup, TrainingRun, fit
@@ -270,3 +272,14 @@ def test_the_config_that_is_saved_keeps_its_cache(tmp_path: Path) -> None:
     groups = [ParameterGroup(list(model.parameters()), 0.05)]
     fit(model, groups, samples(), collate, TRAINING, run, seed=5, lengths=list(range(30)))
     assert model.config.use_cache
+
+
+def test_packing_is_refused_where_samples_would_see_one_another(tmp_path: Path) -> None:
+    packing = TRAINING.model_copy(update={"packing": True})
+    model: Any = SimpleNamespace(config=SimpleNamespace(text_config=OPTConfig()))
+    none: Any = None
+    with pytest.raises(ParrotError, match=r"packing: .* llama, mistral, qwen2, qwen3, not by 'opt'"):
+        assembly.train(
+            model, none, [], packing, 1, records=tmp_path, mixture=tmp_path, max_length=8, run=none,
+            arguments=none,
+        )  # fmt: skip
