@@ -63,8 +63,8 @@ def validate(
     stamp.unlink(missing_ok=True)
     schema = contract(languages, images, model.max_length)
     totals, accounts = Totals(), read_balance(mixture)
-    doubts = Doubts(validate, images, accounts)
     with (
+        Doubts(validate, images, accounts) as doubts,
         tqdm(desc=f"validate {split}", unit=" records") as progress,
         _FailuresWriter(reports / FAILURES) as failures,
         _FailuresWriter(reports / DOUBTS) as doubtful,
