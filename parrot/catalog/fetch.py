@@ -20,7 +20,7 @@ from parrot.config_data import Origin
 from parrot.data.images import ImageStore
 from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
-from parrot.files import atomic_file, write_text
+from parrot.files import atomic_file, file_digest, write_text
 from parrot.yaml_files import read_yaml
 
 LOCK = Path("data.lock.yaml")
@@ -151,8 +151,7 @@ def _record(address: str, file: Path, origin: Origin) -> None:
     Raises:
         ParrotError: it is not what it was at the first fetch, or should be; then the file is gone.
     """
-    with file.open("rb") as opened:
-        found = {"size": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    found = {"size": file.stat().st_size, "sha256": file_digest(file)}
     recorded = _recorded()
     if found["sha256"] != (origin.sha256 or recorded.get(address, found)["sha256"]):
         file.unlink()
