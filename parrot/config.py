@@ -57,7 +57,8 @@ class Images(Section):
 
 class Prepare(Section):
     partition_records: Count
-    """Entries of a file that are one shard, and done at a stretch: a killed run goes on behind the last."""
+    """Entries of a file that are one shard, fewer where 64 MiB of pictures are in them, and done at a
+    stretch: a killed run goes on behind the last."""
     max_reject_share: Share
 
 

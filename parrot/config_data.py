@@ -91,7 +91,8 @@ def _name_or_own(value: Any) -> Any:
 
 
 class Origin(Section):
-    """Where a file is published: `hub` with its `revision`, or `url`."""
+    """Where a file is published: `hub` with its `revision`, or `url`; where each language has a file of its
+    own, with `{language}` in `file`, `url` or `member`."""
 
     hub: str | None = None
     """A data set of the Hub."""
@@ -110,6 +111,13 @@ class Origin(Section):
         if bool(self.url) == bool(self.hub) or bool(self.hub) != bool(self.file):
             raise ValueError("either `hub` and `file`, or `url`")
         return self
+
+    def of(self, language: str) -> Self:
+        """Where the file of a language is published."""
+        named = {key: getattr(self, key) for key in ("file", "url", "member")}
+        return self.model_copy(
+            update={key: text.replace(EACH, language) for key, text in named.items() if text}
+        )
 
 
 class Source(Section):
@@ -148,6 +156,11 @@ class Source(Section):
             raise ValueError(
                 "files: is for a file a language, with {language} in its name and no `language`; or for the "
                 "shards of one, with its `language`"
+            )
+        if self.language == EACH and self.origin and self.origin.of("") == self.origin:
+            raise ValueError(
+                "origin: would put one file under every language; name those of each with {language} in "
+                "`file`, `url` or `member`"
             )
         return self
 

@@ -5,6 +5,7 @@ import shutil
 import urllib.request
 from fnmatch import fnmatch
 from http.client import HTTPException
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -19,7 +20,7 @@ from parrot.config_data import Origin
 from parrot.data.images import ImageStore
 from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
-from parrot.files import atomic_file, write_text
+from parrot.files import atomic_file, file_digest, write_text
 from parrot.yaml_files import read_yaml
 
 LOCK = Path("data.lock.yaml")
@@ -78,7 +79,7 @@ def _place(file: Path, target: Path, member: str | None) -> None:
 def _from_hub(origin: Origin) -> list[Path]:
     repo = str(origin.hub)
     try:
-        commit = origin.revision or _first_commit(repo) or HfApi().dataset_info(repo).sha
+        commit = origin.revision or _first_commit(repo, str(origin.file)) or HfApi().dataset_info(repo).sha
         names = HfApi().list_repo_files(repo, repo_type="dataset", revision=commit)
         wanted = sorted(name for name in names if fnmatch(name, str(origin.file)))
         if not wanted:
@@ -86,6 +87,12 @@ def _from_hub(origin: Origin) -> list[Path]:
                 f"{repo}: has no {origin.file} at {commit}, but {', '.join(sorted(names)[:20])}; "
                 f"name the file in the source's `origin`"
             )
+        for name, others in groupby(sorted(wanted, key=_last), _last):
+            if len(same := list(others)) > 1:
+                raise ParrotError(
+                    f"{repo}: {origin.file} names {' and '.join(same[:2])}: in one folder the second {name} "
+                    f"would overwrite the first; let the source's `origin` name the files of one folder"
+                )
         folder = WORK / repo.replace("/", "--")
         files = [
             Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, local_dir=folder))
@@ -144,8 +151,7 @@ def _record(address: str, file: Path, origin: Origin) -> None:
     Raises:
         ParrotError: it is not what it was at the first fetch, or should be; then the file is gone.
     """
-    with file.open("rb") as opened:
-        found = {"size": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    found = {"size": file.stat().st_size, "sha256": file_digest(file)}
     recorded = _recorded()
     if found["sha256"] != (origin.sha256 or recorded.get(address, found)["sha256"]):
         file.unlink()
@@ -161,11 +167,18 @@ def _recorded() -> dict[str, Any]:
     return read_yaml(LOCK) if LOCK.exists() else {}
 
 
-def _first_commit(repo: str) -> str | None:
-    """At which a file of the Hub's repository was fetched first."""
+def _first_commit(repo: str, pattern: str) -> str | None:
+    """At which a file of the pattern was fetched first, or else another one of the Hub's repository."""
     before = _commits(repo)
-    found = (address.removeprefix(before) for address in _recorded() if address.startswith(before))
-    return next((rest.partition("/")[0] for rest in found), None)
+    found = [address.removeprefix(before) for address in _recorded() if address.startswith(before)]
+    commits = [
+        (not fnmatch(name, pattern), commit) for commit, _, name in (one.partition("/") for one in found)
+    ]
+    return min(commits, default=(True, None))[1]
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _commits(repo: str) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from parrot.catalog.facts import Fact, fact_of, origin_of
-from parrot.config import Params, Source
+from parrot.config import Source
 from parrot.config_data import Origin
 from parrot.errors import ParrotError
 from parrot.params import load_params
-from parrot.profiles import compose
-from parrot.yaml_files import parse_yaml
+from parrot.profiles import params_of
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
@@ -43,10 +42,10 @@ class Need:
     def missing(self) -> Iterator[Missing]:
         source = self.source
         origin = origin_of(source)
-        for path in source.by_language(self.languages).values():
+        for language, path in source.by_language(self.languages).items():
             if not any(path.parent.glob(path.name)):
                 is_pattern = "*" in path.name
-                yield Missing(path.parent if is_pattern else path, origin, is_pattern)
+                yield Missing(path.parent if is_pattern else path, origin and origin.of(language), is_pattern)
         images = Path(source.images)
         archive = next((place for place in (images, *images.parents) if place.suffix in _ARCHIVES), None)
         if source.images != source.path and not (archive or images).exists():
@@ -60,10 +59,7 @@ def needs_of(profile: str | None) -> list[Need]:
     Raises:
         ParrotError: there is no such profile, or it is not valid.
     """
-    if profile is None:
-        params = load_params()
-    else:
-        params = Params.model_validate(parse_yaml(compose(profile), Path(f"conf/{profile}.yaml")))
+    params = load_params() if profile is None else params_of(profile)
     return [Need(name, source, tuple(params.languages)) for name, source in params.sources.items()]
 
 

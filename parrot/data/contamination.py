@@ -1,6 +1,7 @@
 """Pictures and questions of benchmarks, which no training may see; nor what is nearly the same."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -127,13 +128,16 @@ def _distinct_windows(texts: Sequence[bytes]) -> tuple[Hashes, NDArray[np.int64]
     return hashes[new], owners[new], np.bincount(owners[new], minlength=len(texts))
 
 
-def too_contaminated(rejects: Path, limit: int, name: str, table: Path) -> ParrotError | None:
-    """The error if more rejects than `limit` are in a benchmark; names the first, and the `table` of all."""
-    found = [reject for reject in read_rejects(rejects) if kind(reject.reason) == CONTAMINATED]
-    if len(found) <= limit:
+def too_contaminated(rejects: Path, count: int, limit: int, name: str, table: Path) -> ParrotError | None:
+    """The error if more of the rejects than `limit`, a `count`, are in a benchmark.
+
+    Names the first, and the `table` of all.
+    """
+    if count <= limit:
         return None
-    lines = [f"  {one.source}: record {one.record}: {one.reason}" for one in found[:_SHOWN]]
-    first = f"{name}: {len(found)} records are in a benchmark, mix.max_contaminated allows {limit}"
+    found = (reject for reject in read_rejects(rejects) if kind(reject.reason) == CONTAMINATED)
+    lines = [f"  {one.source}: record {one.record}: {one.reason}" for one in islice(found, _SHOWN)]
+    first = f"{name}: {count} records are in a benchmark, mix.max_contaminated allows {limit}"
     last = f"all are listed in {table}; take them out of the data, or let so many be left out of the mixture"
     return ParrotError("\n".join([f"{first}:", *lines, last]))
 

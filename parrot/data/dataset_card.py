@@ -1,6 +1,5 @@
 """The card of a prepared source: with it the folder of its shards is a data set that the Hub shows."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from parrot.config import Source
 from parrot.data.images import image_header
 from parrot.data.partitions import Partition
 from parrot.data.shards import open_shard
+from parrot.files import file_digest
 
 CARD = "README.md"
 _PICTURES = 4
@@ -73,7 +73,7 @@ from {published or "files of its publisher"}, read as `{_form(source)}`. \
 
 | shard | SHA-256 |
 |---|---|
-{_table({part.shard: f"`{_sha256(folder / part.shard)}`" for part in partitions})}
+{_table({part.shard: f"`{file_digest(folder / part.shard)}`" for part in partitions})}
 """,
         encoding="utf-8",
     )
@@ -85,11 +85,6 @@ def _form(source: Source) -> str:
 
 def _table(rows: Mapping[str, Any]) -> str:
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _write_pictures(folder: Path, partitions: Sequence[Partition]) -> Iterator[str]:

@@ -20,6 +20,8 @@ def draw_copies(folder: Path, total: int, mixed: Mixed, order: str) -> Copies:
     """How often each entry of a source is taken, by `samples` and `weight`."""
     source = folder.name
     chosen: Sequence[int] = range(total)
+    times, rest = divmod(mixed.weight, 1)
+    copies = np.full(total, int(times), np.uint8)
     if mixed.samples is not None:
         if mixed.samples > total:
             raise ParrotError(
@@ -27,9 +29,8 @@ def draw_copies(folder: Path, total: int, mixed: Mixed, order: str) -> Copies:
                 f"mix.{order.rpartition('/')[2]}.{source}"
             )
         chosen = random.Random(f"samples/{order}/{source}").sample(chosen, mixed.samples)
-    times, rest = divmod(mixed.weight, 1)
-    copies = np.zeros(total, np.uint8)
-    copies[chosen] = int(times)
+        copies[:] = 0
+        copies[chosen] = int(times)
     copies[random.Random(f"weight/{order}/{source}").sample(chosen, round(rest * len(chosen)))] += 1
     return copies
 

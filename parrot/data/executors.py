@@ -11,7 +11,7 @@ import platform
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
@@ -34,7 +34,8 @@ def in_order(
     Yields the items in order, each when it is done; takes only so many ahead as keep all workers busy.
 
     Raises:
-        ParrotError: a process has ended; Dask is not installed, or its scheduler or workers do not answer.
+        ParrotError: a process has ended; Dask is not installed, or its scheduler or workers do not answer, or
+            no longer.
     """
     waiting: deque[tuple[Item, Any]] = deque()
     with _workers(speed) as (submit, at_once):
@@ -97,8 +98,14 @@ class _Machinery(NamedTuple):
     pyarrow: str
 
 
+def _code_digest(package: Path) -> str:
+    """Formats are told by YAML, which makes bytes as modules do."""
+    files = sorted(file for file in package.rglob("*") if file.suffix in (".py", ".yaml"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
 _HERE = _Machinery(
-    hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_PACKAGE.rglob("*.py")))).hexdigest()[:12],
+    _code_digest(_PACKAGE),
     platform.python_version(),
     version("pillow"),
     version("pyarrow"),
@@ -111,6 +118,7 @@ def _cluster(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
     try:
         import dask
         from distributed import Client
+        from distributed.client import ClosedClientError
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise ParrotError(
@@ -143,6 +151,11 @@ def _cluster(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
                 raise ParrotError(
                     f"speed.cluster: workers end over the same task again and again; see the log of "
                     f"{error.last_worker.address}, or give them more memory"
+                ) from None
+            except (CancelledError, ClosedClientError):
+                raise ParrotError(
+                    f"speed.cluster: the scheduler at {address} was lost; start it and its workers again, "
+                    f"then this stage: it goes on behind the partitions that are done"
                 ) from None
 
 

@@ -126,7 +126,8 @@ def mix(
             write_index(partial, admitted(rejects))
         accounts = {name: _account(split, name, of) for name, of in counts.items()}
         values = _metrics(seen, rejects.kinds, rejects.noted, accounts)
-        problem = too_contaminated(partial / REJECTS, mix.max_contaminated, split, output / REJECTS)
+        found = rejects.kinds[CONTAMINATED]
+        problem = too_contaminated(partial / REJECTS, found, mix.max_contaminated, split, output / REJECTS)
         problem = problem or too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
         if problem:
             (partial / INDEX).unlink()

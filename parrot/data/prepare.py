@@ -31,6 +31,8 @@ _RECORDS = "records.parquet"
 MENDED = "mended.parquet"
 _AND = "; "
 """Between the rules by which a record was mended."""
+_PICTURES_HELD = 64 << 20
+"""Bytes of the pictures in a partition's entries, from which on it takes no more entries."""
 _NEAR = 0.05
 """What `expected` may be off: publishers round."""
 
@@ -148,8 +150,32 @@ class _Part(NamedTuple):
 def _parts(reader: SourceReader, languages: Sequence[str], size: int) -> Iterator[_Part]:
     numbers = count()
     for language, entries in groupby(reader.entries(languages), itemgetter(0)):
-        while some := [(position, entry) for _, position, entry in islice(entries, size)]:
+        while some := list(_stretch(entries, size)):
             yield _Part(next(numbers), language, some)
+
+
+def _stretch(entries: Iterator[tuple[str, int, Any]], size: int) -> Iterator[tuple[int, Any]]:
+    """The next entries, up to `size`; fewer where they bring large pictures, since all are held at once."""
+    held = 0
+    for _, position, entry in islice(entries, size):
+        yield position, entry
+        held += _picture_bytes(entry)
+        if held >= _PICTURES_HELD:
+            return
+
+
+def _picture_bytes(entry: Any) -> int:
+    """Of the pictures that an entry brings itself, encoded or as data URIs."""
+    held, inside = 0, [entry]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, dict):
+            inside += one.values()
+        elif isinstance(one, list):
+            inside += one
+        elif isinstance(one, bytes) or (isinstance(one, str) and one.startswith("data:")):
+            held += len(one)
+    return held
 
 
 def _name(number: int) -> str:

@@ -52,8 +52,8 @@ _SCHEMA = pa.schema(
         for name in Reject.__slots__
     ]
 )
-_BATCH = 1000
-"""Rejects that are in memory at once."""
+_BATCH, _BATCH_CHARACTERS = 1000, 16 << 20
+"""Rejects that are in memory at once, and from how many characters of their entries on it is fewer."""
 
 
 def kind(reason: str) -> str:
@@ -84,6 +84,7 @@ class RejectsWriter:
         self.noted = 0
         self._writer = pq.ParquetWriter(path, _SCHEMA, compression="none")
         self._waiting: list[Reject] = []
+        self._characters = 0
 
     def add(self, reject: Reject) -> None:
         self.kinds[kind(reject.reason)] += 1
@@ -96,12 +97,14 @@ class RejectsWriter:
 
     def _list(self, row: Reject) -> None:
         self._waiting.append(row)
-        if len(self._waiting) == _BATCH:
+        self._characters += len(row.entry)
+        if len(self._waiting) == _BATCH or self._characters >= _BATCH_CHARACTERS:
             self._write()
 
     def _write(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(list(map(asdict, self._waiting)), _SCHEMA))
         self._waiting.clear()
+        self._characters = 0
 
     def __enter__(self) -> "RejectsWriter":
         return self
@@ -124,8 +127,8 @@ def read_rejects(path: Path) -> Iterator[Reject]:
         with pq.ParquetFile(path) as file:
             if not file.schema_arrow.equals(_SCHEMA):
                 raise ParrotError(f"{path}: other columns than expected; run the stage that wrote it again")
-            for batch in file.iter_batches(_BATCH):
-                yield from (Reject(**row) for row in batch.to_pylist())
+            for group in range(file.num_row_groups):
+                yield from (Reject(**row) for row in file.read_row_group(group).to_pylist())
     except (pa.ArrowException, OSError) as error:
         raise ParrotError(
             f"{path}: not readable as Parquet ({error}); run the stage that wrote it again"

@@ -8,7 +8,7 @@ from typing import Any
 
 from parrot.config import Images, Source
 from parrot.data.rejects import Reject, as_json, read_rejects
-from parrot.data.sources.json_items import read_items
+from parrot.data.sources.json_items import DOUBLED, read_items, read_texts
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
 from parrot.files import atomic_file
@@ -31,8 +31,14 @@ def write_out(rejects: Path, target: Path) -> int:
             count += 1
             where = {"language": reject.language, "position": reject.position, "id": reject.record}
             why = {"field": reject.field, "reason": reject.reason}
-            file.write(as_json(where | why | {"entry": json.loads(reject.entry)}) + "\n")
+            entry = json.loads(reject.entry, object_pairs_hook=_unmarked)
+            file.write(as_json(where | why | {"entry": entry}) + "\n")
     return count
+
+
+def _unmarked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without the reader's mark that it names a key twice."""
+    return {key: value for key, value in pairs if key != DOUBLED}
 
 
 def take_back(
@@ -41,7 +47,7 @@ def take_back(
     """Put repaired entries in the places of the rejected ones; returns how many in which file.
 
     The next `prepare` reads them there. The publisher's file stays beside it, with `.original` behind its
-    name. Lines that were deleted from `repaired` leave their entries as they are.
+    name. Lines that were deleted from `repaired` leave their entries as they are, to the letter.
 
     Raises:
         ParrotError: an entry is still broken, or has no place; or the files are no lists of entries in JSON.
@@ -84,7 +90,7 @@ def _replace(path: Path, repairs: dict[int, Any]) -> int:
 
 def _texts(path: Path, repairs: dict[int, Any]) -> Iterator[str]:
     position = -1
-    for position, entry in enumerate(read_items(path)):
-        yield as_json(repairs.get(position, entry))
+    for position, text in enumerate(read_texts(path)):
+        yield as_json(repairs[position]) if position in repairs else text
     if beyond := [place for place in repairs if not 0 <= place <= position]:
         raise ParrotError(f"{path}: has {position + 1} entries, none has position {beyond[0]}")

@@ -25,6 +25,7 @@ from huggingface_hub.utils.sha import git_hash
 
 from parrot.config_publishing import Publish
 from parrot.errors import ParrotError
+from parrot.files import file_digest
 from parrot.publishing.hub_errors import WAITS, patiently
 from parrot.publishing.target import CARD, WEIGHTS, Contents, Placed, in_order, read, size
 
@@ -240,7 +241,4 @@ def _deleted(paths: Set[str]) -> list[Operation]:
 
 
 def _sha256(content: Path | bytes) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else file_digest(content)

@@ -26,7 +26,7 @@ def other_language_share(source: str) -> str:
 
 
 class Doubts:
-    """Looks for what `limits` limit, in the frames of `read_metadata`.
+    """Looks for what `limits` limit, in the frames of `read_metadata`; closes its files at the block's end.
 
     Args:
         accounts: how many records each source has, of which `language_sample` are drawn evenly.
@@ -36,7 +36,7 @@ class Doubts:
         bits = images.near_bits
         languages = limits.max_other_language_share is not None
         self._steps = {
-            name: max(1, account.used // limits.language_sample)
+            name: max(1, -(-account.used // limits.language_sample))
             for name, account in accounts.items()
             if languages
         }
@@ -47,6 +47,14 @@ class Doubts:
         self._passed: Counter[str] = Counter()
         self._asked: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
+
+    def __enter__(self) -> "Doubts":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for search in (self._texts, self._pictures):
+            if search:
+                search.close()
 
     def add(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Look through a frame; returns the texts in other languages, as rows of `FAILURE_COLUMNS`."""

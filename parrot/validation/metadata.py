@@ -24,8 +24,8 @@ def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
     "user assistant"; turns; text, text_bytes: of all messages, without image placeholders; longest_text: of
     one; empty_texts, broken_texts: messages without text (a question may be an image alone) or with lost
     characters; images, unreadable_images; placeholders: in the user's turns; answer_placeholders: in the
-    others; shorter_side, longer_side: pixels, over all images of the record, none without image; formats: as
-    in "JPEG"; picture_digests, looks: a list.
+    others; shorter_side, longer_side: pixels, over all images of the record, none without image;
+    picture_digests, looks: a list.
     """
     seen_ids, seen_contents = FirstSeen(), FirstSeen()
     rows: list[dict[str, Any]] = []
@@ -80,20 +80,17 @@ def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
 
 def _measure_pictures(pictures: list[bytes]) -> dict[str, Any]:
     sides: list[int] = []
-    formats = set()
     unreadable = 0
     for picture in pictures:
         try:
-            width, height, name = image_header(picture)
+            width, height, _ = image_header(picture)
         except ValueError:
             unreadable += 1
             continue
         sides += width, height
-        formats.add(name)
     return {
         "images": len(pictures),
         "unreadable_images": unreadable,
         "shorter_side": min(sides, default=None),
         "longer_side": max(sides, default=None),
-        "formats": " ".join(sorted(formats)),
     }

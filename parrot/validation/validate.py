@@ -16,7 +16,7 @@ from parrot.config import Images, Model, Validate
 from parrot.data.accounting import read_balance
 from parrot.data.shards import INDEX
 from parrot.errors import ParrotError
-from parrot.files import atomic_file, write_json
+from parrot.files import atomic_file, file_digest, write_json
 from parrot.validation.contract import FAILURE_COLUMNS, contract, contract_failures
 from parrot.validation.doubts import Doubts
 from parrot.validation.drift import committed_metrics, drift
@@ -63,8 +63,8 @@ def validate(
     stamp.unlink(missing_ok=True)
     schema = contract(languages, images, model.max_length)
     totals, accounts = Totals(), read_balance(mixture)
-    doubts = Doubts(validate, images, accounts)
     with (
+        Doubts(validate, images, accounts) as doubts,
         tqdm(desc=f"validate {split}", unit=" records") as progress,
         _FailuresWriter(reports / FAILURES) as failures,
         _FailuresWriter(reports / DOUBTS) as doubtful,
@@ -111,9 +111,7 @@ def fingerprint(prepared: Path, mixture: Path, shards: Iterable[str]) -> str:
     total = hashlib.sha256()
     files = {INDEX: mixture / INDEX} | {name: prepared / name for name in sorted(shards)}
     for name, path in files.items():
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{name} {content}\n".encode())
+        total.update(f"{name} {file_digest(path)}\n".encode())
     return total.hexdigest()
 
 

@@ -154,6 +154,24 @@ def test_a_data_set_of_the_hub_at_the_commit_of_the_first_fetch(server: Publishe
     assert "README.md" in done.stderr
 
 
+def test_files_of_one_name_do_not_overwrite_one_another(server: Publisher) -> None:
+    server.files |= {"en/0.parquet": b"zero", "zh/0.parquet": b"one"}
+    done = from_the_hub(server, "", "*.parquet")
+    assert "*.parquet names en/0.parquet and zh/0.parquet: in one folder the second 0.parquet" in done.stderr
+    assert not Path("data").exists()
+
+
+def test_each_file_of_the_hub_stays_at_its_own_first_commit(server: Publisher) -> None:
+    server.newest = COMMITS[1]
+    assert from_the_hub(server, COMMITS[1], "it.json").returncode == 0
+    server.files["README.md"] = b"#"
+    assert from_the_hub(server, COMMITS[0], "README.md").returncode == 0
+    server.asked.clear()
+    assert from_the_hub(server, "", "it.json").returncode == 0
+    resolved = [line.split("/resolve/")[1] for line, _ in server.asked if "/resolve/" in line]
+    assert {path[:40] for path in resolved} == {COMMITS[1]}
+
+
 def test_get_says_what_nothing_serves(server: Publisher) -> None:
     settings = {"split": "sft", "format": "llava", "language": "en"}
     served = origin_of(server).model_dump(exclude_none=True)

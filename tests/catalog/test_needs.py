@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from parrot import cli
 from parrot.catalog.facts import fact_of, known_facts, origin_of
@@ -93,6 +94,23 @@ def test_archives_folders_in_them_and_patterns_of_files(tmp_path: Path) -> None:
     Path("p.zip").touch()
     assert list(need.missing()) == []
     assert list(describe(need)) == ["it (sft, entries not counted): there"]
+
+
+def test_each_language_has_its_own_origin() -> None:
+    settings = {"split": "sft", "format": "llava", "path": "x", "files": "{language}.json", "images": "x.zip"}
+    served: dict[str, dict[str, str]] = {
+        "file": {"hub": "me/it", "file": "all/{language}.json"},
+        "url": {"url": "https://me.example/{language}.json"},
+        "member": {"url": "https://me.example/all.zip", "member": "{language}.json"},
+    }
+    for key, origin in served.items():
+        need = Need("it", Source.model_validate(settings | {"origin": origin}), ("en", "zh"))
+        found = [(one.path.name, getattr(one.origin, key)) for one in need.missing() if one.origin]
+        name = origin[key].replace
+        assert found == [(f"{one}.json", name("{language}", one)) for one in ("en", "zh")]
+    one_file = settings | {"origin": {"hub": "me/it", "file": "all.json"}}
+    with pytest.raises(ValidationError, match="origin: would put one file under every language"):
+        Source.model_validate(one_file)
 
 
 def test_an_unknown_source_or_profile(capsys: pytest.CaptureFixture[str]) -> None:

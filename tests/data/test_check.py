@@ -1,12 +1,13 @@
 """`parrot data check` and `parrot data repair`, as a person calls them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checked import write_records
-from small_sources import conversation, instruction, small_world, write_json_list
+from small_sources import changed, conversation, instruction, small_world, write_json_list
 
 from parrot.cli import main
 from parrot.config import Params
@@ -131,6 +132,29 @@ def test_rejects_are_written_out_repaired_and_taken_back(tmp_path: Path) -> None
         assert path.with_name(path.name + ".original").read_bytes() == before
         metrics = world.prepare_source("only")
         assert (metrics["kept"], metrics["rejected"]) == (20, {"total": 0})
+
+
+def test_entries_that_nobody_repaired_stay_as_they_are(tmp_path: Path) -> None:
+    whole, broken = json.dumps(instruction(0)), '{"instruction": "Say 1.", "output": "1"'
+    twice = '{"instruction": "Say 2.",  "output": "2", "output": "two", "input": ""}'
+    for lines in (False, True):
+        world = small_world(tmp_path / str(lines)).only([])
+        world = replace(world, prepare=changed(world.prepare, max_reject_share=0.9))
+        path = Path(world.sources["only"].path)
+        odd = json.dumps(instruction(3) | {"output": ""})
+        given = [whole, twice, odd, broken, twice, whole][: None if lines else 3]
+        path.write_text("\n".join(given) + "\n" if lines else f"[{', '.join(given)}]")
+        world.prepare_source("only")
+        file = tmp_path / f"{lines}.jsonl"
+        write_out(world.prepared("align") / "only" / REJECTS, file)
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        last = {"instruction": "Say 2.", "output": "two", "input": ""}
+        entries = [last, json.loads(odd), broken, last]
+        assert [row["entry"] for row in rows] == entries[: None if lines else 2]
+        write_json_list(file, [rows[1] | {"entry": instruction(3)}])
+        take_back(file, "only", world.sources["only"], world.images, ["en"])
+        given[2] = json.dumps(instruction(3))
+        assert path.read_text() == ("\n".join(given) + "\n" if lines else "[\n" + ",\n".join(given) + "\n]\n")
 
 
 def test_repairs_that_belong_nowhere_are_refused(tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ def test_a_worker_with_other_code_is_refused(
         prepared_by(small_world(tmp_path), cluster).prepare_source("talk")
 
 
+def test_formats_count_as_code(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    formats = tmp_path / "sources" / "formats.yaml"
+    seen = set()
+    for text in ("a: 1", "a: 2"):
+        formats.write_text(text)
+        seen.add(executors._code_digest(tmp_path))
+    assert len(seen) == 2
+
+
 def test_a_worker_that_does_not_see_the_folder_is_refused(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +136,28 @@ def test_a_scheduler_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     finally:
         scheduler.terminate()
         scheduler.wait()
+
+
+def test_a_scheduler_that_is_lost_in_the_middle_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    scheduler = start(
+        tmp_path, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+    )
+    where = address(file)
+    worker = start(tmp_path, "worker", where, "--no-nanny", "--nthreads", "1", "--death-timeout", "5")
+
+    def items() -> Iterator[int]:
+        yield 60
+        scheduler.kill()
+
+    try:
+        with pytest.raises(ParrotError, match=r"the scheduler at tcp://\S+ was lost; start it"):
+            speed = changed(small_world(tmp_path).speed, cluster=where)
+            list(executors.in_order(items(), time.sleep, lambda _: False, speed))
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
 
 
 def test_a_worker_killed_in_the_middle_of_a_partition_costs_no_byte(tmp_path: Path, cluster: Cluster) -> None:

@@ -1,11 +1,13 @@
 """All seventeen data sets, and what else people have, on records in exactly their published form."""
 
 import base64
+import gc
 import io
 import json
 import re
 import tarfile
 import tracemalloc
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +322,13 @@ def test_a_broken_sample_takes_no_other_with_it(tmp_path: Path) -> None:
     assert reasons[1] == "1"
     assert reasons[2].startswith("broken sample: 2.txt: 'utf-8'")
     assert reasons[3] == "broken sample: 3.JPG: another file of the sample ends so"
+
+
+def test_members_of_a_webdataset_are_not_kept(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"{number}.txt": b"It." for number in range(200)})
+    entries = read_entries(path, known_formats()["webdataset"])
+    assert len(list(islice(entries, 150))) == 150
+    assert sum(type(one) is tarfile.TarInfo for one in gc.get_objects()) < 10
 
 
 def test_a_list_under_a_key_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

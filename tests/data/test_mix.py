@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,8 @@ from small_sources import (
     write_tsv,
 )
 
+from parrot.config import Mixed
+from parrot.data.draws import draw_copies
 from parrot.data.rejects import kind
 from parrot.errors import ParrotError
 
@@ -204,6 +207,15 @@ def test_samples_are_taken_exactly_and_by_seed(tmp_path: Path) -> None:
     more = world.only(items, mixed={"samples": 60})
     with pytest.raises(ParrotError, match=r"only: holds 50 entries, 60 samples are asked.*mix.align.only"):
         more.run()
+
+
+def test_a_source_without_samples_is_drawn_in_a_byte_an_entry() -> None:
+    total = 1 << 20
+    tracemalloc.start()
+    copies = draw_copies(Path("talk"), total, Mixed(weight=2.0), "1/align")
+    assert tracemalloc.get_traced_memory()[1] < 2 * total
+    tracemalloc.stop()
+    assert (copies == 2).all()
 
 
 def test_a_weight_is_how_often_training_sees_a_record(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import base64
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_sources import (
@@ -27,7 +29,7 @@ from parrot.data.digests import content_digest, digest
 from parrot.data.images import decode_within
 from parrot.data.partitions import read_partitions
 from parrot.data.prepare import prepare
-from parrot.data.rejects import kind
+from parrot.data.rejects import Reject, RejectsWriter, kind, read_rejects
 from parrot.data.sources import reading
 from parrot.errors import ParrotError
 
@@ -94,6 +96,39 @@ def test_a_partition_of_a_file_is_a_shard_and_every_entry_has_its_place(tmp_path
     found = [(row["language"], row["record"], row["position"]) for row in rejects(world, "talk")]
     assert found == [("en", "c3", 3), ("en", "c16", 16), ("zh", "c29", 9)]
     assert json.loads(rejects(world, "talk")[0]["entry"]) == items[3]
+
+
+@pytest.mark.parametrize("as_uri", [False, True])
+def test_pictures_in_the_entries_end_a_partition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_uri: bool
+) -> None:
+    talk = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]
+    held: list[Any] = [picture(number) for number in range(10, 15)]
+    if as_uri:
+        held = [f"data:image/jpeg;base64,{base64.b64encode(one).decode()}" for one in held]
+    monkeypatch.setattr("parrot.data.prepare._PICTURES_HELD", max(map(len, held)) + 1)
+    items = [{"messages": talk, "images": [one if as_uri else {"bytes": one}]} for one in held]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(items), path)
+    world = small_world(tmp_path).only([])
+    only = changed(world.sources["only"], format="chat", path=str(path), images=str(path))
+    world = replace(world, sources=world.sources | {"only": only})
+    assert world.prepare_source("only")["kept"] == 5
+    found = read_partitions(world.prepared("align") / "only")
+    assert [partition.entries for partition in found] == [2, 2, 1]
+    first = digests(world.prepared("align"))
+    replace(world, speed=changed(world.speed, prepare_processes=2)).prepare_source("only")
+    assert digests(world.prepared("align")) == first
+
+
+def test_large_rejects_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parrot.data.rejects._BATCH_CHARACTERS", 20)
+    given = [Reject("a", "en", str(place), "", "broken", place, 10 * "x") for place in range(5)]
+    with RejectsWriter(tmp_path / "rejects.parquet") as rejects:
+        for one in given:
+            rejects.add(one)
+    assert pq.read_metadata(tmp_path / "rejects.parquet").num_row_groups == 3
+    assert list(read_rejects(tmp_path / "rejects.parquet")) == given
 
 
 def test_same_inputs_same_bytes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Near duplicates, texts in other languages and drift: found where they are planted, and nowhere else."""
 
+import io
 import json
 import random
 import subprocess
@@ -19,6 +20,7 @@ from parrot.data.digests import digest
 from parrot.data.looks import LOOK_BYTES
 from parrot.data.records import Image
 from parrot.errors import ParrotError
+from parrot.validation.doubts import Doubts
 from parrot.validation.drift import drift
 from parrot.validation.languages import other_language
 from parrot.validation.near_duplicates import NearDuplicates, look_keys, text_keys
@@ -80,9 +82,11 @@ def test_a_task_to_translate_is_in_the_language_that_it_is_set_in(tmp_path: Path
 
 def test_of_a_large_source_some_texts_are_looked_at(tmp_path: Path) -> None:
     records = [telling(one, TURKISH, one.images) for one in pictured()]
-    metrics = run(tmp_path, records, limits(max_other_language_share=1.0, language_sample=10))
-    assert metrics["talk_other_language_share"] == 1.0
-    assert len(doubts(tmp_path)) == 10
+    for most, looked_at in ((10, 10), (21, 20)):
+        folder = tmp_path / str(most)
+        metrics = run(folder, records, limits(max_other_language_share=1.0, language_sample=most))
+        assert metrics["talk_other_language_share"] == 1.0
+        assert len(doubts(folder)) == looked_at
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,32 @@ def test_looks_that_differ_in_as_many_bits_as_are_allowed_are_found_among_many()
     pairs = set(search.pairs())
     assert pairs == {(3000 + place // 100, place) for place in range(100, 3000, 100)}
     assert search.count == 29
+
+
+def test_every_record_of_a_picture_that_nearly_repeats_another_counts() -> None:
+    first = np.random.default_rng(1).bytes(LOOK_BYTES)
+    again = bytes([first[0] ^ 1]) + first[1:]
+    looks = [first] + 20 * [again] + [first]
+    search = NearDuplicates(4)
+    search.add(range(22), look_keys(looks), [digest(one) for one in looks], looks)
+    assert sorted(search.pairs()) == [(place, 0) for place in range(1, 21)]
+    assert search.count == 20
+
+
+def test_files_of_keys_are_closed_also_when_a_check_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[io.BytesIO] = []
+
+    def temporary(**settings: Any) -> io.BytesIO:
+        opened.append(io.BytesIO())
+        return opened[-1]
+
+    monkeypatch.setattr("parrot.validation.near_duplicates.tempfile.TemporaryFile", temporary)
+    both = limits(max_near_duplicate_share=1.0, max_near_picture_share=1.0)
+    images = IMAGES.model_copy(update={"near_bits": 4})
+    with pytest.raises(ZeroDivisionError), Doubts(both, images, {}):
+        raise ZeroDivisionError
+    assert len(opened) == 128
+    assert all(file.closed for file in opened)
 
 
 def test_texts_share_a_key_if_they_are_near() -> None:

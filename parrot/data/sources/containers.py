@@ -94,6 +94,7 @@ def _samples(file: Path) -> Iterator[dict[str, Any] | Unreadable]:
     try:
         with tarfile.open(file, "r|*") as archive:
             for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # else it keeps a kilobyte for each
                 if not member.isreg():
                     continue
                 folder, _, name = member.name.rpartition("/")

@@ -42,6 +42,10 @@ class Unreadable:
 
     reason: str
     """`kind: detail`, as of a reject."""
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class _BrokenJson(ParrotError):
@@ -60,18 +64,29 @@ def read_items(path: Path | str) -> Iterator[Any]:
         ParrotError: the file is missing or broken; names line and column.
     """
     with _opened(Path(path)) as buffer:
-        if buffer.peek() == "[":
-            yield from _list_items(buffer)
-            buffer.expect_end("the list")
-        else:
-            while buffer.peek():  # JSON lines
-                try:
-                    item = buffer.value()
-                except _BrokenJson as error:
-                    if not buffer.skip_line():
-                        raise
-                    item = Unreadable(f"broken JSON: {error.place}: {error.problem}")
-                yield item
+        yield from _items(buffer)
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """The entries of `read_items`, each as it stands in the file."""
+    with _opened(path) as buffer:
+        for _ in _items(buffer):
+            yield buffer.taken
+
+
+def _items(buffer: "_Buffer") -> Iterator[Any]:
+    if buffer.peek() == "[":
+        yield from _list_items(buffer)
+        buffer.expect_end("the list")
+        return
+    while buffer.peek():  # JSON lines
+        try:
+            item = buffer.value()
+        except _BrokenJson as error:
+            if not buffer.skip_line():
+                raise
+            item = Unreadable(f"broken JSON: {error.place}: {error.problem}", buffer.taken)
+        yield item
 
 
 def read_members(path: Path | str) -> Iterator[tuple[str, Any]]:
@@ -115,6 +130,8 @@ class _Buffer:
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.position = 0
+        self.taken = ""
+        """The value or line that was consumed last, as it stands in the file."""
         self._path = path
         self._file = file
         self._text = ""
@@ -147,7 +164,7 @@ class _Buffer:
             else:
                 # `12` may go on as `123` or `12.5e3`: a value counts once enough follows it.
                 if end + _CUT <= len(self._text) or self._ended:
-                    self.position = end
+                    self.taken, self.position = self._text[self.position : end], end
                     return value
             if len(self._text) - self.position > MAX_ENTRY:
                 self.fail(f"an entry of more than {MAX_ENTRY >> 20} million characters begins here")
@@ -161,7 +178,8 @@ class _Buffer:
             self._grow()
         if self.peek() != "{":
             return False
-        self.position = end + 1 if end >= 0 else len(self._text)
+        end = end if end >= 0 else len(self._text)
+        self.taken, self.position = self._text[self.position : end].rstrip(), end
         return self.peek() in ("", "{")
 
     def take(self, wanted: str, problem: str) -> str:
