@@ -16,6 +16,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 
+from parrot.network import reach_local_directly
+
 SILENCE = timedelta(minutes=6)
 """Runs wait for a server for 4 minutes (prefect.toml), and one that is back has heard of nobody meanwhile."""
 
@@ -57,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--webhook", metavar="URL", help="whom to tell of data that are refused")
     url = parser.parse_args().webhook
+    reach_local_directly()
     for automation in [notice_dead_workers(), *([tell_of_bad_data(url)] if url else [])]:
         with get_client(sync_client=True) as client:
             for earlier in client.read_automations_by_name(automation.name):

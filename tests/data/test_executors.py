@@ -39,7 +39,9 @@ def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
 
 
 def address(file: Path) -> str:
+    deadline = time.monotonic() + 120
     while not (file.exists() and file.stat().st_size):
+        assert time.monotonic() < deadline, "the scheduler does not begin"
         time.sleep(0.05)
     return str(json.loads(file.read_text())["address"])
 
@@ -55,8 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     workers = [start(folder, "worker", where, "--no-nanny", "--nthreads", "1") for _ in range(2)]
     yield Cluster(where, workers)
     for process in (*workers, scheduler):
-        process.terminate()
-    for process in (*workers, scheduler):
+        process.kill()
         process.wait()
 
 
@@ -169,7 +170,9 @@ def test_a_worker_killed_in_the_middle_of_a_partition_costs_no_byte(tmp_path: Pa
     work = tmp_path / "work"
 
     def kill() -> None:
-        while len(list(work.glob(".part-*"))) < 2:  # until both have begun to write
+        deadline = time.monotonic() + 120
+        # Until both have begun to write.
+        while len(list(work.glob(".part-*"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.002)
         cluster.workers[0].kill()
 
