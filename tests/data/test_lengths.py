@@ -126,14 +126,18 @@ def other_tokenizers(folder: Path) -> Iterator[PreTrainedTokenizerFast]:
         )
 
 
+def other_rulers(backbones: dict[str, Path], folder: Path) -> Iterator[Ruler]:
+    for number, tokenizer in enumerate(other_tokenizers(folder)):
+        language = folder / str(number)
+        tokenizer.save_pretrained(language)
+        config = json.loads((backbones["language"] / "config.json").read_text(encoding="utf-8"))
+        (language / "config.json").write_text(json.dumps(config | {"vocab_size": len(tokenizer)}))
+        yield Ruler(MODEL, backbones["vision"], language)
+
+
 def test_the_bound_holds_for_other_tokenizers(backbones: dict[str, Path], tmp_path: Path) -> None:
     texts = ["\ufdfa" * 20, "a" * 50, "  \n\n x", "é是🙂" * 9, "What is it?", "e\u0301\u0327" * 5, " "]
-    for number, tokenizer in enumerate(other_tokenizers(tmp_path)):
-        folder = tmp_path / str(number)
-        tokenizer.save_pretrained(folder)
-        config = json.loads((backbones["language"] / "config.json").read_text(encoding="utf-8"))
-        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": len(tokenizer)}))
-        ruler = Ruler(MODEL, backbones["vision"], folder)
+    for ruler in other_rulers(backbones, tmp_path):
         for text in texts:
             item = talk(f"<image>\n{text}", f"{text}!", system=text)
             assert measured(ruler, item) <= ruler.at_most(item)
@@ -174,12 +178,7 @@ def test_ascii_is_not_normalized_where_that_changes_nothing(
     backbones: dict[str, Path], tmp_path: Path
 ) -> None:
     item = talk("What is  it?\n", "~ It's 7. ", "<image>", "e\u0301")
-    for number, tokenizer in enumerate(other_tokenizers(tmp_path)):
-        folder = tmp_path / str(number)
-        tokenizer.save_pretrained(folder)
-        config = json.loads((backbones["language"] / "config.json").read_text(encoding="utf-8"))
-        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": len(tokenizer)}))
-        ruler = Ruler(MODEL, backbones["vision"], folder)
+    for ruler in other_rulers(backbones, tmp_path):
         bound = ruler.at_most(item)
         ruler._keeps_ascii = False
         assert ruler.at_most(item) == bound

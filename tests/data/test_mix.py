@@ -1,13 +1,7 @@
-import errno
 import json
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,73 +94,6 @@ def test_same_inputs_and_seed_same_bytes_and_no_shard_is_touched(tmp_path: Path)
     world.mix_split(seed=2)
     assert digests(world.mixture("align")) != first
     assert digests(world.prepared("align")) == shards
-
-
-def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def full_database(*_: object) -> None:
-    raise sqlite3.OperationalError("database or disk is full")
-
-
-@pytest.mark.parametrize(
-    ("call", "full"),
-    [
-        ("mix.FirstSeen.earlier", full_database),
-        ("mix.write_balance", full_disk),
-        ("mix.write_json", full_disk),
-        ("shards.seal", full_disk),
-        ("rejects.RejectsWriter._write", full_disk),
-    ],
-)
-def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
-    call: str, full: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items = [instruction(number) for number in (*range(20), 3)]
-    world = small_world(tmp_path).only(items)
-    assert world.run()["duplicates"] == 1
-    before = digests(world.mixture("align")), digests(tmp_path / "metrics")
-    monkeypatch.setattr(f"parrot.data.{call}", full)
-    with pytest.raises(ParrotError, match=r"no space left while writing .*; free some there and start again"):
-        world.mix_split(seed=2)
-    assert (digests(world.mixture("align")), digests(tmp_path / "metrics")) == before
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from small_sources import small_world
-from parrot.data import mix as module
-earlier, asked = module.FirstSeen.earlier, []
-def killed(*arguments):
-    asked.append(arguments)
-    if len(asked) == 30:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return earlier(*arguments)
-world = small_world(Path({folder!r}))
-world.run()
-module.FirstSeen.earlier = killed
-world.mix_split(seed=2)
-"""
-
-
-def test_a_killed_run_leaves_the_old_mixture_and_the_next_the_same_bytes(tmp_path: Path) -> None:
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(killed))
-    killed.mkdir()
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
-    whole.mkdir()
-    world = small_world(whole)
-    world.run()
-    mixture = killed / "mixtures" / "align"
-    assert digests(mixture) == digests(world.mixture("align"))
-    assert len(list(mixture.parent.iterdir())) == 2  # what was half written lies beside it …
-    replace(world, folder=killed).mix_split(seed=2)
-    assert [path.name for path in mixture.parent.iterdir()] == ["align"]  # … until the next run
-    world.mix_split(seed=2)
-    assert digests(mixture) == digests(world.mixture("align"))
 
 
 def test_the_order_is_that_of_the_first_trainings(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """The stage: a stamp for good records, and for others a list of what is wrong and no stamp."""
 
-import errno
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from full_disks import full_database, full_disk
 from talks import IMAGES, LANGUAGES, LIMITS, MAX_LENGTH, TWO, change, good, say
 from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
 
@@ -147,14 +146,6 @@ def test_a_damaged_shard_stops_it(tmp_path: Path) -> None:
 def files(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
-def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def full_database(*_: object) -> None:
-    raise sqlite3.OperationalError("database or disk is full")
 
 
 @pytest.mark.parametrize(
