@@ -224,7 +224,7 @@ def _run_all(world: World) -> None:
     before = params.read_text(encoding="utf-8")
     for place in ("path", "origin"):
         user = USER[f"params.yaml: a source's {place}"]
-        address = f"http://{user}@127.0.0.1:9/x.json"
+        address = f"http://{user}@127.0.0.1:9/{{language}}.json"
         tree = yaml.safe_load(before)
         tree["sources"]["captions"][place] = address if place == "path" else {"url": address}
         params.write_text(yaml.safe_dump(tree), encoding="utf-8")
