@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from parrot.config_publishing import Gate
 from parrot.errors import ParrotError
-from parrot.evaluation.comparison.differences import what_differs
+from parrot.evaluation.comparison.compare import what_differs
 from parrot.evaluation.comparison.noninferiority import POWER, Assessed, assess
 from parrot.evaluation.samples import Evaluation, read_evaluation
 from parrot.evaluation.scoring.accuracy import columns, hits_of, points
