@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.benchmark import check_rotations, rotation_groups, scored_groups
-from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, parse_questions, read_texts
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, parse_questions
 from parrot.evaluation.benchmarks.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.evaluation.extraction.extract import extract_answer
 from parrot.evaluation.samples import Answer, Sample, grouped
@@ -23,22 +23,12 @@ PARROT, VLMEVALKIT = "parrot", "vlmevalkit"
 EXTRACTORS: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
     PARROT: extract_answer,
     VLMEVALKIT: vlmevalkit.extract_answer,
-    "vlmevalkit-2024": vlmevalkit.extract_answer_2024,
+    "vlmevalkit-2024": partial(vlmevalkit.extract_answer, of_2024=True),
 }
 """Scoring protocol -> from an answer and the options (letter -> text) to the letter that was meant.
 
 All but our own read the tables as VLMEvalKit does, too.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class PredictedFile:
-    """A benchmark file and the predictions for it."""
-
-    file: BenchmarkFile
-    rows: list[TextRow]
-    table: Path
-    predictions: dict[int, str]
 
 
 def score(
@@ -55,12 +45,18 @@ def score(
     report: dict[str, Any] = {"protocol": protocol}
     lines = [_line("suite", "language", "scored", shown, "unreadable")]
     for file in find_files(tsv_dir, load_suites(benchmarks)):
-        answered = read_answered(file, pred_dir)
-        found = score_file(answered, protocol)
+        if not file.rows:
+            raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
+        table = find_predictions(pred_dir, file.path)
+        predictions = read_predictions(table, {row.index for row in file.rows})
+        found = score_file(file, table, predictions, protocol)
         report.setdefault(file.suite, {})[file.language] = found
         for reason, count in found.get("dropped", {}).items():
             print(f"{file.path}: dropped as VLMEvalKit does: {reason}: {count}", file=sys.stderr)
-        overall = [f"{found['overall']:.1%}", *(_overall(answered, name) for name in shown[1:])]
+        overall = [
+            f"{found['overall']:.1%}",
+            *(_overall(file, table, predictions, name) for name in shown[1:]),
+        ]
         unreadable = f"{found['unreadable']:.1%}"
         lines.append(_line(file.suite, file.language, str(found["n_scored"]), overall, unreadable))
     write_json(output, report)
@@ -68,21 +64,10 @@ def score(
     return report
 
 
-def read_answered(file: BenchmarkFile, pred_dir: Path) -> PredictedFile:
-    """Read a benchmark file, without its pictures, and the table in `pred_dir` that belongs to it.
-
-    Raises:
-        ParrotError: one of the two is missing or cannot be read.
-    """
-    rows = read_texts(file.path)
-    if not rows:
-        raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
-    table = find_predictions(pred_dir, file.path)
-    return PredictedFile(file, rows, table, read_predictions(table, {row.index for row in rows}))
-
-
-def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
-    """What one file's predictions are worth.
+def score_file(
+    file: BenchmarkFile, table: Path, predictions: Mapping[int, str], protocol: str
+) -> dict[str, Any]:
+    """What the predictions for one file are worth; they stand in `table`.
 
     Returns:
         `dataset`; `mode` (vanilla or circular); `split` (its name, "none" or, if there are several,
@@ -94,16 +79,15 @@ def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
     Raises:
         ParrotError: a cell is wrong, or a prediction is missing.
     """
-    file, predictions, dropped = answered.file, answered.predictions, {}
+    dropped: dict[str, int] = {}
     if protocol == PARROT:
-        questions = parse_questions(file.path, answered.rows)
-        if file.circular:
-            check_rotations(file.path, questions, texts=not file.published)
+        questions = parse_questions(file.path, file.rows)
+        check_rotations(file, questions)
     else:
-        questions = vlmevalkit.read_questions(file.path, answered.rows)
+        questions = vlmevalkit.read_questions(file.path, file.rows)
         predictions = vlmevalkit.read_predictions(predictions)
-        dropped = _dropped(answered, questions)
-    require_predictions(answered.table, predictions, (question.index for question in questions))
+        dropped = _dropped(file, questions)
+    require_predictions(table, predictions, (question.index for question in questions))
     extract = EXTRACTORS[protocol]
     samples = [
         Sample(question, {protocol: Answer(extract(predictions[question.index], question.options))})
@@ -122,7 +106,7 @@ def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
         "n_rows": len(questions),
         "n_scored": len(scored),
         **_accuracies(scored, protocol),
-        "hits": {str(sample.question.index): int(sample.hits[protocol]) for sample in scored},
+        "hits": {str(sample.question.index): int(sample.answers[protocol].hit or 0) for sample in scored},
         "extracted": {str(sample.question.index): sample.answers[protocol].choice for sample in samples},
         "unreadable": len(unread) / len(questions),
         **({} if file.published is None else {"published": file.published}),
@@ -143,20 +127,20 @@ def _accuracies(scored: Sequence[Sample], protocol: str) -> dict[str, Any]:
     }
 
 
-def _dropped(answered: PredictedFile, questions: Sequence[MultipleChoiceQuestion]) -> dict[str, int]:
+def _dropped(file: BenchmarkFile, questions: Sequence[MultipleChoiceQuestion]) -> dict[str, int]:
     """Why VLMEvalKit leaves something out -> how many, of rows or of groups."""
     groups = len(rotation_groups(questions)) - len(scored_groups(questions, circular=True))
     counts = {
-        "rows without image": len(answered.rows) - len(questions),
-        "groups without main row": groups if answered.file.circular else 0,
+        "rows without image": len(file.rows) - len(questions),
+        "groups without main row": groups if file.circular else 0,
     }
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _overall(answered: PredictedFile, protocol: str) -> str:
+def _overall(file: BenchmarkFile, table: Path, predictions: Mapping[int, str], protocol: str) -> str:
     """The accuracy under another protocol than the chosen one, which may refuse what that one takes."""
     try:
-        return f"{score_file(answered, protocol)['overall']:.1%}"
+        return f"{score_file(file, table, predictions, protocol)['overall']:.1%}"
     except ParrotError as error:
         print(f"not scored under {protocol}: {error}", file=sys.stderr)
         return "–"
