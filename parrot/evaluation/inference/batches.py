@@ -90,9 +90,10 @@ class Inference:
         A model whose `forward` takes `image_features` (what its `get_image_features` makes of pictures)
         reads a picture once for all questions about it; another one reads it anew in every prompt.
         """
+        kinds = sorted({run.picture for run in self.runs} - {"removed"})
         shown: dict[bytes, MultipleChoiceQuestion] = {}
         for question in chunk:
-            for kind in sorted({run.picture for run in self.runs} - {"removed"}):
+            for kind in kinds:
                 shown.setdefault(_picture(question, kind, swapped), question)
         positions: list[int] = []
         parts: dict[str, list[torch.Tensor]] = {}
