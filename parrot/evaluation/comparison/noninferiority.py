@@ -63,7 +63,7 @@ def assess(
     """
     hits, others = np.asarray(challenger, dtype=float), np.asarray(champion, dtype=float)
     language, cluster = np.asarray(languages), np.unique(clusters, return_inverse=True)[1]
-    drawn = resample(hits - others, language, cluster)
+    names, _, means = resample(hits - others, language, cluster)
     parts = {str(name): language == name for name in dict.fromkeys(language.tolist())}
     shares = {name: (float(hits[some].mean()), float(others[some].mean())) for name, some in parts.items()}
     level = alpha / 2
@@ -72,16 +72,17 @@ def assess(
             name,
             shares[name],
             (hits[some], others[some], cluster[some]),
-            drawn.means[:, drawn.languages.index(name)],
+            means[:, names.index(name)],
             bound=-margin,
             level=level,
             tests=len(parts),
         )
         for name, some in parts.items()
     ]
-    means = drawn.means.mean(axis=1)
     both = fmean(share for share, _ in shares.values()), fmean(share for _, share in shares.values())
-    overall = _assess_group(OVERALL, both, (hits, others, cluster), means, bound=0.0, level=level, tests=1)
+    overall = _assess_group(
+        OVERALL, both, (hits, others, cluster), means.mean(axis=1), bound=0.0, level=level, tests=1
+    )
     good, worse = holm([one.p_good for one in found]), holm([one.p_worse for one in found])
     corrected = [
         replace(one, p_good=p_good, p_worse=p_worse)
