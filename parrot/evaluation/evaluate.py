@@ -10,7 +10,7 @@ from typing import Any
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, check_benchmark, identify
-from parrot.evaluation.benchmarks.mmmb import parse_questions
+from parrot.evaluation.benchmarks.mmmb import parse_questions, read_texts
 from parrot.evaluation.extraction.extract import extract_answer
 from parrot.evaluation.report.page import choose_examples, write_page
 from parrot.evaluation.report.plots import write_plots
@@ -42,7 +42,7 @@ from parrot.evaluation.scoring.accuracy import (
     with_overall,
 )
 from parrot.evaluation.scoring.exchange import TABLES, write_vlmevalkit_table
-from parrot.evaluation.scoring.score import PARROT, VLMEVALKIT, score_file
+from parrot.evaluation.scoring.score import PARROT, VLMEVALKIT, PredictedFile, score_file
 from parrot.files import atomic_directory, write_json
 
 PAGE = "report.html"
@@ -81,7 +81,8 @@ def evaluate(
         ParrotError: a file is missing or wrong, or the predictions are for another benchmark.
     """
     files = benchmark_files(evaluate, languages)
-    benchmark = {name: parse_questions(file.path, file.rows, name) for name, file in files.items()}
+    rows = {name: read_texts(file.path) for name, file in files.items()}
+    benchmark = {name: parse_questions(file.path, rows[name], name) for name, file in files.items()}
     check_benchmark(files, benchmark)
     predicted = read_predictions(predictions)
     made_for = {"benchmark": identify(files, benchmark), "circular": evaluate.circular}
@@ -89,19 +90,21 @@ def evaluate(
         raise ParrotError(f"{predictions}: made for other files than those of {evaluate.benchmark}, or for "
                           f"another evaluate.circular; run the stage predict again")  # fmt: skip
     asked = _answered(benchmark, predicted, predictions / PREDICTIONS)
-    texts = {
-        language: {one.question.index: one.answers[WRITTEN].text or "" for one in some}
-        for language, some in asked.items()
-    }
     samples = [one for some in asked.values() for one in judged(some, circular=evaluate.circular)]
     unreadable = {
         language: fmean(one.answers[WRITTEN].choice is None for one in some)
         for language, some in asked.items()
     }
-    kit = {
-        language: score_file(file, predictions / PREDICTIONS, texts[language], VLMEVALKIT)["overall"]
-        for language, file in files.items()
+    written = {
+        language: PredictedFile(
+            files[language],
+            rows[language],
+            predictions / PREDICTIONS,
+            {one.question.index: one.answers[WRITTEN].text or "" for one in some},
+        )
+        for language, some in asked.items()
     }
+    kit = {language: score_file(one, VLMEVALKIT)["overall"] for language, one in written.items()}
     estimates = {run: accuracy_estimates(samples, run) for run in predicted.runs}
     gain = image_gain(samples)
     category = category_accuracy(samples, SEEING)
@@ -127,9 +130,9 @@ def evaluate(
             shutil.copyfile(predictions / name, folder / name)
         write_rows(folder / PREDICTIONS, map(judged_row, samples))
         (folder / TABLES).mkdir()
-        for language, file in files.items():
-            table = folder / TABLES / f"{file.vlmevalkit_name}.tsv"
-            write_vlmevalkit_table(table, [row.cells for row in file.rows], texts[language])
+        for one in written.values():
+            table = folder / TABLES / f"{one.file.vlmevalkit_name}.tsv"
+            write_vlmevalkit_table(table, [row.cells for row in one.rows], one.predictions)
         write_page(
             folder / PAGE,
             f"Evaluation on {evaluate.benchmark}",

@@ -10,7 +10,6 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from parrot.config import Section
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import TextRow, read_texts
 from parrot.files import file_digest
 
 BENCHMARKS_FILE = Path(__file__).with_name("benchmarks.yaml")
@@ -58,11 +57,6 @@ class BenchmarkFile:
         """A file under the suite, and the code of `language`, that its name holds: cn for zh."""
         suite, _, code = path.stem.rpartition("_") if "_" in path.stem else (path.stem, "", language)
         return cls(path, suite, code, path.stem, circular, _published_md5().get(path.name))
-
-    @cached_property
-    def rows(self) -> list[TextRow]:
-        """Its rows without their pictures; errors as of `read_texts`."""
-        return read_texts(self.path)
 
     @cached_property
     def published(self) -> bool | None:

@@ -70,7 +70,7 @@ def _answer(chunk: Chunk, swapped: Mapping[bytes, bytes]) -> list[dict[str, Any]
     return _rows(_inference, chunk, swapped)
 
 
-def load_model(model_dir: Path, number: int) -> tuple[Any, Any]:
+def load_model(model_dir: Path, number: int = 0) -> tuple[Any, Any]:
     """The model, ready for inference on one of the accelerators if there are any, and its processor."""
     processor = load_processor(model_dir)
     model = loading.load_model(model_dir, dtype="auto")

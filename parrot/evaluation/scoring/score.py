@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +10,7 @@ from typing import Any
 
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.benchmark import check_rotations, rotation_groups, scored_groups
-from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, parse_questions
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, parse_questions, read_texts
 from parrot.evaluation.benchmarks.suites import BENCHMARKS_FILE, BenchmarkFile, find_files, load_suites
 from parrot.evaluation.extraction.extract import extract_answer
 from parrot.evaluation.samples import Answer, Sample, grouped
@@ -31,6 +32,16 @@ All but our own read the tables as VLMEvalKit does, too.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class PredictedFile:
+    """A benchmark file and the predictions for it."""
+
+    file: BenchmarkFile
+    rows: list[TextRow]
+    table: Path
+    predictions: dict[int, str]
+
+
 def score(
     tsv_dir: Path, pred_dir: Path, *, protocol: str, output: Path, benchmarks: Path = BENCHMARKS_FILE
 ) -> dict[str, Any]:
@@ -45,18 +56,12 @@ def score(
     report: dict[str, Any] = {"protocol": protocol}
     lines = [_line("suite", "language", "scored", shown, "unreadable")]
     for file in find_files(tsv_dir, load_suites(benchmarks)):
-        if not file.rows:
-            raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
-        table = find_predictions(pred_dir, file.path)
-        predictions = read_predictions(table, {row.index for row in file.rows})
-        found = score_file(file, table, predictions, protocol)
+        answered = read_answered(file, pred_dir)
+        found = score_file(answered, protocol)
         report.setdefault(file.suite, {})[file.language] = found
         for reason, count in found.get("dropped", {}).items():
             print(f"{file.path}: dropped as VLMEvalKit does: {reason}: {count}", file=sys.stderr)
-        overall = [
-            f"{found['overall']:.1%}",
-            *(_overall(file, table, predictions, name) for name in shown[1:]),
-        ]
+        overall = [f"{found['overall']:.1%}", *(_overall(answered, name) for name in shown[1:])]
         unreadable = f"{found['unreadable']:.1%}"
         lines.append(_line(file.suite, file.language, str(found["n_scored"]), overall, unreadable))
     write_json(output, report)
@@ -64,10 +69,21 @@ def score(
     return report
 
 
-def score_file(
-    file: BenchmarkFile, table: Path, predictions: Mapping[int, str], protocol: str
-) -> dict[str, Any]:
-    """What the predictions for one file are worth; they stand in `table`.
+def read_answered(file: BenchmarkFile, pred_dir: Path) -> PredictedFile:
+    """Read a benchmark file, without its pictures, and the table in `pred_dir` that belongs to it.
+
+    Raises:
+        ParrotError: one of the two is missing or cannot be read.
+    """
+    rows = read_texts(file.path)
+    if not rows:
+        raise ParrotError(f"{file.path}: holds no question; replace it by the published file")
+    table = find_predictions(pred_dir, file.path)
+    return PredictedFile(file, rows, table, read_predictions(table, {row.index for row in rows}))
+
+
+def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
+    """What one file's predictions are worth.
 
     Returns:
         `dataset`; `mode` (vanilla or circular); `split` (its name, "none" or, if there are several,
@@ -79,15 +95,15 @@ def score_file(
     Raises:
         ParrotError: a cell is wrong, or a prediction is missing.
     """
-    dropped: dict[str, int] = {}
+    file, predictions, dropped = answered.file, answered.predictions, {}
     if protocol == PARROT:
-        questions = parse_questions(file.path, file.rows)
+        questions = parse_questions(file.path, answered.rows)
         check_rotations(file, questions)
     else:
-        questions = vlmevalkit.read_questions(file.path, file.rows)
+        questions = vlmevalkit.read_questions(file.path, answered.rows)
         predictions = vlmevalkit.read_predictions(predictions)
-        dropped = _dropped(file, questions)
-    require_predictions(table, predictions, (question.index for question in questions))
+        dropped = _dropped(answered, questions)
+    require_predictions(answered.table, predictions, (question.index for question in questions))
     extract = EXTRACTORS[protocol]
     samples = [
         Sample(question, {protocol: Answer(extract(predictions[question.index], question.options))})
@@ -106,7 +122,7 @@ def score_file(
         "n_rows": len(questions),
         "n_scored": len(scored),
         **_accuracies(scored, protocol),
-        "hits": {str(sample.question.index): int(sample.answers[protocol].hit or 0) for sample in scored},
+        "hits": {str(sample.question.index): int(bool(sample.answers[protocol].hit)) for sample in scored},
         "extracted": {str(sample.question.index): sample.answers[protocol].choice for sample in samples},
         "unreadable": len(unread) / len(questions),
         **({} if file.published is None else {"published": file.published}),
@@ -127,20 +143,20 @@ def _accuracies(scored: Sequence[Sample], protocol: str) -> dict[str, Any]:
     }
 
 
-def _dropped(file: BenchmarkFile, questions: Sequence[MultipleChoiceQuestion]) -> dict[str, int]:
+def _dropped(answered: PredictedFile, questions: Sequence[MultipleChoiceQuestion]) -> dict[str, int]:
     """Why VLMEvalKit leaves something out -> how many, of rows or of groups."""
     groups = len(rotation_groups(questions)) - len(scored_groups(questions, circular=True))
     counts = {
-        "rows without image": len(file.rows) - len(questions),
-        "groups without main row": groups if file.circular else 0,
+        "rows without image": len(answered.rows) - len(questions),
+        "groups without main row": groups if answered.file.circular else 0,
     }
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _overall(file: BenchmarkFile, table: Path, predictions: Mapping[int, str], protocol: str) -> str:
+def _overall(answered: PredictedFile, protocol: str) -> str:
     """The accuracy under another protocol than the chosen one, which may refuse what that one takes."""
     try:
-        return f"{score_file(file, table, predictions, protocol)['overall']:.1%}"
+        return f"{score_file(answered, protocol)['overall']:.1%}"
     except ParrotError as error:
         print(f"not scored under {protocol}: {error}", file=sys.stderr)
         return "–"
