@@ -20,7 +20,7 @@ import torch
 from parrot.data.images import decode
 from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
-from parrot.evaluation.inference.batches import InferenceRun, answer_chunk
+from parrot.evaluation.inference.batches import Inference, InferenceRun
 from parrot.evaluation.inference.chunks import cut
 from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.inference.workers import load_model
@@ -61,11 +61,8 @@ def main() -> None:
     model, processor = load_model(args.model)
 
     began = time.perf_counter()
-    answered = [
-        one
-        for chunk in chunks
-        for one in answer_chunk(model, processor, chunk, [RUN], batch_size=batch_size, swapped={})
-    ]
+    inference = Inference(model, processor, [RUN], batch_size)
+    answered = [one for chunk in chunks for one in inference.answer(chunk, {})]
     here = len(every) / (time.perf_counter() - began)
     texts = {one.key: one.answers["written"].text or "" for one in answered}
 

@@ -5,14 +5,11 @@ that this process runs, in the same folder, which all of them see (a shared file
 """
 
 import hashlib
-import multiprocessing
 import os
 import platform
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from parrot.config import Speed
 from parrot.errors import ParrotError
+from parrot.pipeline.pool import process_pool
 
 Item = TypeVar("Item")
 _PATIENCE = 30  # seconds until a scheduler, or the first of its workers, has answered
@@ -64,28 +62,8 @@ def _workers(speed: Speed) -> _Workers:
 
 @contextmanager
 def _processes(number: int) -> Iterator[tuple[Callable[..., Any], int]]:
-    with ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _start) as pool:
-        try:
-            yield pool.submit, number
-        except BrokenProcessPool:
-            raise ParrotError(
-                f"speed.prepare_processes: one of {number} processes has ended; see its message above, "
-                f"or take fewer if memory ran out"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its pool."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os._exit(1)
+    with process_pool(number, "speed.prepare_processes") as pool:
+        yield pool.submit, number
 
 
 class _Machinery(NamedTuple):

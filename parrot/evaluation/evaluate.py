@@ -4,22 +4,23 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.benchmark import benchmark_files, check_benchmark, identify
-from parrot.evaluation.benchmarks.mmmb import parse_questions, read_pictures, read_texts
-from parrot.evaluation.benchmarks.suites import BenchmarkFile
-from parrot.evaluation.report.page import choose_wrong, worst_categories, write_page
+from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, check_benchmark, identify
+from parrot.evaluation.benchmarks.mmmb import parse_questions, read_texts
+from parrot.evaluation.extraction.extract import extract_answer
+from parrot.evaluation.report.page import choose_examples, write_page
 from parrot.evaluation.report.plots import write_plots
-from parrot.evaluation.report.table import metrics_table
 from parrot.evaluation.samples import (
     PREDICTIONS,
     PROVENANCE,
     SETTINGS,
+    Answer,
+    Evaluation,
     Sample,
-    grouped,
     judged_row,
     read_experts,
     read_predictions,
@@ -28,7 +29,6 @@ from parrot.evaluation.samples import (
 from parrot.evaluation.scoring.accuracy import (
     NO_IMAGE,
     SEEING,
-    Accuracy,
     accuracy,
     accuracy_estimates,
     category_accuracy,
@@ -46,8 +46,6 @@ from parrot.evaluation.scoring.score import PARROT, VLMEVALKIT, PredictedFile, s
 from parrot.files import atomic_directory, write_json
 
 PAGE = "report.html"
-WORST, EXAMPLES = 3, 6
-"""Categories of which the page shows wrong answers, and how many of each."""
 WRITTEN = "written"
 """The run whose answers are read from what the model wrote."""
 
@@ -83,7 +81,7 @@ def evaluate(
         ParrotError: a file is missing or wrong, or the predictions are for another benchmark.
     """
     files = benchmark_files(evaluate, languages)
-    rows = {language: read_texts(file.path) for language, file in files.items()}
+    rows = {name: read_texts(file.path) for name, file in files.items()}
     benchmark = {name: parse_questions(file.path, rows[name], name) for name, file in files.items()}
     check_benchmark(files, benchmark)
     predicted = read_predictions(predictions)
@@ -91,24 +89,22 @@ def evaluate(
     if any(predicted.settings.get(name) != value for name, value in made_for.items()):
         raise ParrotError(f"{predictions}: made for other files than those of {evaluate.benchmark}, or for "
                           f"another evaluate.circular; run the stage predict again")  # fmt: skip
-    answers = {sample.key: sample.answers for sample in predicted.samples}
-    samples: list[Sample] = []
-    written: list[PredictedFile] = []
-    scored: dict[str, dict[str, Any]] = {PARROT: {}, VLMEVALKIT: {}}
-    for language, questions in benchmark.items():
-        asked = [Sample(question, answers.get((language, question.index), {})) for question in questions]
-        for sample in asked:
-            if sample.answers.keys() != set(predicted.runs) or sample.answers[WRITTEN].text is None:
-                place = f"{predictions / PREDICTIONS}: question {sample.question.index} in '{language}'"
-                raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
-        texts = {sample.question.index: sample.answers[WRITTEN].text or "" for sample in asked}
-        written.append(PredictedFile(files[language], rows[language], predictions / PREDICTIONS, texts))
-        for protocol, found in scored.items():
-            found[language] = score_file(written[-1], protocol)
-        for sample in asked:
-            letter = scored[PARROT][language]["extracted"][str(sample.question.index)]
-            sample.answers[WRITTEN] = replace(sample.answers[WRITTEN], choice=letter)
-        samples += judged(asked, circular=evaluate.circular)
+    asked = _answered(benchmark, predicted, predictions / PREDICTIONS)
+    samples = [one for some in asked.values() for one in judged(some, circular=evaluate.circular)]
+    unreadable = {
+        language: fmean(one.answers[WRITTEN].choice is None for one in some)
+        for language, some in asked.items()
+    }
+    written = {
+        language: PredictedFile(
+            files[language],
+            rows[language],
+            predictions / PREDICTIONS,
+            {one.question.index: one.answers[WRITTEN].text or "" for one in some},
+        )
+        for language, some in asked.items()
+    }
+    kit = {language: score_file(one, VLMEVALKIT)["overall"] for language, one in written.items()}
     estimates = {run: accuracy_estimates(samples, run) for run in predicted.runs}
     gain = image_gain(samples)
     category = category_accuracy(samples, SEEING)
@@ -119,8 +115,8 @@ def evaluate(
         "blind": rounded(accuracy(samples, NO_IMAGE)),
         "eyes": {name: estimate._asdict() for name, estimate in gain.items()},
         "letter": rounded(accuracy(samples, "letter")),
-        "written": {protocol: _column(found, "overall") for protocol, found in scored.items()},
-        "unreadable": _column(scored[PARROT], "unreadable"),
+        "written": {PARROT: rounded(accuracy(samples, WRITTEN)), VLMEVALKIT: rounded(with_overall(kit))},
+        "unreadable": rounded(with_overall(unreadable)),
         "chance": round(chance(benchmark, circular=evaluate.circular), 4),
         "protocol": prompts[0]["protocol"],
         "prompts": {prompt["protocol"]: prompt["version"] for prompt in prompts},
@@ -134,7 +130,7 @@ def evaluate(
             shutil.copyfile(predictions / name, folder / name)
         write_rows(folder / PREDICTIONS, map(judged_row, samples))
         (folder / TABLES).mkdir()
-        for one in written:
+        for one in written.values():
             table = folder / TABLES / f"{one.file.vlmevalkit_name}.tsv"
             write_vlmevalkit_table(table, [row.cells for row in one.rows], one.predictions)
         write_page(
@@ -144,7 +140,7 @@ def evaluate(
             accuracy=estimates,
             gain=gain,
             category=category,
-            examples=_examples(samples, category, files),
+            examples=choose_examples(samples, category, files),
         )
     with atomic_directory(plots) as folder:
         no_image = {name: rounded(shares) for name, shares in category_accuracy(samples, NO_IMAGE).items()}
@@ -154,23 +150,47 @@ def evaluate(
     return {f"{Path(evaluate.benchmark).name}/{name}": value for name, value in values.items()}
 
 
-def _column(found: Mapping[str, Mapping[str, Any]], key: str) -> Accuracy:
-    return rounded(with_overall({language: float(result[key]) for language, result in found.items()}))
-
-
-def _examples(
-    samples: Sequence[Sample], category: Mapping[str, Accuracy], files: Mapping[str, BenchmarkFile]
-) -> list[Sample]:
-    """Wrong answers of the worst categories, with their pictures."""
-    chosen = [
-        wrong for name in worst_categories(category, WORST) for wrong in choose_wrong(samples, name, EXAMPLES)
-    ]
-    held = {
-        language: {s.question.picture for s in some}
-        for language, some in grouped(chosen, lambda s: s.language).items()
+def _answered(benchmark: Benchmark, predicted: Evaluation, file: Path) -> dict[str, list[Sample]]:
+    """Language -> its questions with all their answers; what was written is read by our extraction."""
+    answers = {sample.key: sample.answers for sample in predicted.samples}
+    asked = {
+        language: [Sample(one, answers.get((language, one.index), {})) for one in questions]
+        for language, questions in benchmark.items()
     }
-    pictures = {language: read_pictures(files[language].path, indices) for language, indices in held.items()}
-    return [
-        replace(one, question=replace(one.question, image=pictures[one.language][one.question.picture or 0]))
-        for one in chosen
-    ]
+    for sample in (one for some in asked.values() for one in some):
+        written = sample.answers.get(WRITTEN, Answer())
+        if sample.answers.keys() != set(predicted.runs) or written.text is None:
+            place = f"{file}: question {sample.question.index} in '{sample.language}'"
+            raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
+        choice = extract_answer(written.text, sample.question.options)
+        sample.answers[WRITTEN] = replace(written, choice=choice)
+    return asked
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """Shares in per cent with 95 % intervals, one line a language.
+
+    Its words are those of the metrics: *eyes* is seeing minus blind (what the picture adds), *kit* the
+    written answers as VLMEvalKit reads them.
+    """
+    written = metrics["written"]
+    columns = {
+        "letter": metrics["letter"],
+        "written": written["parrot"],
+        "kit": written["vlmevalkit"],
+        "unreadable": metrics["unreadable"],
+    }
+    heads = "".join(f"{name:>11}" for name in columns)
+    lines = [f"accuracy, % {'seeing':>8}{'95 %':>17}{'blind':>8}{'eyes':>8}{'95 %':>17}{heads}"]
+    for name, share in metrics["accuracy"].items():
+        eyes = metrics["eyes"][name]
+        cells = "".join(f"{100 * column[name]:11.1f}" for column in columns.values())
+        lines.append(
+            f"{name:<12}{100 * share:8.1f}{_interval(metrics['interval'][name]):>17}"
+            f"{100 * metrics['blind'][name]:8.1f}{100 * eyes['value']:+8.1f}{_interval(eyes):>17}{cells}"
+        )
+    return "\n".join([*lines, f"chance is {metrics['chance']:.1%}"])
+
+
+def _interval(bounds: Mapping[str, float]) -> str:
+    return f"[{100 * bounds['low']:.1f}, {100 * bounds['high']:.1f}]"

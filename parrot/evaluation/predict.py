@@ -19,8 +19,7 @@ from parrot.evaluation.benchmarks.benchmark import (
     scored_groups,
 )
 from parrot.evaluation.inference.batches import InferenceRun
-from parrot.evaluation.inference.chunks import cut, swap
-from parrot.evaluation.inference.journal import Journal
+from parrot.evaluation.inference.chunks import Journal, cut, swap
 from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.inference.workers import answer_chunks
 from parrot.evaluation.samples import EXPERTS, PREDICTIONS, SETTINGS, write_rows

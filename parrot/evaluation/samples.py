@@ -25,8 +25,6 @@ SETTINGS, PREDICTIONS, EXPERTS, PROVENANCE = (
     "experts.json",
     "provenance.json",
 )
-Key = tuple[str, int]
-"""Language and index of a question."""
 AGAIN = "evaluate the model again"
 """What to do about a broken file."""
 T = TypeVar("T")
@@ -40,6 +38,8 @@ class Answer:
     """None where a written answer has not been read, or could not be."""
     text: str | None = None
     """What the model wrote, if it wrote."""
+    hit: bool | None = None
+    """Whether it is right, once that was judged; in a circular benchmark, whether all rotations are."""
     scores: dict[str, float] | None = None
     """Letter -> log-likelihood (nats), if options were scored. They differ with the shape of a batch in
     their last digits, and are in no file."""
@@ -52,8 +52,6 @@ class Sample:
     question: MultipleChoiceQuestion
     answers: dict[str, Answer] = field(default_factory=dict)
     """Run -> answer."""
-    hits: dict[str, bool] = field(default_factory=dict)
-    """Run -> whether it is right; in a circular benchmark, whether all rotations are."""
     routing: list[float] | None = None
     """The experts' weights in the first run."""
 
@@ -62,7 +60,7 @@ class Sample:
         return self.question.language
 
     @property
-    def key(self) -> Key:
+    def key(self) -> tuple[str, int]:
         return self.question.language, self.question.index
 
 
@@ -87,31 +85,18 @@ def grouped(samples: Iterable[Sample], key: Callable[[Sample], str]) -> dict[str
     return groups
 
 
-def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat |= dotted(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+class _Judged(BaseModel, strict=True):
+    """An `Answer` of `evaluate`."""
 
-
-class _Answered(BaseModel, strict=True):
-    choice: str | None = None
-    text: str | None = None
-
-
-class _Judged(_Answered):
     choice: str | None
+    text: str | None = None
     hit: bool
 
 
 class _PredictedRow(BaseModel, strict=True, extra="allow"):
     """A line of `predict`; what it has besides is an answer in each run."""
 
-    __pydantic_extra__: dict[str, _Answered] = Field(init=False)
+    __pydantic_extra__: dict[str, Answer] = Field(init=False)
 
     language: str
     index: int
@@ -138,7 +123,7 @@ def predicted_row(sample: Sample) -> dict[str, Any]:
 def judged_row(sample: Sample) -> dict[str, Any]:
     """A sample as `evaluate` keeps it."""
     return {name: getattr(sample.question, name) for name in _JudgedRow.model_fields} | {
-        run: {"hit": sample.hits[run], "choice": answer.choice}
+        run: {"hit": answer.hit, "choice": answer.choice}
         | ({} if answer.text is None else {"text": answer.text})
         for run, answer in sample.answers.items()
     }
@@ -175,7 +160,7 @@ def _read_samples(folder: Path, name: str, stage: str, row_type: type[_Predicted
     settings = _validated(dict[str, Any], _read(folder, SETTINGS, name, stage), place)
     if not isinstance(runs := settings.get("prompts"), dict) or not runs:
         raise ParrotError(f"{place}: 'prompts' names no run; {AGAIN}")
-    samples: dict[Key, Sample] = {}
+    samples: dict[tuple[str, int], Sample] = {}
     lines = io.StringIO(_read(folder, PREDICTIONS, name, stage))  # breaks lines at no other character
     for number, line in enumerate(lines, start=1):
         place = f"{name}: {PREDICTIONS}: line {number}"
@@ -184,9 +169,7 @@ def _read_samples(folder: Path, name: str, stage: str, row_type: type[_Predicted
         for run in runs:
             if (found := row.__pydantic_extra__.get(run)) is None:
                 raise ParrotError(f"{place}: '{run}' is missing; {AGAIN}")
-            sample.answers[run] = Answer(found.choice, found.text)
-            if isinstance(found, _Judged):
-                sample.hits[run] = found.hit
+            sample.answers[run] = Answer(found.choice, found.text, found.hit)
         if sample.key in samples:
             earlier = list(samples).index(sample.key) + 1
             raise ParrotError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -244,3 +245,9 @@ def publish(name: str, folder: Path, dtype: torch.dtype = torch.float32, **savin
     options = {**SIZES, **none, **ids, **family.options, "vocab_size": len(tokenizer)}
     family.model(family.config(**options)).to(dtype).save_pretrained(folder, **saving)
     return folder
+
+
+def as_bin(folder: Path) -> None:
+    """As a publisher who pickles has the weights in `folder`."""
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()

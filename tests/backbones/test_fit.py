@@ -1,34 +1,17 @@
-"""Published language models and towers, made fit: what is added, kept, said and refused."""
+"""Published language models, made fit: what is added, kept and said."""
 
-import json
-import pickle
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, QWEN_3, publish
+from families import FAMILIES, as_bin, publish
 from safetensors.torch import load_file
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    CLIPVisionModel,
-    GenerationConfig,
-    SiglipConfig,
-    SiglipImageProcessorPil,
-    SiglipModel,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from parrot.backbones.fit import fit
 from parrot.cli import main
-from parrot.errors import ParrotError
 from parrot.model.chat_text import encode_texts, render
 
 FALSE_TURNS = (
@@ -165,11 +148,6 @@ def test_weights_keep_their_precision_and_may_be_in_shards(tmp_path: Path) -> No
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
 
 
-def as_bin(folder: Path) -> None:
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
 def test_weights_published_as_bin_alone(tmp_path: Path) -> None:
     before = load_file(publish("qwen3", tmp_path / "published") / "model.safetensors")
     as_bin(tmp_path / "published")
@@ -178,150 +156,3 @@ def test_weights_published_as_bin_alone(tmp_path: Path) -> None:
     after = load_file(tmp_path / "fit/model.safetensors")
     assert torch.equal(after["model.norm.weight"], before["model.norm.weight"])
     assert not list((tmp_path / "fit").glob("*.bin"))
-
-
-class Evil:
-    def __reduce__(self) -> Any:
-        return Path.touch, (Path("hacked"),)
-
-
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    publish("qwen3", tmp_path / "published")
-    (tmp_path / "published/model.safetensors").unlink()
-    (tmp_path / "published/pytorch_model.bin").write_bytes(pickle.dumps({"a": Evil()}, protocol=2))
-    with pytest.raises(ParrotError, match="the weights cannot be read"):
-        fit("published", None, tmp_path / "fit")
-    assert not Path("hacked").exists()
-
-
-def small_clip() -> CLIPModel:
-    part = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return CLIPModel(
-        CLIPConfig(
-            text_config={**part, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1},
-            vision_config={**part, "image_size": 28, "patch_size": 14},
-        )
-    )
-
-
-def small_siglip() -> SiglipModel:
-    part = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return SiglipModel(
-        SiglipConfig(
-            text_config={**part, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1},
-            vision_config={**part, "image_size": 28, "patch_size": 14},
-        )
-    )
-
-
-@pytest.mark.parametrize("pickled", [False, True])
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("name", ["clip", "siglip"])
-def test_towers(tmp_path: Path, name: str, whole: bool, pickled: bool) -> None:
-    torch.manual_seed(0)
-    model = small_clip() if name == "clip" else small_siglip()
-    published = model if whole else model.vision_model
-    published.save_pretrained(tmp_path / "published")
-    size = {"height": 28, "width": 28}
-    processor = (
-        CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size=size)
-        if name == "clip"
-        else SiglipImageProcessorPil(size=size)
-    )
-    processor.save_pretrained(tmp_path / "published")
-    if pickled:
-        as_bin(tmp_path / "published")
-    said = fit(str(tmp_path / "published"), None, tmp_path / "fit")
-    assert any("its text part left out" in line for line in said) == whole
-    tower = AutoModel.from_pretrained(tmp_path / "fit")
-    pixels = torch.randn(1, 3, 28, 28)
-    with torch.no_grad():
-        expected = model.vision_model.eval()(pixels).last_hidden_state
-        assert torch.equal(tower(pixels).last_hidden_state, expected)
-
-
-def test_a_tower_with_names_of_old_checkpoints(tmp_path: Path) -> None:
-    tower = small_clip().vision_model
-    tower.save_pretrained(tmp_path)
-    CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}).save_pretrained(
-        tmp_path
-    )
-    old = {f"vision_model.{key}": value for key, value in load_file(tmp_path / "model.safetensors").items()}
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(old, tmp_path / "pytorch_model.bin")
-    fit(str(tmp_path), None, tmp_path / "fit")
-    loaded = CLIPVisionModel.from_pretrained(tmp_path / "fit").state_dict()
-    assert all(torch.equal(loaded[key], value) for key, value in tower.state_dict().items())
-
-
-def edit(file: Path, **changes: Any) -> None:
-    tree = json.loads(file.read_text())
-    file.write_text(json.dumps({**tree, **changes}))
-
-
-def drop_weight(folder: Path) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    torch.save(tensors, folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
-def template(text: str) -> Any:
-    return lambda folder: (folder / "chat_template.jinja").write_text(text)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (
-            lambda f: edit(f / "config.json", auto_map={"AutoModel": "evil.Model"}),
-            "code of its own .*never run",
-        ),
-        (
-            lambda f: edit(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]}),
-            r"code of its own \(tokenizer_config.json",
-        ),
-        (lambda f: edit(f / "config.json", model_type="evil"), "no configuration of transformers"),
-        (lambda f: edit(f / "config.json", model_type="bert"), "'bert' is neither|weights"),
-        (lambda f: (f / "config.json").unlink(), "no config.json"),
-        (lambda f: (f / "config.json").write_text("[1"), "config.json is not JSON"),
-        (lambda f: (f / "model.safetensors").unlink(), "no weights"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"12345678"), "the weights cannot be read"),
-        (lambda f: edit(f / "config.json", hidden_size=64), "the weights cannot be read"),
-        (drop_weight, "1 weights of Qwen3ForCausalLM are missing"),
-        (lambda f: (f / "tokenizer.json").write_text("{}"), "its tokenizer cannot be read"),
-        (template("{{ messages[0].content }"), "its chat template|refuses it"),
-        (template("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"), "<|end|>.* no token of"),
-        (template("{% for m in messages %}<|im_end|>{{ m.role }}{% endfor %}"), "write every answer once"),
-        (
-            template(QWEN_3.replace("<|im_start|>assistant\\n' -}}", "x' -}}")),
-            "continue its own|opens answers",
-        ),
-    ],
-)
-def test_what_cannot_be_made_fit_is_refused_in_a_sentence(
-    tmp_path: Path, damage: Any, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    damage(publish("qwen3", tmp_path / "published"))
-    with pytest.raises(SystemExit) as stopped:
-        main(["backbone", str(tmp_path / "published"), "--output", str(tmp_path / "fit")])
-    assert isinstance(stopped.value.code, str)
-    assert "\n" not in stopped.value.code
-    assert re.search(message, stopped.value.code)
-    assert not (tmp_path / "fit").exists()
-
-
-def test_a_tower_in_a_language_models_place_is_refused(tmp_path: Path) -> None:
-    from parrot.backbones.fit_language import fit_language
-    from parrot.backbones.fit_vision import fit_vision
-
-    small_clip().vision_model.save_pretrained(tmp_path / "clip")
-    with pytest.raises(ParrotError, match="is a vision tower, where a language model is needed"):
-        fit_language(tmp_path / "clip", tmp_path / "fit")
-    publish("qwen2", tmp_path / "language")
-    with pytest.raises(ParrotError, match="is a language model, where a vision tower is needed"):
-        fit_vision(tmp_path / "language", tmp_path / "fit")
-    with pytest.raises(ParrotError, match="its image processor cannot be used"):
-        fit_vision(tmp_path / "clip", tmp_path / "fit")
-    shutil.rmtree(tmp_path / "clip")

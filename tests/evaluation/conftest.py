@@ -1,9 +1,13 @@
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from flat_world import WORDS, Reader, make_questions, write_tsv
+from flat_world import LANGUAGES, WORDS, Reader, make_questions, speed, write_tsv
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -17,7 +21,11 @@ from transformers import (
 )
 
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
-from parrot.config import Evaluate
+from parrot.config import Evaluate, Speed
+from parrot.evaluation import predict as stage
+from parrot.evaluation.evaluate import evaluate
+from parrot.evaluation.inference import workers
+from parrot.evaluation.inference.prompts import protocols
 from parrot.model.registered import ParrotProcessor, build_flamingo, build_parrot
 
 IMAGE_SIZE, PATCH_SIZE, IMAGE_POSITIONS = 16, 8, 5
@@ -130,3 +138,51 @@ def tiny_model(processor: Any) -> PreTrainedModel:
 @pytest.fixture
 def reader(processor: Any) -> Reader:
     return Reader(processor, experts=3)
+
+
+@pytest.fixture
+def run(params: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Both stages, with answers of a few tokens: random weights do not come to an end by themselves."""
+    known = {
+        name: replace(protocol, max_new_tokens=min(protocol.max_new_tokens, 6))
+        for name, protocol in protocols().items()
+    }
+    monkeypatch.setattr(stage, "protocols", lambda: known)
+
+    def evaluated(
+        params: Evaluate = params,
+        languages: list[str] = LANGUAGES,
+        model: str = "model",
+        to: str = "out",
+        speed: Speed = speed(),  # noqa: B008
+    ) -> dict[str, Any]:
+        folder, work = tmp_path / to, tmp_path / "work"
+        predictions = folder / "predictions"
+        stage.predict(params, languages, 1, speed, model=tmp_path / model, output=predictions, work=work)
+        shutil.rmtree(work)  # as who runs the stage does
+        found = evaluate(
+            params,
+            languages,
+            predictions=predictions,
+            metrics=folder / "metrics.json",
+            reports=folder / "evaluation",
+            plots=folder / "plots",
+        )
+        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+        assert found == {f"mmmb/{name}": value for name, value in metrics.items()}
+        return metrics
+
+    return evaluated
+
+
+@pytest.fixture
+def seeing(monkeypatch: pytest.MonkeyPatch, reader: Reader, processor: Any) -> None:
+    """The stage loads the model that reads the pictures."""
+    monkeypatch.setattr(stage, "load_processor", lambda folder: processor)
+    monkeypatch.setattr(workers, "load_model", lambda folder, number: (reader, processor))
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_model: Any, processor: Any) -> None:
+    tiny_model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")

@@ -10,11 +10,17 @@ from typing import Any
 import torch
 from PIL import Image
 
+from parrot.config import Speed
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
 
 WORDS = {"en": ["red", "blue", "green", "white"], "zh": ["红色", "蓝色的", "绿", "白"]}
 ASKED = {"en": "What colour is the {}?", "zh": "{}是什么颜色？"}
+LANGUAGES = list(WORDS)
 CATEGORIES = ("colour", "binding")
+
+
+def speed(batch_size: int = 5, processes: int = 1) -> Speed:
+    return Speed(workers=0, inference_batch_size=batch_size, inference_processes=processes)
 
 
 def picture(level: int) -> bytes:

@@ -32,9 +32,9 @@ def rotations(index: int, texts: Sequence[str], right: str, **cells: Any) -> lis
     return rows
 
 
-def write_table(path: Path, rows: Sequence[Cells]) -> Path:
+def write_table(path: Path, rows: Sequence[Cells], encoding: str = "utf-8") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -8,7 +8,7 @@ from flat_world import make_questions
 from folders import write_evaluation
 
 from parrot.evaluation.report.page import choose_wrong, worst_categories
-from parrot.evaluation.samples import Sample, read_evaluation
+from parrot.evaluation.samples import Answer, Sample, read_evaluation
 from parrot.evaluation.scoring.accuracy import (
     accuracy,
     accuracy_estimates,
@@ -26,7 +26,9 @@ from parrot.evaluation.scoring.statistics import Estimate
 def seen(language: str, hits: list[bool]) -> list[Sample]:
     """One sample for each of `hits`."""
     questions = make_questions(language)
-    return [Sample(question, hits={"seeing": hit}) for question, hit in zip(questions, hits, strict=False)]
+    return [
+        Sample(question, {"seeing": Answer(hit=hit)}) for question, hit in zip(questions, hits, strict=False)
+    ]
 
 
 def test_every_language_counts_the_same_however_many_questions_it_has() -> None:
@@ -52,7 +54,7 @@ def test_broader_categories_and_opposite_questions() -> None:
                 cluster=str(number // 2),
                 l2_category="logic" if number < 6 else "",
             ),
-            hits={"seeing": number >= 4 or number % 2 == 0},
+            {"seeing": Answer(hit=number >= 4 or number % 2 == 0)},
         )
         for number, question in enumerate(make_questions("en", 8))
     ]  # says yes twice, and then knows
@@ -122,6 +124,6 @@ def test_the_worst_categories_come_first_and_ties_stay_in_order() -> None:
 def test_wrong_answers_take_turns_among_languages_and_share_no_cluster(samples: list[Sample]) -> None:
     chosen = choose_wrong(samples, "colour", 5)
     assert [one.key for one in chosen] == [("en", 0), ("zh", 4), ("en", 10), ("zh", 6), ("en", 20)]
-    assert not any(one.hits["seeing"] for one in chosen)
+    assert not any(one.answers["seeing"].hit for one in chosen)
     assert choose_wrong(samples, "colour", 5) == chosen
     assert choose_wrong(samples, "no such category", 5) == []

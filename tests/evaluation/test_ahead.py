@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from flat_world import WORDS
+from flat_world import LANGUAGES
 
 from parrot.cli import main
 from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation.ahead import check_ahead
 
-LANGUAGES = list(WORDS)
 ROOT = Path(__file__).parents[2]
 FOUND_AHEAD = "found ahead: `evaluate` would stop there after all training"
 

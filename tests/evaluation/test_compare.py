@@ -8,8 +8,7 @@ from PIL import Image
 
 from parrot.cli import main
 from parrot.errors import ParrotError
-from parrot.evaluation.comparison.compare import compare, load
-from parrot.evaluation.comparison.differences import check_comparable, compare_evaluations
+from parrot.evaluation.comparison.compare import compare, compare_evaluations, load
 from parrot.evaluation.samples import read_evaluation
 from parrot.evaluation.scoring.statistics import mcnemar
 from parrot.tracking import track_pipeline, track_stage
@@ -121,7 +120,7 @@ def test_missing_and_changed_questions_are_counted_and_the_first_are_named(a: Pa
 
     change(b / "predictions.jsonl", cut)
     with pytest.raises(ParrotError) as told:
-        check_comparable(read_evaluation(a), read_evaluation(b))
+        compare_evaluations(read_evaluation(a), read_evaluation(b), "seeing")
     assert str(told.value).splitlines()[1:] == [
         "  questions only in A: 8 (zh 32, zh 33, zh 34, zh 35, zh 36, …)",
         "  questions of another category, answer or cluster: 1 (en 3)",

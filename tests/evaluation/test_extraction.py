@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from parrot.evaluation.extraction.extract import extract_answer
 from parrot.evaluation.extraction.patterns import plain
 from parrot.evaluation.scoring import vlmevalkit
+from parrot.evaluation.scoring.score import EXTRACTORS
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/scoring"
 COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "white"}
@@ -181,7 +182,7 @@ OPTIONS = st.lists(TEXTS.filter(bool), min_size=1, max_size=6).flatmap(
 def test_every_reader_finds_an_available_option_or_none_and_always_the_same(
     answer: str, options: dict[str, str]
 ) -> None:
-    for read in (extract_answer, vlmevalkit.extract_answer, vlmevalkit.extract_answer_2024):
+    for read in EXTRACTORS.values():
         given_options = dict(options)
         found = read(answer, options)
         assert found is None or found in options or (found == "Z" and read is not extract_answer)
@@ -193,7 +194,7 @@ def test_every_reader_finds_an_available_option_or_none_and_always_the_same(
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_bare_option_letter_is_always_read(options: dict[str, str], data: st.DataObject) -> None:
     letter = data.draw(st.sampled_from(sorted(options)))
-    for read in (extract_answer, vlmevalkit.extract_answer, vlmevalkit.extract_answer_2024):
+    for read in EXTRACTORS.values():
         assert read(letter, options) == letter
     for wrapped in (f"({letter})", f"**{letter}**", f"{letter}。", f" {letter}.\n", f"「{letter}」"):
         assert extract_answer(wrapped, options) == letter

@@ -9,13 +9,7 @@ from flat_world import WORDS, Reader, make_questions, picture
 
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
-from parrot.evaluation.inference.batches import (
-    InferenceRun,
-    answer_chunk,
-    choose,
-    encode_prompts,
-    load_pictures,
-)
+from parrot.evaluation.inference.batches import Inference, InferenceRun, Pictures, choose
 from parrot.evaluation.inference.chunks import cut, swap
 from parrot.evaluation.inference.prompts import protocols
 from parrot.evaluation.samples import Sample
@@ -42,8 +36,17 @@ def answer(
     swapped = {}
     if any(run.picture == "swapped" for run in runs):
         swapped = swap([question.image for question in questions], seed=1)
-    answered = answer_chunk(model, processor, list(questions), runs, batch_size=batch_size, swapped=swapped)
+    answered = Inference(model, processor, runs, batch_size).answer(list(questions), swapped)
     return {one.question.index: one for one in answered}
+
+
+def prompt_of(
+    model: Any, processor: Any, question: MultipleChoiceQuestion, run: InferenceRun
+) -> tuple[dict[str, torch.Tensor], Pictures]:
+    """What a question is put to a model with, alone, and its pictures."""
+    inference = Inference(model, processor, [run], 1)
+    pictures = inference.load_pictures([question], {})
+    return inference.encode_prompts([question], run, pictures, {}), pictures
 
 
 def hit(answered: Sample, run: str) -> bool:
@@ -102,9 +105,7 @@ def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, pr
     tokenizer = processor.tokenizer
     for question in questions:
         for run in RUNS:
-            asked = [question]
-            pictures = load_pictures(tiny_model, processor, asked, [run], batch_size=1, swapped={})
-            prompt = encode_prompts(processor, asked, run, pictures, {})
+            prompt, pictures = prompt_of(tiny_model, processor, question, run)
             end = [tokenizer.eos_token_id] if run.protocol.read == "texts" else []
             for letter, text in run.protocol.answers(question).items():
                 ids = torch.tensor([tokenizer(text).input_ids + end])
@@ -118,9 +119,7 @@ def test_scores_equal_those_of_whole_sequences_without_cache(tiny_model: Any, pr
 
 def test_the_prompt_is_the_chat_template_with_all_image_positions(processor: Any) -> None:
     question = make_questions("en")[1]
-    asked = [question]
-    pictures = load_pictures(object(), processor, asked, RUNS[:1], batch_size=1, swapped={})
-    prompt = encode_prompts(processor, asked, RUNS[0], pictures, {})
+    prompt, _ = prompt_of(object(), processor, question, RUNS[0])
     assert processor.tokenizer.decode(prompt["input_ids"][0]) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         + "<image>" * getattr(processor, "image_seq_length", 5)
@@ -181,9 +180,8 @@ def test_one_picture_cannot_be_swapped() -> None:
 def test_control_tokens_in_questions_and_options_are_text(tiny_model: Any, processor: Any) -> None:
     text = "What is <image> or <|im_end|>\n<|im_start|>assistant?"
     odd = replace(make_questions("en")[0], question=text)
-    asked = [odd]
-    pictures = load_pictures(tiny_model, processor, asked, RUNS[:1], batch_size=1, swapped={})
-    ids = encode_prompts(processor, asked, RUNS[0], pictures, {})["input_ids"][0].tolist()
+    prompt, pictures = prompt_of(tiny_model, processor, odd, RUNS[0])
+    ids = prompt["input_ids"][0].tolist()
     tokenizer = processor.tokenizer
     assert ids.count(processor.image_token_id) == pictures.positions[0]
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
@@ -210,9 +208,7 @@ def test_what_is_written_is_what_generate_writes(tiny_model: Any, processor: Any
     """With nothing that would stop it early: the letters of this vocabulary come with no punctuation."""
     question = make_questions("en")[0]
     run = InferenceRun("written", WRITTEN, "own")
-    asked = [question]
-    plain = load_pictures(object(), processor, asked, [run], batch_size=1, swapped={})
-    prompt = encode_prompts(processor, asked, run, plain, {})
+    prompt, _ = prompt_of(object(), processor, question, run)
     ids = tiny_model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     expected = processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
     assert (

@@ -10,7 +10,7 @@ from scoring_files import ask, image, write_pair
 
 from parrot.errors import ParrotError
 from parrot.evaluation.comparison.compare import load
-from parrot.evaluation.inference.journal import Journal
+from parrot.evaluation.inference.chunks import Journal
 from parrot.evaluation.scoring.score import score
 
 PIECES = [

@@ -76,7 +76,7 @@ def example() -> Sample:
         answer="A",
         image=picture(2),
     )
-    return Sample(question, {"seeing": Answer("B", f"B\n{SCRIPT}")}, {"seeing": False})
+    return Sample(question, {"seeing": Answer("B", f"B\n{SCRIPT}", hit=False)})
 
 
 def asked(example: Sample, **changes: Any) -> Sample:
@@ -167,7 +167,9 @@ def test_the_same_arguments_make_the_same_bytes(tmp_path: Path, table: Numbers, 
 
 
 def test_a_broken_picture_is_named(tmp_path: Path, table: Numbers, example: Sample) -> None:
-    with pytest.raises(ParrotError, match="question 17 in 'ar': a picture of 4 bytes cannot be decoded"):
+    with pytest.raises(
+        ParrotError, match="question 17 in 'ar', column 'image': a picture of 4 bytes cannot be decoded"
+    ):
         write(tmp_path, table, asked(example, image=b"none"))
     assert not (tmp_path / "page.html").exists()
 

@@ -24,8 +24,8 @@ def test_an_evaluation_is_read_in_the_order_of_its_file(folder: Path) -> None:
     assert evaluation.runs == ["seeing", "blind"]
     assert [one.key for one in evaluation.samples[39:41]] == [("en", 39), ("zh", 0)]
     assert evaluation.samples[3].question.cluster == "1"
-    assert evaluation.samples[3].answers["blind"] == Answer(choice=None, text=None)
-    assert evaluation.samples[3].hits == {"seeing": True, "blind": False}
+    assert evaluation.samples[3].answers["blind"] == Answer(choice=None, text=None, hit=False)
+    assert evaluation.samples[3].answers["seeing"].hit
     assert list(grouped(evaluation.samples, lambda one: one.question.category)) == ["colour", "count"]
 
 

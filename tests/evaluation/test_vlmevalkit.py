@@ -67,7 +67,7 @@ def test_every_number_is_the_kits(tmp_path: Path, protocol: str, gold: str) -> N
 )
 def test_answers_as_the_kit_reads_them(answer: str, now: str | None, in_2024: str | None) -> None:
     assert vlmevalkit.extract_answer(answer, OPTIONS) == now
-    assert vlmevalkit.extract_answer_2024(answer, OPTIONS) == in_2024
+    assert EXTRACTORS["vlmevalkit-2024"](answer, OPTIONS) == in_2024
 
 
 @pytest.mark.parametrize(

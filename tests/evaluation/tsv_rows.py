@@ -1,9 +1,7 @@
-"""Rows of a benchmark with drawn pictures, and files of them."""
+"""Rows of a benchmark with drawn pictures."""
 
 import base64
-import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import PIL.Image
@@ -29,12 +27,3 @@ def question(index: int, image: bytes | str, **cells: Any) -> dict[str, Any]:
         "D": "",
     }
     return row | {"answer": "A", "category": "count", "split": "dev", "image": text} | cells
-
-
-def write_tsv(path: Path, rows: list[dict[str, Any]], encoding: str = "utf-8") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding=encoding, newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path

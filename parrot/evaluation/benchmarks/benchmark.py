@@ -91,8 +91,7 @@ def check_benchmark(files: Mapping[str, BenchmarkFile], benchmark: Benchmark) ->
         if missing := everywhere - categories[language]:
             raise ParrotError(f"{file.path}: no question of category {', '.join(sorted(missing))}, "
                               f"which another language has; complete the file")  # fmt: skip
-        if file.circular:
-            check_rotations(file.path, benchmark[language], texts=not file.published)
+        check_rotations(file, benchmark[language])
 
 
 def identify(files: Mapping[str, BenchmarkFile], benchmark: Benchmark) -> dict[str, dict[str, Any]]:
@@ -131,21 +130,21 @@ def scored_groups(
     return [(main, rows) for group, rows in groups for main in rows if main.index == group]
 
 
-def check_rotations(path: Path, questions: Sequence[MultipleChoiceQuestion], *, texts: bool) -> None:
+def check_rotations(file: BenchmarkFile, questions: Sequence[MultipleChoiceQuestion]) -> None:
     """See that every group has its main row, and asks one question with its options in another order.
 
-    Args:
-        texts: compare categories, options and answers too; a published file is taken as it is.
+    The texts of a published file are taken as they are. A file that is not circular has no groups.
 
     Raises:
-        ParrotError: one does not; names row and column.
+        ParrotError: a group does not; names row and column.
     """
-    for group, rows in rotation_groups(questions).items():
+    path = file.path
+    for group, rows in rotation_groups(questions).items() if file.circular else ():
         main = next((question for question in rows if question.index == group), None)
         if main is None:
             problem = f"a rotation of question {group}, whose main row (index {group}) is missing"
             raise wrong_cell(path, rows[0].row, "index", problem)
-        for question in rows if texts else ():
+        for question in () if file.published else rows:
             of_main = f"row {main.row}, the main row of question {group}"
             if question.category != main.category:
                 problem = f"{question.category!r}, but {main.category!r} in {of_main}"

@@ -5,10 +5,10 @@ models one is found better, or worse, with probability alpha, half of it on eith
 languages are corrected by Holm for their number, since the verdict hangs on the worst of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from statistics import NormalDist, fmean
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,24 +40,8 @@ class Assessed:
     """One-sided: of a challenger that is no worse. Both are Holm's among the languages."""
     smallest_difference: float
     """What is found with probability `POWER`; in a language at the strictest of Holm's levels."""
-    finding: Finding
+    finding: Finding = "unclear"
     """`good`: better overall; in a language, not worse by the margin."""
-
-
-class _Group(NamedTuple):
-    """Questions that are counted together."""
-
-    name: str
-    questions: int
-    challenger: float
-    champion: float
-    means: NDArray[np.float64]
-    """[resamples] of the difference; empty where there are too few clusters to claim anything."""
-    clusters: int
-    differing: int
-    """Clusters with a question that one of the two alone answers rightly."""
-    losing: int
-    """Clusters with a question that the champion alone answers rightly."""
 
 
 def assess(
@@ -79,56 +63,82 @@ def assess(
     """
     hits, others = np.asarray(challenger, dtype=float), np.asarray(champion, dtype=float)
     language, cluster = np.asarray(languages), np.unique(clusters, return_inverse=True)[1]
-    drawn = resample(hits - others, language, cluster)
-    parts = []
-    for name in dict.fromkeys(language.tolist()):
-        chosen = language == name
-        means = drawn.means[:, drawn.languages.index(str(name))]
-        parts.append(_group(str(name), hits[chosen], others[chosen], cluster[chosen], means))
-    overall = _group(OVERALL, hits, others, cluster, drawn.means.mean(axis=1))._replace(
-        challenger=fmean(part.challenger for part in parts), champion=fmean(part.champion for part in parts)
-    )
-    good = holm([_p_above(-margin, part) for part in parts])
-    worse = holm([_p_below_zero(part) for part in parts])
-    return [
-        _tested(overall, _p_above(0.0, overall), _p_below_zero(overall), alpha, 1),
-        *(_tested(*tested, alpha, len(parts)) for tested in zip(parts, good, worse, strict=True)),
+    names, _, means = resample(hits - others, language, cluster)
+    parts = {str(name): language == name for name in dict.fromkeys(language.tolist())}
+    shares = {name: (float(hits[some].mean()), float(others[some].mean())) for name, some in parts.items()}
+    level = alpha / 2
+    found = [
+        _assess_group(
+            name,
+            shares[name],
+            (hits[some], others[some], cluster[some]),
+            means[:, names.index(name)],
+            bound=-margin,
+            level=level,
+            tests=len(parts),
+        )
+        for name, some in parts.items()
     ]
+    both = fmean(share for share, _ in shares.values()), fmean(share for _, share in shares.values())
+    overall = _assess_group(
+        OVERALL, both, (hits, others, cluster), means.mean(axis=1), bound=0.0, level=level, tests=1
+    )
+    good, worse = holm([one.p_good for one in found]), holm([one.p_worse for one in found])
+    corrected = [
+        replace(one, p_good=p_good, p_worse=p_worse)
+        for one, p_good, p_worse in zip(found, good, worse, strict=True)
+    ]
+    return [replace(one, finding=_finding(one, level)) for one in (overall, *corrected)]
 
 
-def _group(
+def _assess_group(
     name: str,
-    hits: NDArray[np.float64],
-    others: NDArray[np.float64],
-    cluster: NDArray[np.int64],
+    shares: tuple[float, float],
+    answers: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
     means: NDArray[np.float64],
-) -> _Group:
+    *,
+    bound: float,
+    level: float,
+    tests: int,
+) -> Assessed:
+    """Questions that are counted together, before any correction; where nothing can be claimed, p is 1.
+
+    Args:
+        shares: of right answers of challenger and champion.
+        answers: whether they are right, and the cluster, of each question.
+        means: of the difference, [resamples]; empty where there are too few clusters at all.
+        bound: at most zero; what a good challenger's difference is above.
+        level: of a one-sided test.
+        tests: how many are corrected for by Holm.
+    """
+    hits, others, cluster = answers
     clusters, differing, losing = (
         np.unique(some).size for some in (cluster, cluster[hits != others], cluster[hits < others])
     )
-    means = means[:0] if clusters < MIN_CLUSTERS else means
-    a, b = float(hits.mean()), float(others.mean())
-    return _Group(name, len(hits), a, b, means, clusters, differing, losing)
-
-
-def _p_above(bound: float, group: _Group) -> float:
-    """Of a difference that is no more than `bound`, which is at most zero."""
-    if not len(group.means):
-        return 1.0
-    p = _share(group.means <= bound + _ROUNDING)
-    if group.differing < MIN_CLUSTERS:
-        # Resampling finds hardly any spread. But with a loss of m a share m of the clusters, if they are of
-        # one size, has a part in it, at least; how many of n have is binomial, and few had.
-        n, m = group.clusters, -bound
-        p = max(p, sum(comb(n, k) * m**k * (1 - m) ** (n - k) for k in range(group.losing + 1)))
-    return min(p, 1.0)
-
-
-def _p_below_zero(group: _Group) -> float:
-    """Of a difference that is zero or more."""
-    if not len(group.means) or group.differing < MIN_CLUSTERS:
-        return 1.0
-    return _share(group.means >= -_ROUNDING)
+    low, high, p_good, p_worse, smallest = -1.0, 1.0, 1.0, 1.0, 1.0
+    if len(means) and clusters >= MIN_CLUSTERS:
+        low, high = np.quantile(means, [level, 1 - level])
+        p_good, p_worse = _share(means <= bound + _ROUNDING), _share(means >= -_ROUNDING)
+        if differing < MIN_CLUSTERS:
+            # Resampling finds hardly any spread. But with a loss of m a share m of the clusters, if they are
+            # of one size, has a part in it, at least; how many of n have is binomial, and few had.
+            n, m = clusters, -bound
+            few = sum(comb(n, k) * m**k * (1 - m) ** (n - k) for k in range(losing + 1))
+            low, high, p_good, p_worse = min(low, 0.0), max(high, 0.0), min(max(p_good, few), 1.0), 1.0
+        normal = NormalDist()
+        errors = normal.inv_cdf(1 - level / tests) + normal.inv_cdf(POWER)
+        smallest = max(errors * means.std(ddof=1), MIN_CLUSTERS / clusters)
+    challenger, champion = shares
+    return Assessed(
+        name=name,
+        questions=len(hits),
+        challenger=six_decimals(challenger),
+        champion=six_decimals(champion),
+        difference=Estimate(*map(six_decimals, (challenger - champion, low, high))),
+        p_good=p_good,
+        p_worse=p_worse,
+        smallest_difference=six_decimals(smallest),
+    )
 
 
 def _share(resamples: NDArray[np.bool_]) -> float:
@@ -136,26 +146,5 @@ def _share(resamples: NDArray[np.bool_]) -> float:
     return float((1 + np.count_nonzero(resamples)) / (1 + len(resamples)))
 
 
-def _tested(group: _Group, p_good: float, p_worse: float, alpha: float, tests: int) -> Assessed:
-    level = alpha / 2
-    finding: Finding = "good" if p_good <= level else "worse" if p_worse <= level else "unclear"
-    low, high, smallest = -1.0, 1.0, 1.0
-    if len(group.means):
-        low, high = np.quantile(group.means, [level, 1 - level])
-        if group.differing < MIN_CLUSTERS:
-            low, high = min(low, 0.0), max(high, 0.0)
-        normal = NormalDist()
-        errors = normal.inv_cdf(1 - level / tests) + normal.inv_cdf(POWER)
-        smallest = max(errors * group.means.std(ddof=1), MIN_CLUSTERS / group.clusters)
-    difference = Estimate(*map(six_decimals, (group.challenger - group.champion, low, high)))
-    return Assessed(
-        name=group.name,
-        questions=group.questions,
-        challenger=six_decimals(group.challenger),
-        champion=six_decimals(group.champion),
-        difference=difference,
-        p_good=p_good,
-        p_worse=p_worse,
-        smallest_difference=six_decimals(smallest),
-        finding=finding,
-    )
+def _finding(one: Assessed, level: float) -> Finding:
+    return "good" if one.p_good <= level else "worse" if one.p_worse <= level else "unclear"

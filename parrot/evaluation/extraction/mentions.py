@@ -67,9 +67,9 @@ def find_mentions(text: str, low: str, texts: Mapping[str, str]) -> list[Mention
             or text.startswith(")", end)
             or set_off(text, start)
             or is_alone(low, start, end)
-            or leads(patterns.ANNOUNCED, low, start)
+            or lead(patterns.ANNOUNCED, low, start)
             or patterns.CONFIRMED.match(low, end)
-            or leads(patterns.NAMED, low, start)
+            or lead(patterns.NAMED, low, start)
             or patterns.CALLED.match(low, end)
             or (last >= 0 and patterns.JOINED.fullmatch(low, last, start))
         ):
@@ -100,10 +100,10 @@ def option_of(letter: str, options: Mapping[str, str]) -> str | None:
     return found if found in options else None
 
 
-def leads(pattern: re.Pattern[str], low: str, start: int, since: int = 0) -> bool:
-    """Whether the words before `start`, and not before `since`, are such as lead up to it."""
+def lead(pattern: re.Pattern[str], low: str, start: int, since: int = 0) -> re.Match[str] | None:
+    """What leads up to `start`, of the words before it and not before `since`."""
     since = max(since, start - REACH)
-    return start > since and pattern.search(low, since, start) is not None
+    return pattern.search(low, since, start) if start > since else None
 
 
 def last_match(pattern: re.Pattern[str], low: str, start: int, end: int) -> re.Match[str] | None:

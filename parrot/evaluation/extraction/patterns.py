@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from parrot.errors import ParrotError
+from parrot.yaml_files import read_yaml
 
 _FILE = Path(__file__).with_name("answers.yaml")
 _KINDS = (
@@ -52,7 +51,7 @@ def _read() -> tuple[dict[str, str], dict[str, list[str]]]:
     """The letters of other scripts with those that they stand for, and the words of each kind."""
     letters: dict[str, str] = {}
     words: dict[str, list[str]] = {kind: [] for kind in _KINDS}
-    for language, entries in yaml.safe_load(_FILE.read_text(encoding="utf-8")).items():
+    for language, entries in read_yaml(_FILE).items():
         letters |= entries.pop("letters", {})
         for kind, texts in entries.items():
             if kind not in words or not all(isinstance(text, str) for text in texts):

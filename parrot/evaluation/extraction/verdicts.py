@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 
 from parrot.evaluation.extraction import patterns
 from parrot.evaluation.extraction.mentions import (
@@ -13,7 +14,7 @@ from parrot.evaluation.extraction.mentions import (
     Verdict,
     is_alone,
     last_match,
-    leads,
+    lead,
     line_end,
     set_off,
 )
@@ -34,12 +35,12 @@ def judge(text: str, low: str, mentions: Sequence[Mention]) -> None:
         text: plain.
         low: the same folded.
     """
+    for one, other in pairwise(mentions):
+        other.link = _link(low, one, other)
     used = 0  # what is said of one option does not lead up to the next
     for place, one in enumerate(mentions):
         before = mentions[place - 1] if place else None
         following = mentions[place + 1] if place + 1 < len(mentions) else None
-        if following:
-            following.link = _link(low, one, following)
         one.verdict, used = _own(low, one, following, used)
         one.said_to = used
         goes_on = one.link is Link.LIST or (
@@ -74,40 +75,38 @@ def _link(low: str, one: Mention, other: Mention) -> Link:
 def _own(low: str, one: Mention, following: Mention | None, used: int) -> tuple[Verdict, int]:
     """What is said beside a mention, and where that ends."""
     after = patterns.REJECTED.match(low, one.end)
-    if after and not _lead(patterns.DENIED, low, one, following, after):
+    if after and not _leads_on(patterns.DENIED, low, one, following, after):
         return Verdict.REJECTED, after.end()
-    if leads(patterns.DENIED, low, one.start, used):
+    if lead(patterns.DENIED, low, one.start, used):
         return Verdict.REJECTED, one.end
     confirmed = patterns.CONFIRMED.match(low, one.end)
     if confirmed and not _announces_next(low, one, following, confirmed):
         return Verdict.STATED, confirmed.end()
     if (
         is_alone(low, one.start, one.end)
-        or leads(patterns.ANNOUNCED, low, one.start, used)
-        or (one.by_letter and leads(patterns.ASSERTED, low, one.start, used))
+        or lead(patterns.ANNOUNCED, low, one.start, used)
+        or (one.by_letter and lead(patterns.ASSERTED, low, one.start, used))
         or _corrects(low, one, used)
     ):
         return Verdict.STATED, one.end
     return Verdict.NAMED, one.end
 
 
-def _lead(
+def _leads_on(
     pattern: re.Pattern[str], low: str, one: Mention, following: Mention | None, found: re.Match[str]
 ) -> re.Match[str] | None:
     """What leads up to the mention that follows, if the words `found` behind `one` are part of it."""
-    if following is None:
-        return None
-    lead = pattern.search(low, max(one.end, following.start - REACH), following.start)
-    return lead if lead and lead.start() < found.end() else None
+    words = lead(pattern, low, following.start, one.end) if following else None
+    return words if words and words.start() < found.end() else None
 
 
 def _announces_next(low: str, one: Mention, following: Mention | None, found: re.Match[str]) -> bool:
     """Whether what could confirm `one` announces the next: "not A: the right answer is B"."""
-    lead = _lead(patterns.ANNOUNCED, low, one, following, found)
+    words = _leads_on(patterns.ANNOUNCED, low, one, following, found)
     return bool(
-        lead
-        and _SEPARATOR.search(low, one.end, lead.start())
-        and not _COMMA.search(low, lead.start(), lead.end())
+        words
+        and _SEPARATOR.search(low, one.end, words.start())
+        and not _COMMA.search(low, words.start(), words.end())
     )
 
 
@@ -115,10 +114,10 @@ def _corrects(low: str, one: Mention, used: int) -> bool:
     """Whether it stands in place of what was said before: "no, wait, B"."""
     if not _TERMINAL.match(low, one.end):
         return False
-    found = patterns.CORRECTED.search(low, max(used, one.start - REACH), one.start)
+    found = lead(patterns.CORRECTED, low, one.start, used)
     if found and (one.by_letter or _CLAUSE_BEGINS.search(low[max(0, found.start() - 3) : found.start()])):
         return True
-    return one.by_letter and leads(patterns.CONCLUDED, low, one.start, used)
+    return one.by_letter and lead(patterns.CONCLUDED, low, one.start, used) is not None
 
 
 def _reject_list(mentions: Sequence[Mention], place: int) -> None:
@@ -168,7 +167,7 @@ def _judge_clauses(low: str, mentions: Sequence[Mention], ends: Sequence[int]) -
             continue
         first = bisect_left(ends, one.start)
         begin = ends[first - 1] + 1 if first else 0
-        if not leads(patterns.NAMED, low, one.start, begin) and WORD.search(
+        if not lead(patterns.NAMED, low, one.start, begin) and WORD.search(
             low, max(begin, one.start - REACH), one.start
         ):
             continue

@@ -5,11 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
 from parrot.model.chat_text import IMAGE, without_images
+from parrot.yaml_files import read_yaml
 
 PROMPTS_FILE = Path(__file__).with_name("prompts.yaml")
 
@@ -55,5 +54,4 @@ class Protocol:
 @cache
 def protocols() -> dict[str, Protocol]:
     """Every protocol of `prompts.yaml` by name."""
-    tree = yaml.safe_load(PROMPTS_FILE.read_text(encoding="utf-8"))
-    return {name: Protocol(name=name, **settings) for name, settings in tree.items()}
+    return {name: Protocol(name=name, **settings) for name, settings in read_yaml(PROMPTS_FILE).items()}

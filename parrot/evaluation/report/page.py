@@ -7,22 +7,43 @@ from data files and models; Jinja escapes all of them.
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from parrot.data.images import decode
-from parrot.errors import ParrotError
-from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
-from parrot.evaluation.samples import Sample, dotted, grouped
+from parrot.evaluation.benchmarks.benchmark import decoded
+from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, read_pictures
+from parrot.evaluation.benchmarks.suites import BenchmarkFile
+from parrot.evaluation.samples import Sample, grouped
 from parrot.evaluation.scoring.accuracy import OVERALL, SEEING, Accuracy, gain_warnings, points
 from parrot.evaluation.scoring.statistics import Estimate
 from parrot.files import write_text
+from parrot.lineage import flatten
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_SIDE = 320
 """Pixels of the longer side of a picture in the page, at most."""
+WORST, EXAMPLES = 3, 6
+"""Categories of which the page shows wrong answers, and how many of each."""
+
+
+def choose_examples(
+    samples: Sequence[Sample], category: Mapping[str, Accuracy], files: Mapping[str, BenchmarkFile]
+) -> list[Sample]:
+    """Wrong answers of the worst categories, with their pictures."""
+    chosen = [
+        one for name in worst_categories(category, WORST) for one in choose_wrong(samples, name, EXAMPLES)
+    ]
+    pictures = {
+        language: read_pictures(files[language].path, {one.question.picture for one in some})
+        for language, some in grouped(chosen, lambda one: one.language).items()
+    }
+    return [
+        replace(one, question=replace(one.question, image=pictures[one.language][one.question.picture]))
+        for one in chosen
+    ]
 
 
 def worst_categories(category: Mapping[str, Accuracy], count: int) -> list[str]:
@@ -32,7 +53,7 @@ def worst_categories(category: Mapping[str, Accuracy], count: int) -> list[str]:
 
 def choose_wrong(samples: Sequence[Sample], category: str, count: int) -> list[Sample]:
     """Questions that a seeing model got wrong: the first ones, languages taking turns, no cluster twice."""
-    wrong = [one for one in samples if one.question.category == category and not one.hits[SEEING]]
+    wrong = [one for one in samples if one.question.category == category and not one.answers[SEEING].hit]
     queues = [iter(group) for group in grouped(wrong, lambda one: one.language).values()]
     chosen: dict[str, Sample] = {}
     while queues and len(chosen) < count:
@@ -81,7 +102,7 @@ def write_page(
     }
     page = environment.get_template(TEMPLATE.name).render(
         title=title,
-        settings=dotted(settings),
+        settings=flatten(settings),
         accuracy=accuracy,
         gain=gain,
         category=category,
@@ -95,10 +116,7 @@ def write_page(
 
 def _picture(question: MultipleChoiceQuestion) -> str:
     """A `data:` URI of a copy of at most `PICTURE_SIDE` pixels a side."""
-    try:
-        image = decode(question.image)
-    except ParrotError as error:
-        raise ParrotError(f"question {question.index} in '{question.language}': {error}") from None
+    image = decoded(question, question.image)
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     file = io.BytesIO()
     image.save(file, format="JPEG", quality=85)

@@ -31,54 +31,36 @@ def write_plots(
     ]
     table = pd.DataFrame(rows, columns=["language", "category", "accuracy", "blind"])
     table.to_csv(folder / "accuracy.csv", index=False, lineterminator="\n")
-    columns = [*languages, OVERALL]
-    values = [[100 * row[column] for column in columns] for row in seeing.values()]
-    _write_heat_map(
-        folder / "accuracy.png", values, list(seeing), columns, title="Accuracy, %", form="{:.0f}", top=100
-    )
+    shares = 100 * pd.DataFrame(seeing).T[[*languages, OVERALL]]
+    _write_heat_map(folder / "accuracy.png", shares, title="Accuracy, %", form="{:.0f}", top=100)
     if experts:
-        weighed = [
-            (language, expert, weight)
-            for language, weights in experts.items()
-            for expert, weight in enumerate(weights, start=1)
-        ]
-        table = pd.DataFrame(weighed, columns=["language", "expert", "weight"])
+        weights = pd.DataFrame(experts).rename(lambda row: row + 1)
+        table = weights.rename_axis("expert").reset_index().melt("expert", None, "language", "weight")
+        table = table[["language", "expert", "weight"]]
         table.to_csv(folder / "experts.csv", index=False, lineterminator="\n")
-        by_expert = np.array(list(experts.values())).T.tolist()
-        names = [f"expert {number}" for number in range(1, len(by_expert) + 1)]
         _write_heat_map(
             folder / "experts.png",
-            by_expert,
-            names,
-            list(experts),
+            weights.rename(lambda number: f"expert {number}"),
             title="Mean expert weight",
             form="{:.2f}",
-            top=max(2 / len(by_expert), *map(max, by_expert)),  # equal weights are a middle tone
+            top=max(2 / len(weights), weights.to_numpy().max()),  # equal weights are a middle tone
         )
 
 
-def _write_heat_map(
-    path: Path,
-    values: list[list[float]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    title: str,
-    form: str,
-    top: float,
-) -> None:
-    """`values` [rows, columns] as coloured cells with their numbers, coloured from 0 to `top`."""
-    size = (1.8 + 0.75 * len(columns), 1.0 + 0.34 * len(rows))  # inches
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
+def _write_heat_map(path: Path, values: pd.DataFrame, *, title: str, form: str, top: float) -> None:
+    """A table as coloured cells with their numbers, coloured from 0 to `top`."""
+    rows, columns = values.shape
+    figure = Figure(
+        figsize=(1.8 + 0.75 * columns, 1.0 + 0.34 * rows), dpi=120, layout="constrained"
+    )  # inches
     axes = figure.add_subplot()
     axes.imshow(values, cmap="YlGnBu", vmin=0, vmax=top, aspect="auto")
     axes.set_title(title)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(columns), values.columns)
+    axes.set_yticks(range(rows), values.index)
     axes.tick_params(length=0)
-    for y, row in enumerate(values):
-        for x, value in enumerate(row):
-            colour = "white" if value > 0.6 * top else "black"
-            axes.text(x, y, form.format(value), ha="center", va="center", color=colour, fontsize=9)
+    for (y, x), value in np.ndenumerate(values):
+        colour = "white" if value > 0.6 * top else "black"
+        axes.text(x, y, form.format(value), ha="center", va="center", color=colour, fontsize=9)
     # No version of matplotlib in the file: the same numbers are the same bytes.
     figure.savefig(path, metadata={"Software": None})

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
@@ -18,19 +19,22 @@ SEEING, NO_IMAGE = "seeing", "blind"
 
 Accuracy = dict[str, float]
 """Language -> share of right answers in 0 … 1, and `overall`."""
+_language, _category = attrgetter("language"), attrgetter("question.category")
 
 
 def judged(samples: Sequence[Sample], *, circular: bool) -> list[Sample]:
-    """The samples of one file that count (`scored_groups`), with what is right in each run."""
+    """The samples of one file that count (`scored_groups`), each with whether its answers are right."""
     by_index = {sample.question.index: sample for sample in samples}
     found = []
     for main, rows in scored_groups([sample.question for sample in samples], circular=circular):
         sample = by_index[main.index]
-        hits = {
-            run: all(by_index[row.index].answers[run].choice == row.answer for row in rows)
-            for run in sample.answers
+        answers = {
+            run: replace(
+                answer, hit=all(by_index[row.index].answers[run].choice == row.answer for row in rows)
+            )
+            for run, answer in sample.answers.items()
         }
-        found.append(replace(sample, hits=hits))
+        found.append(replace(sample, answers=answers))
     return found
 
 
@@ -55,7 +59,7 @@ def accuracy(samples: Sequence[Sample], run: str) -> Accuracy:
 
 def category_accuracy(samples: Sequence[Sample], run: str) -> dict[str, Accuracy]:
     """Category -> accuracy in the languages that have it."""
-    groups = grouped(samples, lambda sample: sample.question.category)
+    groups = grouped(samples, _category)
     return {category: accuracy(group, run) for category, group in groups.items()}
 
 
@@ -79,12 +83,12 @@ def paired(samples: Sequence[Sample], run: str) -> dict[str, Any]:
     and No, in either order), whose right answers differ. `accuracy` is None where there is no pair.
     """
     alike: dict[tuple[Any, ...], list[tuple[str, bool]]] = {}
-    for sample in samples:
+    for sample, hit in zip(samples, hits_of(samples, run), strict=True):
         question = sample.question
         texts = frozenset(question.options.values())
         if len(question.options) == len(texts) == 2:
             key = (question.cluster, question.category, texts)
-            alike.setdefault(key, []).append((question.options[question.answer], sample.hits[run]))
+            alike.setdefault(key, []).append((question.options[question.answer], hit))
     pairs = both = 0
     for members in alike.values():
         asked = Counter(text for text, _ in members)
@@ -141,7 +145,7 @@ def columns(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
 
 
 def hits_of(samples: Sequence[Sample], run: str) -> list[bool]:
-    return [sample.hits[run] for sample in samples]
+    return [bool(sample.answers[run].hit) for sample in samples]
 
 
 def _by_language(
@@ -149,7 +153,3 @@ def _by_language(
 ) -> dict[str, Estimate]:
     groups = {**grouped(samples, _language), OVERALL: samples}
     return {name: estimate(group) for name, group in groups.items()}
-
-
-def _language(sample: Sample) -> str:
-    return sample.language

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +24,7 @@ PARROT, VLMEVALKIT = "parrot", "vlmevalkit"
 EXTRACTORS: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
     PARROT: extract_answer,
     VLMEVALKIT: vlmevalkit.extract_answer,
-    "vlmevalkit-2024": vlmevalkit.extract_answer_2024,
+    "vlmevalkit-2024": partial(vlmevalkit.extract_answer, of_2024=True),
 }
 """Scoring protocol -> from an answer and the options (letter -> text) to the letter that was meant.
 
@@ -97,8 +98,7 @@ def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
     file, predictions, dropped = answered.file, answered.predictions, {}
     if protocol == PARROT:
         questions = parse_questions(file.path, answered.rows)
-        if file.circular:
-            check_rotations(file.path, questions, texts=not file.published)
+        check_rotations(file, questions)
     else:
         questions = vlmevalkit.read_questions(file.path, answered.rows)
         predictions = vlmevalkit.read_predictions(predictions)
@@ -122,7 +122,7 @@ def score_file(answered: PredictedFile, protocol: str) -> dict[str, Any]:
         "n_rows": len(questions),
         "n_scored": len(scored),
         **_accuracies(scored, protocol),
-        "hits": {str(sample.question.index): int(sample.hits[protocol]) for sample in scored},
+        "hits": {str(sample.question.index): int(bool(sample.answers[protocol].hit)) for sample in scored},
         "extracted": {str(sample.question.index): sample.answers[protocol].choice for sample in samples},
         "unreadable": len(unread) / len(questions),
         **({} if file.published is None else {"published": file.published}),

@@ -78,21 +78,15 @@ def difference_interval(
     return estimate
 
 
-class Resample(NamedTuple):
-    """Means over questions, by language, in resamples of their clusters: one draw serves all languages."""
-
-    languages: list[str]
-    """Sorted."""
-    values: NDArray[np.float64]
-    """[languages]: the mean of each on the questions as they are."""
-    means: NDArray[np.float64]
-    """[resamples, languages]; no resample where nothing can be claimed."""
-
-
 def resample(
     values: NDArray[np.float64], languages: ArrayLike, clusters: ArrayLike, *, seed: int = SEED
-) -> Resample:
-    """Draw clusters anew; `values`, `languages` and `clusters` are of each question."""
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Draw clusters anew, once for all languages; `values`, `languages` and `clusters` are of each question.
+
+    Returns:
+        The languages, sorted; the mean of each on the questions as they are; and its means in the resamples,
+        [resamples, languages], of which there is none where nothing can be claimed.
+    """
     names, language = np.unique(languages, return_inverse=True)
     drawn, cluster = np.unique(clusters, return_inverse=True)
     sums = np.zeros((len(drawn), len(names)))
@@ -104,18 +98,18 @@ def resample(
         summed, questions = np.hsplit(_draw(len(drawn), seed) @ np.hstack([sums, sizes]), 2)
         whole = questions.all(axis=1)  # where languages share few clusters, a draw can miss one altogether
         means = summed[whole] / questions[whole]
-    return Resample([str(name) for name in names], sums.sum(0) / sizes.sum(0), means)
+    return [str(name) for name in names], sums.sum(0) / sizes.sum(0), means
 
 
 def _mean_interval(
     values: NDArray[np.float64], languages: Sequence[str], clusters: Sequence[str], lowest: float, seed: int
 ) -> Estimate:
     """Percentiles of the mean over the languages of sum / questions; `lowest` … 1 is what it can be."""
-    drawn = resample(values, languages, clusters, seed=seed)
-    value = six_decimals(drawn.values.mean())
-    if not len(drawn.means):
+    _, by_language, means = resample(values, languages, clusters, seed=seed)
+    value = six_decimals(by_language.mean())
+    if not len(means):
         return Estimate(value, lowest, 1.0)
-    low, high = np.quantile(drawn.means.mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(means.mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, six_decimals(low), six_decimals(high))
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion, TextRow, is_option, parse_questions
+from parrot.yaml_files import read_yaml
 
 REFUSED = "Z"
-_TEXTS = yaml.safe_load(Path(__file__).with_name("vlmevalkit.yaml").read_text(encoding="utf-8"))
+_TEXTS = read_yaml(Path(__file__).with_name("vlmevalkit.yaml"))
 
 _SEPARATORS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _STATED = re.compile(r"answer\s+is\s+\**([A-D])", re.IGNORECASE)
@@ -25,7 +25,7 @@ _LAST_TOKENS = 4
 _READ = ("answer", "category", "l2-category", "split")
 
 
-def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
+def extract_answer(answer: str, options: Mapping[str, str], *, of_2024: bool = False) -> str | None:
     """The letter that VLMEvalKit reads from an answer, `REFUSED`, or None.
 
     | # | rule |
@@ -36,16 +36,9 @@ def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
     | 4 | no letter, but a token Z: Z |
     | 5 | first "answer is" before a letter from A to D, in either case, even of a word: that option |
     | 6 | at most twice as long as the options together, and holds the text of exactly one: that one |
+
+    The version of 2024 has no rule 5, and no limits in rules 3 and 6.
     """
-    return _read(answer, options, of_2024=False)
-
-
-def extract_answer_2024(answer: str, options: Mapping[str, str]) -> str | None:
-    """As `extract_answer` without rule 5, and without the limits of rules 3 and 6."""
-    return _read(answer, options, of_2024=True)
-
-
-def _read(answer: str, options: Mapping[str, str], *, of_2024: bool) -> str | None:
     if _TEXTS["failure"] not in answer:
         if any(refusal in answer for refusal in _TEXTS["refusals"]):
             return REFUSED
