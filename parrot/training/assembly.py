@@ -140,7 +140,7 @@ def train(
     trained: Any = dataset
     lengths, positions, evaluator = dataset.lengths, dataset.positions, None
     if training.evaluation:
-        kept, held = hold_out(dataset.records.tolist(), training.evaluation, seed)
+        kept, held = hold_out(dataset.records, training.evaluation, seed)
         trained = Subset(dataset, kept)
         lengths, positions = ([of[sample] for sample in kept] for of in (lengths, positions))
         evaluator = Evaluator(Subset(dataset, held), collate, processor, run.questions, training.batch_size)

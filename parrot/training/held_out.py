@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
@@ -47,26 +49,25 @@ class Answered(NamedTuple):
     answer: str
 
 
-def hold_out(records: Sequence[int], settings: HeldOut, seed: int) -> tuple[list[int], list[int]]:
+def hold_out(records: NDArray[np.int_], settings: HeldOut, seed: int) -> tuple[list[int], list[int]]:
     """Which samples are trained on, and which are held out: each record of these once.
 
     Args:
-        records: of each sample, the record that it is; a mixture may have one several times.
+        records: of each sample, the number of its record; a mixture may have one several times.
 
     Raises:
         ParrotError: nothing would be left.
     """
-    distinct = sorted(set(records))
+    distinct, first = np.unique(records, return_index=True)
     if settings.records >= len(distinct):
         raise ParrotError(
             f"params.yaml: training.evaluation.records: {settings.records} records held out of "
             f"{len(distinct)} leave none to train on; hold out fewer"
         )
-    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = {distinct[place] for place in order[: settings.records]}
-    first = {record: sample for sample, record in reversed(list(enumerate(records)))}
-    trained = [sample for sample, record in enumerate(records) if record not in chosen]
-    return trained, sorted(first[record] for record in chosen)
+    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)).numpy()
+    chosen = order[: settings.records]
+    trained = np.flatnonzero(~np.isin(records, distinct[chosen]))
+    return trained.tolist(), sorted(first[chosen].tolist())
 
 
 def out_of_patience(history: Sequence[Mapping[str, Any]], settings: HeldOut | None) -> bool:

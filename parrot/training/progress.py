@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ class Progress(TrainerCallback):
         self._trainer = trainer
         self._checkpoint = checkpoint
         self._bar: Any = None
+        self._last: Metrics = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._checkpoint:
@@ -50,6 +53,7 @@ class Progress(TrainerCallback):
         if row is None:
             return
         if state.is_world_process_zero:
+            self._last |= row
             self._bar.set_postfix_str(shown(row), refresh=False)
             self._run.report(row, state.global_step)
 
@@ -60,6 +64,8 @@ class Progress(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
+        for line in experts(self._last):
+            print(f"{self._run.name}: {line}", file=sys.stderr, flush=True)
 
 
 def shown(row: Metrics) -> str:
@@ -74,3 +80,16 @@ def shown(row: Metrics) -> str:
         "memory_gib": "{:.1f} GiB",
     }
     return ", ".join(form.format(row[name]) for name, form in forms.items() if name in row)
+
+
+def experts(row: Metrics) -> list[str]:
+    """What each language makes of the experts; nothing where there are none."""
+    lines = []
+    for name, entropy in row.items():
+        kind, _, language = name.partition("/")
+        if kind == "router_entropy":
+            loads = [load for key, load in row.items() if key.startswith(f"expert_load/{language}.")]
+            mean = " ".join(f"{load:.2f}" for load in loads)
+            most = math.log(len(loads))
+            lines.append(f"experts in '{language}': {mean}, entropy {entropy:.2f} of {most:.2f} nats")
+    return lines

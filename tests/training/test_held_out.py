@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -31,13 +32,13 @@ QUESTIONS = [
 
 
 def test_held_out_records_are_drawn_once_and_in_no_sample_that_is_trained_on() -> None:
-    records = [0, 0, 1, 2, 2, 2, 3, 4, 5]
+    records = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5])
     settings = HeldOut(every_steps=1, records=3)
     kept, held = hold_out(records, settings, 1)
     assert (kept, held) == hold_out(records, settings, 1)
     assert len({records[sample] for sample in held}) == len(held) == 3
     assert {records[sample] for sample in kept}.isdisjoint(records[sample] for sample in held)
-    assert {*map(records.__getitem__, kept), *map(records.__getitem__, held)} == set(records)
+    assert {*records[kept], *records[held]} == set(records)
     assert len({tuple(hold_out(records, settings, seed)[1]) for seed in range(9)}) > 1
     with pytest.raises(ParrotError, match=r"training\.evaluation\.records: 6 records held out of 6"):
         hold_out(records, HeldOut(every_steps=1, records=6), 1)
@@ -107,7 +108,7 @@ def test_a_stage_evaluates_on_what_it_holds_out_and_asks_its_questions(
     assert {step for step, row in told.items() if "eval_loss" in row} == {2, 3}
 
     dataset = RecordDataset(mixture["records"], mixture["mixture"])
-    _, held = hold_out(dataset.records.tolist(), evaluation, 1)
+    _, held = hold_out(dataset.records, evaluation, 1)
     model, processor = load_model(tmp_path / "looked-at"), load_processor(tmp_path / "looked-at")
     batch = ConversationCollator(processor, 128)([dataset[number] for number in held])
     with torch.no_grad():

@@ -16,6 +16,7 @@ from parrot.errors import ParrotError
 from parrot.loading import load_model
 from parrot.training.align import ALIGNED_FILE
 from parrot.training.assembly import assemble
+from parrot.training.progress import Progress
 
 FOUR_BITS = LORA.model_copy(update={"load_in_4bit": True})
 

@@ -1,6 +1,7 @@
 """What is watched of a training: speed, experts by language, and what makes it stop."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def records() -> list[MixedRecord]:
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_expert_load_and_entropy_are_told_by_language(
-    inputs: dict[str, Path], tmp_path: Path, packing: bool
+    inputs: dict[str, Path], tmp_path: Path, packing: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[Metrics] = []
     prepared, mixture = write_mixture(tmp_path, records())
@@ -197,6 +198,8 @@ def test_expert_load_and_entropy_are_told_by_language(
     assert load_file(tmp_path / "sft/model.safetensors")
     languages = {name.partition("/")[2] for row in told for name in row if name.startswith("router_entropy")}
     assert languages == {"tr", "ru"}  # English comes without pictures here
+    line = r"^sft: experts in 'tr': 0\.\d\d 0\.\d\d, entropy 0.\d\d of 0.69 nats$"
+    assert re.search(line, capsys.readouterr().err, re.M)
     for row in told:
         for language in languages & {name[15:] for name in row}:
             assert 0 < row[f"router_entropy/{language}"] <= math.log(2) + 1e-6
