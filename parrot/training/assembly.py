@@ -135,10 +135,9 @@ def train(
             f"params.yaml: training.packing: samples of a row are known to be kept apart by "
             f"{', '.join(LANGUAGE_MODELS)}, not by '{language}'; set it to false"
         )
-    dataset = RecordDataset(records, mixture)
+    dataset: Any = RecordDataset(records, mixture)
     collate = WatchedCollator(processor, max_length, packing=training.packing)
-    trained: Any = dataset
-    lengths, positions, evaluator = dataset.lengths, dataset.positions, None
+    trained, lengths, positions, evaluator = dataset, dataset.lengths, dataset.positions, None
     if training.evaluation:
         kept, held = hold_out(dataset.records, training.evaluation, seed)
         trained = Subset(dataset, kept)

@@ -78,7 +78,7 @@ def out_of_patience(history: Sequence[Mapping[str, Any]], settings: HeldOut | No
     return len(losses) - 1 - losses.index(min(losses)) >= settings.patience
 
 
-class Evaluation(TrainerCallback):
+class HeldOutEvaluation(TrainerCallback):
     """Evaluates every so many steps, tells of it, and ends a training that gets no better."""
 
     def __init__(

@@ -23,11 +23,11 @@ from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
 from parrot.training.arguments import effective_batch, training_arguments
 from parrot.training.distributed import from_first, gather_whole, rank
-from parrot.training.held_out import AskedQuestion, Evaluation, out_of_patience
+from parrot.training.held_out import AskedQuestion, HeldOutEvaluation, out_of_patience
 from parrot.training.history import LogHistory, Report, curve_row, smoothed
 from parrot.training.optimizer import muon_with_adamw
-from parrot.training.progress import Progress
 from parrot.training.resume import last_complete
+from parrot.training.run_progress import RunProgress
 from parrot.training.sampler import LengthGroupedSampler
 from parrot.training.watching import ROWS_BEFORE, SEEN, SeenRecord, Watch
 
@@ -115,9 +115,9 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = from_first(lambda: last_complete(trainer.args))
-    trainer.add_callback(Progress(run, trainer, checkpoint))
+    trainer.add_callback(RunProgress(run, trainer, checkpoint))
     if training.evaluation and evaluator:
-        trainer.add_callback(Evaluation(run, trainer, training.evaluation, evaluator))
+        trainer.add_callback(HeldOutEvaluation(run, trainer, training.evaluation, evaluator))
     if rank() == 0:
         taken = lengths if positions is None else positions
         mean = sum(taken) / max(1, len(taken))

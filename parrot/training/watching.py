@@ -166,6 +166,7 @@ class Watch:
         self._routing.clear()
         self._waited = self._busy = 0.0
         found: Metrics = {"memory_gib": max(rank["memory"] for rank in ranks) / 2**30}
+        found |= _means([rank["routing"] for rank in ranks])
         if not seconds:
             return found
         found["data_wait"] = sum(rank["waited"] for rank in ranks) / (seconds * len(ranks))
@@ -174,7 +175,7 @@ class Watch:
         peak = peak_operations(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         if peak and self._operations:
             found["mfu"] = sum(rank["operations"] for rank in ranks) / (seconds * len(ranks) * peak)
-        return found | _means([rank["routing"] for rank in ranks])
+        return found
 
 
 def peak_operations(device: str) -> float | None:

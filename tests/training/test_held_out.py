@@ -90,6 +90,8 @@ def test_a_stage_evaluates_on_what_it_holds_out_and_asks_its_questions(
         params = Sft(
             learning_rate=1e-3,
             language_model_learning_rate=1e-3,
+            lora=None,
+            moe=None,
             training=Training(**TRAINING, evaluation=evaluation),
         )
         run = TrainingRun(

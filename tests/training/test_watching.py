@@ -190,7 +190,10 @@ def test_expert_load_and_entropy_are_told_by_language(
         output=tmp_path / "align", curve=tmp_path / "align.csv", run=TrainingRun("align", tmp_path / "a"),
     )  # fmt: skip
     sft(
-        Sft(learning_rate=1e-3, language_model_learning_rate=1e-3, moe=MOE, training=Training(**training)),
+        Sft(
+            learning_rate=1e-3, language_model_learning_rate=1e-3, lora=None, moe=MOE,
+            training=Training(**training),
+        ),
         MODELS["parrot"], 1, **paths, aligned=tmp_path / "align", output=tmp_path / "sft",
         curve=tmp_path / "sft.csv",
         run=TrainingRun("sft", tmp_path / "s", report=lambda row, step: told.append(row)),

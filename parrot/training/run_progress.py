@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from parrot.training.trainer import GroupsTrainer, TrainingRun
 
 
-class Progress(TrainerCallback):
+class RunProgress(TrainerCallback):
     """Progress bar, MLflow and the stop on a loss that is no number or explodes; completes checkpoints."""
 
     def __init__(self, run: TrainingRun, trainer: GroupsTrainer, checkpoint: Path | None) -> None:
