@@ -14,6 +14,7 @@ from parrot.config_publishing import Gate as Gate
 from parrot.config_publishing import Package as Package
 from parrot.config_publishing import Publish as Publish
 from parrot.config_training import Count as Count
+from parrot.config_training import HeldOut as HeldOut
 from parrot.config_training import Launch as Launch
 from parrot.config_training import Rate as Rate
 from parrot.config_training import RatedTraining as RatedTraining

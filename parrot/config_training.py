@@ -46,6 +46,19 @@ class Launch(Section):
         return self.processes * self.nodes
 
 
+class HeldOut(Section):
+    """A model looked at while it is trained; docs/training.md."""
+
+    every_steps: Count
+    records: Count
+    """So many of the mixture, drawn with the seed, are not trained on: the loss on them is looked at."""
+    patience: Count | None = None
+    """So many evaluations in which that loss gets no smaller end the training; without it none do."""
+    questions: str | None = None
+    """A folder with the files of `evaluate.files`, such as data/mmmb/dev: the first question of each language
+    is answered every time."""
+
+
 class Training(Section):
     """What every `Trainer` run needs to know; names as in `TrainingArguments`, `warmup_steps` a share."""
 
@@ -68,6 +81,7 @@ class Training(Section):
     deepspeed: str | None = None
     """A DeepSpeed JSON, such as parrot/training/deepspeed/zero2.json."""
     launch: Launch = Launch()
+    evaluation: HeldOut | None = None
 
     @property
     def samples_a_step(self) -> int:

@@ -134,7 +134,9 @@ def _run(
             else:
                 work = name_checkpoints(name, reads.inputs, reads.params)
             stack.enter_context(naming_full_disk(work))
-            given = {"run": _training_run(name, work, tracked, params.speed)} if trains else {"work": work}
+            given = (
+                {"run": _training_run(name, work, tracked, params, training)} if trains else {"work": work}
+            )
         if "torch" in sys.modules:
             tell_deepspeed()
         if trains and first and isinstance(params, Params):
@@ -150,10 +152,34 @@ def _run(
                 tracked.log_artifact(flags[flag])
 
 
-def _training_run(name: str, work: Path, tracked: Any, speed: Any) -> Any:
+def _training_run(name: str, work: Path, tracked: Any, params: Any, training: Any) -> Any:
+    from parrot.config import Params
     from parrot.training.trainer import TrainingRun
 
-    return TrainingRun(name, work, tracked.log_metrics, speed.workers)
+    evaluation = training.evaluation if training and isinstance(params, Params) else None
+    questions = first_questions(params, evaluation.questions) if evaluation and evaluation.questions else []
+    return TrainingRun(
+        name,
+        work,
+        tracked.log_metrics,
+        params.speed.workers,
+        attach=tracked.log_artifact,
+        questions=questions,
+    )
+
+
+def first_questions(params: Any, folder: str) -> list[Any]:
+    """The first question of each language in the benchmark's files in `folder`, for an answer in words."""
+    from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
+    from parrot.evaluation.inference.prompts import protocols
+    from parrot.training.held_out import AskedQuestion
+
+    files = benchmark_files(params.evaluate.model_copy(update={"benchmark": folder}), params.languages)
+    protocol = protocols()["option_likelihood"]
+    return [
+        AskedQuestion(one.language, protocol.ask(one, picture=True), one.image, one.options[one.answer])
+        for one in (questions[0] for questions in read_benchmark(files).values())
+    ]
 
 
 def _load(target: str) -> Callable[..., Any]:

@@ -150,9 +150,9 @@ class RecordDataset:
         self._places = Path(records), Path(mixture)
         self._opened: _OpenMixture | None = None
         index = self._mixture.index
-        self._rows = np.repeat(np.arange(len(index)), index["copies"])
-        """Of each sample, its record's place in the index."""
-        samples = index.select(["language", "length", "positions"]).take(self._rows)
+        self.records = np.repeat(np.arange(len(index)), index["copies"])
+        """Of each sample, the number of its record in the index."""
+        samples = index.select(["language", "length", "positions"]).take(self.records)
         self.languages: list[str] = samples["language"].to_pylist()
         """Of each sample."""
         self.lengths: list[int] = samples["length"].to_pylist()
@@ -161,13 +161,13 @@ class RecordDataset:
         """Of each sample: what it takes at most in the model that is trained, images included."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.records)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         place = number + len(self) if number < 0 else number
         if not 0 <= place < len(self):
             raise IndexError(f"{self._places[1]} has {len(self)} samples, none has number {number}")
-        [indexed] = self._mixture.index.slice(int(self._rows[place]), 1).to_pylist()
+        [indexed] = self._mixture.index.slice(int(self.records[place]), 1).to_pylist()
         file = self._mixture.shards[indexed["shard"]]
         group, offset = file.locate(indexed["row"])
         [stored] = file.read([group], TRAINED_ON).slice(offset, 1).to_pylist()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Subset
 from transformers import (
     AutoImageProcessor,
     AutoModel,
@@ -21,9 +22,13 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.model.configuration_flamingo import LANGUAGE_MODELS
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
-from parrot.training.conversations import ConversationCollator
+from parrot.training.conversations import WatchedCollator
 from parrot.training.distributed import frozen_apart, rank, wait_for_all, whole_on_each_rank
-from parrot.training.trainer import LogHistory, ParameterGroup, TrainingRun, fit
+from parrot.training.evaluator import Evaluator
+from parrot.training.held_out import hold_out
+from parrot.training.history import LogHistory
+from parrot.training.operations import RecordOperations
+from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 LAST = 10
 """The loss that a stage reports is the mean of this many last logged ones."""
@@ -130,12 +135,21 @@ def train(
             f"params.yaml: training.packing: samples of a row are known to be kept apart by "
             f"{', '.join(LANGUAGE_MODELS)}, not by '{language}'; set it to false"
         )
-    dataset = RecordDataset(records, mixture)
-    collate = ConversationCollator(processor, max_length, packing=training.packing)
+    dataset: Any = RecordDataset(records, mixture)
+    collate = WatchedCollator(processor, max_length, packing=training.packing)
+    trained, lengths, positions, evaluator = dataset, dataset.lengths, dataset.positions, None
+    if training.evaluation:
+        kept, held = hold_out(dataset.records, training.evaluation, seed)
+        trained = Subset(dataset, kept)
+        lengths, positions = ([of[sample] for sample in kept] for of in (lengths, positions))
+        evaluator = Evaluator(Subset(dataset, held), collate, processor, run.questions, training.batch_size)
+    learned = (parameter for group in groups for parameter in group.parameters)
+    operations = RecordOperations(model, learned)
     with frozen_apart(model.model, "vision_tower", arguments):
         return fit(
-            model, groups, dataset, collate, training, run,
-            seed=seed, lengths=dataset.lengths, positions=dataset.positions, arguments=arguments,
+            model, groups, trained, collate, training, run,
+            seed=seed, lengths=lengths, positions=positions, arguments=arguments, operations=operations,
+            evaluator=evaluator,
         )  # fmt: skip
 
 

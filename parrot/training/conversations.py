@@ -1,10 +1,13 @@
 """Records of the Parquet shards as batches of tensors."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from parrot.errors import ParrotError
+from parrot.model.chat_text import IGNORE_INDEX
 from parrot.model.processing_parrot import ParrotProcessor
-from parrot.training.packing import pack
+from parrot.training.packing import arrange, pack
+from parrot.training.watching import SEEN, SeenRecord
 
 
 class ConversationCollator:
@@ -23,6 +26,12 @@ class ConversationCollator:
         self._max_length = max_length
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._packed(self._encoded(rows), rows)
+
+    def _packed(self, batch: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return pack(batch, [len(row["images"]) for row in rows]) if self._packing else batch
+
+    def _encoded(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         try:
             batch: dict[str, Any] = self._processor.encode_conversations(
                 [row["messages"] for row in rows],
@@ -32,7 +41,27 @@ class ConversationCollator:
         except (ValueError, ParrotError) as error:
             if len(rows) > 1:
                 for row in rows:
-                    self([row])  # the one at fault is named
+                    self._encoded([row])  # the one at fault is named
             names = ", ".join(f"{row['id']} of {row['source']}" for row in rows)
             raise ParrotError(f"record {names}: {error}; run the stage prepare again") from None
-        return pack(batch, [len(row["images"]) for row in rows]) if self._packing else batch
+        return batch
+
+
+class WatchedCollator(ConversationCollator):
+    """As `ConversationCollator`, and what is watched of the records (`SEEN`) travels with their batch."""
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = self._encoded(rows)
+        seen = list(_seen(batch, rows))
+        if self._packing:  # the images are then in the order of the packed rows
+            seen = [seen[sample] for row in arrange([one.positions for one in seen]) for sample in row]
+        return {**self._packed(batch, rows), SEEN: seen}
+
+
+def _seen(batch: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[SeenRecord]:
+    positions = batch["attention_mask"].sum(dim=1).tolist()
+    labels = (batch["labels"][:, 1:] != IGNORE_INDEX).sum(dim=1).tolist()
+    for row, taken, learned in zip(rows, positions, labels, strict=True):
+        yield SeenRecord(
+            row["id"], row["source"], row["language"], taken, labels=learned, images=len(row["images"])
+        )

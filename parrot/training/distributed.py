@@ -40,6 +40,15 @@ def from_first(make: Any) -> Any:
     return made[0]
 
 
+def from_all(mine: Any) -> list[Any]:
+    """What each rank calls this with, by rank; all ranks must call it."""
+    if not _many():
+        return [mine]
+    gathered: list[Any] = [None] * ranks()
+    distributed.all_gather_object(gathered, mine)
+    return gathered
+
+
 def join_deepspeed() -> None:
     """Make DeepSpeed use the ranks' connection. Without GPUs `TrainingArguments` leave that to `Trainer`,
     which is too late: a model is sharded as it is loaded."""

@@ -5,37 +5,34 @@ samples that makes a resumed run exact, checkpoints that are only used when they
 place where progress, the log history and MLflow get their numbers.
 """
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from parrot.config import Training
+from parrot.config import HeldOut, Training
 from parrot.errors import ParrotError
-from parrot.files import atomic_file, naming_full_disk
+from parrot.files import naming_full_disk
 from parrot.training.arguments import effective_batch, training_arguments
 from parrot.training.distributed import from_first, gather_whole, rank
+from parrot.training.held_out import AskedQuestion, HeldOutEvaluation, out_of_patience
+from parrot.training.history import LogHistory, Report, curve_row, smoothed
 from parrot.training.optimizer import muon_with_adamw
-from parrot.training.resume import last_complete, mark_complete, read_since_log
+from parrot.training.resume import last_complete
+from parrot.training.run_progress import RunProgress
 from parrot.training.sampler import LengthGroupedSampler
+from parrot.training.watching import ROWS_BEFORE, SEEN, SeenRecord, Watch
 
-LOG_COLUMNS = ("step", "loss", "smoothed_loss", "learning_rate", "grad_norm")
-SMOOTHING = 0.8
-"""Of a smoothed loss so much is left at the next logged one; batches of short and of long answers differ."""
-
-Metrics = dict[str, float]
-Report = Callable[[Metrics, int], None]
-"""Takes metrics and the step they belong to, as they happen; a resumed run first gets all those before."""
+if TYPE_CHECKING:
+    from parrot.training.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,10 @@ class TrainingRun:
     report: Report = lambda metrics, step: None
     workers: int = 0
     """Processes that read and decode batches ahead; they change no number."""
+    attach: Callable[[Path], None] = lambda path: None
+    """Takes a file as it is now, for people to look at."""
+    questions: Sequence[AskedQuestion] = ()
+    """Asked at each evaluation, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,6 @@ class ParameterGroup:
     learning_rate: float
 
 
-@dataclass
-class LogHistory:
-    """What was logged, in order; each row has `LOG_COLUMNS`."""
-
-    rows: list[Metrics] = field(default_factory=list)
-
-    def write_csv(self, path: Path) -> None:
-        """Write `LOG_COLUMNS`, the form that `dvc plots` reads."""
-        lines = [",".join(f"{row[column]:.6g}" for column in LOG_COLUMNS) for row in self.rows]
-        with atomic_file(path) as partial:
-            partial.write_text("\n".join([",".join(LOG_COLUMNS), *lines]) + "\n", encoding="utf-8")
-
-
 def fit(
     model: nn.Module,
     groups: Sequence[ParameterGroup],
@@ -87,6 +75,8 @@ def fit(
     lengths: Sequence[int],
     positions: Sequence[int] | None = None,
     arguments: TrainingArguments | None = None,
+    operations: Callable[[SeenRecord], float] | None = None,
+    evaluator: "Evaluator | None" = None,
 ) -> LogHistory:
     """Train `model` in place and return its log history; `max_steps: 0` leaves it as it is.
 
@@ -96,11 +86,13 @@ def fit(
     with a `loss`. Only the parameters named in `groups` require gradients afterwards. Checkpoints stay
     where they are, for the caller to remove once what was trained is saved. By `lengths` samples are put into
     batches; `positions` is what they take, if that is another thing. `arguments` is what
-    `training_arguments` made of the same, where the model had to be loaded with them.
+    `training_arguments` made of the same, where the model had to be loaded with them. What a batch has
+    under `SEEN` is watched and not given to the model; `operations` of a record are what the MFU is made of.
+    `evaluator` does what `training.evaluation` asks for.
 
     Raises:
-        ParrotError: the loss became infinite or not a number, the device lacks the wanted precision, or
-            a checkpoint does not fit on its disk.
+        ParrotError: the loss became infinite or not a number, or exploded, the device lacks the wanted
+            precision, or a checkpoint does not fit on its disk.
     """
     model.requires_grad_(False)
     for group in groups:
@@ -109,7 +101,7 @@ def fit(
     if training.max_steps == 0:
         gather_whole(model, learned=())
         return LogHistory()
-    trainer = _GroupsTrainer(
+    trainer = GroupsTrainer(
         model=model,
         args=arguments or training_arguments(training, run, seed),
         train_dataset=dataset,
@@ -118,10 +110,14 @@ def fit(
         muon=training.optimizer == "muon",
         lengths=lengths,
         packing=training.packing,
+        watch=Watch(run.name, operations),
+        evaluation=training.evaluation,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = from_first(lambda: last_complete(trainer.args))
-    trainer.add_callback(_Progress(run, trainer, checkpoint))
+    trainer.add_callback(RunProgress(run, trainer, checkpoint))
+    if training.evaluation and evaluator:
+        trainer.add_callback(HeldOutEvaluation(run, trainer, training.evaluation, evaluator))
     if rank() == 0:
         taken = lengths if positions is None else positions
         mean = sum(taken) / max(1, len(taken))
@@ -131,7 +127,7 @@ def fit(
     with naming_full_disk(run.checkpoints), _one_sentence():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     gather_whole(model, learned=[parameter for group in groups for parameter in group.parameters])
-    return LogHistory([row for row in map(_log_row, trainer.state.log_history) if row])
+    return LogHistory([row for row in map(curve_row, trainer.state.log_history) if row])
 
 
 @contextmanager
@@ -144,7 +140,7 @@ def _one_sentence() -> Iterator[None]:
         raise ParrotError(str(error).rpartition(name)[2]) from None
 
 
-class _GroupsTrainer(Trainer):
+class GroupsTrainer(Trainer):
     def __init__(
         self,
         *,
@@ -152,12 +148,17 @@ class _GroupsTrainer(Trainer):
         muon: bool,
         lengths: Sequence[int],
         packing: bool,
+        watch: Watch,
+        evaluation: HeldOut | None,
         **kwargs: Any,
     ) -> None:
         self._groups = groups
         self._muon = muon
         self._lengths = lengths
         self._packing = packing
+        self.watch = watch
+        self._evaluation = evaluation
+        self._records: list[SeenRecord] = []
         super().__init__(**kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -184,7 +185,8 @@ class _GroupsTrainer(Trainer):
     def _run_epoch(self, **options: Any) -> None:
         """A resumed run: accelerate 1.15 does not tell the sampler of ranks in which epoch it goes on, and
         transformers 5.23 trains one step too many if all of them were done within an epoch."""
-        if self.state.global_step < self.state.max_steps:
+        ended = out_of_patience(self.state.log_history, self._evaluation)
+        if self.state.global_step < self.state.max_steps and not ended:
             self._sampler.set_epoch(options["epoch"])
             super()._run_epoch(**options)
         else:
@@ -192,20 +194,42 @@ class _GroupsTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs["smoothed_loss"] = self._smooth(logs["loss"])
+            earlier = [row["smoothed_loss"] for row in self.state.log_history if "loss" in row]
+            warm_up = self.args.get_warmup_steps(self.state.max_steps)
+            if len(earlier) >= ROWS_BEFORE and self.state.global_step > warm_up:
+                self.watch.explosion(self.state.global_step, logs["loss"], earlier[-1])
+            logs["smoothed_loss"] = smoothed(logs["loss"], earlier)
+            logs |= self.watch.metrics()
         super().log(logs, start_time)
 
-    def _smooth(self, loss: float) -> float:
-        """The exponential moving average, as if the first losses had had predecessors like themselves."""
-        earlier: list[float] = [row["smoothed_loss"] for row in self.state.log_history if "loss" in row]
-        if not earlier:
-            return loss
-        return earlier[-1] + (loss - earlier[-1]) * (1 - SMOOTHING) / (1 - SMOOTHING ** (len(earlier) + 1))
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *arguments: Any) -> tuple[list[Any], Any]:
+        samples: tuple[list[Any], Any] = super().get_batch_samples(
+            self.watch.waiting(epoch_iterator), *arguments
+        )
+        return samples
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        self._records = inputs.pop(SEEN, [])
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self.watch.took(self.state.global_step + 1, loss, self._records)
+        return loss
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self._records and (weights := outputs.get("routing_weights")) is not None:
+            self.watch.routed(weights, self._records)
+        return (loss, outputs) if return_outputs else loss
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """For a checkpoint. With DeepSpeed nothing: its own part of the checkpoint holds the weights."""
         if not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)
+
+    def prepared(self, batch: dict[str, Any]) -> Any:
+        """A batch where the model is and in its precision, without what is watched of it."""
+        return self._prepare_inputs({name: value for name, value in batch.items() if name != SEEN})
 
     def since_log(self) -> dict[str, Any]:
         """Each rank's sum of losses since the last logged step, and that step; all ranks must call it."""
@@ -218,60 +242,3 @@ class _GroupsTrainer(Trainer):
         """Go on from what `since_log` gave; `Trainer` itself begins a new mean with each start."""
         self._tr_loss.fill_(since["losses"][rank()])
         self._globalstep_last_logged = since["logged_step"]
-
-
-class _Progress(TrainerCallback):
-    """Progress bar, MLflow and the stop on a loss that is no number; completes checkpoints."""
-
-    def __init__(self, run: TrainingRun, trainer: _GroupsTrainer, checkpoint: Path | None) -> None:
-        self._run = run
-        self._trainer = trainer
-        self._checkpoint = checkpoint
-        self._bar: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._checkpoint:
-            self._trainer.resume_since_log(read_since_log(self._checkpoint))
-            # This run's curve is to be whole.
-            for row in filter(None, map(_log_row, state.log_history if state.is_world_process_zero else [])):
-                self._report(row)
-        self._bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self._run.name,
-            unit="step",
-            disable=not state.is_world_process_zero,
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.update(state.global_step - self._bar.n)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        row = _log_row({**(logs or {}), "step": state.global_step})
-        if row is None or not state.is_world_process_zero:
-            return
-        if not math.isfinite(row["loss"]):
-            raise ParrotError(
-                f"{self._run.name}: the loss is {row['loss']} at step {state.global_step}; "
-                f"lower the learning rate of this stage in params.yaml"
-            )
-        self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-        self._report(row)
-
-    def _report(self, row: Metrics) -> None:
-        self._run.report({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        since = self._trainer.since_log()  # to gather it, every rank must have written its part
-        if state.is_world_process_zero:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", args, since)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.close()
-
-
-def _log_row(logs: dict[str, Any]) -> Metrics | None:
-    """`LOG_COLUMNS`, or None for the summary that `Trainer` logs at the end."""
-    if "loss" not in logs:
-        return None
-    return {column: float(logs[column]) for column in LOG_COLUMNS}

@@ -7,9 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file
@@ -42,6 +45,7 @@ from parrot.model.modeling_vlm import VisionLanguageModel
 from parrot.pipeline.processes import end_with_parents
 from parrot.training import assembly
 from parrot.training.align import align
+from parrot.training.conversations import WatchedCollator
 from parrot.training.distributed import rank
 from parrot.training.launch import as_rank, launch, starts_ranks
 from parrot.training.sampler import LengthGroupedSampler
@@ -88,6 +92,7 @@ class Records:
         self._images = images
         # All of one length, so that the order in which they come depends on nothing else.
         self.lengths = self.positions = [1] * len(images)
+        self.records = np.arange(len(images))
         self.seen: list[int] = []
 
     def __len__(self) -> int:
@@ -139,27 +144,48 @@ class Tower:
 
 def run_case(case: dict[str, Any], backbones: Path) -> None:
     """Train as `case` says; what comes of it lies in its `folder`: `output`, `curve.csv`, `metrics.json`,
-    and of each rank what it saw, `seen-0.json` and so on.
+    and of each rank what it saw, `seen-0.json` and so on, and what it told, `told-0.json`.
 
     A case has: folder; stage, "align" or "sft"; architecture; images, one number a record; deepspeed,
     "zero2", "zero3" or None; offload, to the CPU's memory; lora, moe, frozen_moe; aligned, a folder for
-    "sft"; chunk_bytes, in which images are computed; training, what is unlike the default.
+    "sft"; chunk_bytes, in which images are computed; broken, a record that makes no number; training, what is
+    unlike the default.
     """
     folder = Path(case["folder"])
     chunking.CPU_BYTES = case.get("chunk_bytes", 2**24)
     records = Records(case["images"])
+    told: list[dict[str, float]] = []
     assembly.RecordDataset = lambda *_: records  # type: ignore[assignment,misc]
     learns = ParrotForConditionalGeneration.connector
     if case.get("frozen_moe"):
         ParrotForConditionalGeneration.connector = lambda self: [self.aligned()]  # type: ignore[method-assign]
-    with Tower() as tower:
-        _train(case, folder, backbones)
+    with Tower() as tower, _breaking(case.get("broken")):
+        _train(case, folder, backbones, told)
     ParrotForConditionalGeneration.connector = learns  # type: ignore[method-assign]
     seen = {"images": records.seen, **tower.seen}
     (folder / f"seen-{rank()}.json").write_text(json.dumps(seen), encoding="utf-8")
+    (folder / f"told-{rank()}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def _train(case: dict[str, Any], folder: Path, backbones: Path) -> None:
+@contextmanager
+def _breaking(name: str | None) -> Iterator[None]:
+    """The batch of this record, if one is named, has pictures that make no number."""
+    collate = WatchedCollator.__call__
+
+    def breaking(self: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate(self, rows)
+        if name in [row["id"] for row in rows]:
+            batch["pixel_values"].fill_(float("nan"))
+        return batch
+
+    WatchedCollator.__call__ = breaking  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        WatchedCollator.__call__ = collate  # type: ignore[method-assign]
+
+
+def _train(case: dict[str, Any], folder: Path, backbones: Path, told: list[dict[str, float]]) -> None:
     deepspeed = case.get("deepspeed")
     training = {**TRAINING, **case.get("training", {})}
     training["deepspeed"] = str(DEEPSPEED / f"{deepspeed}.json") if deepspeed else None
@@ -175,7 +201,7 @@ def _train(case: dict[str, Any], folder: Path, backbones: Path) -> None:
         "records": folder, "mixture": folder, "vision": backbones / "vision",
         "language": backbones / "language", "output": folder / "output", "curve": folder / "curve.csv",
         "metrics": folder / "metrics.json",
-        "run": TrainingRun(case["stage"], folder / "checkpoints", _killing(case)),
+        "run": TrainingRun(case["stage"], folder / "checkpoints", _killing(case, told)),
     }  # fmt: skip
     if case["stage"] == "align":
         align(Align(training=RatedTraining(**training, learning_rate=1e-2)), model, SEED, **paths)
@@ -196,10 +222,11 @@ def _offloading(folder: Path, file: Path) -> str:
     return str(copy)
 
 
-def _killing(case: dict[str, Any]) -> Any:
-    """Dies by SIGKILL at the step `case` names, if it names one."""
+def _killing(case: dict[str, Any], told: list[dict[str, float]]) -> Any:
+    """Notes what it is told, and dies by SIGKILL at the step `case` names, if it names one."""
 
     def report(metrics: dict[str, float], step: int) -> None:
+        told.append({"step": step, **metrics})
         if step == case.get("dies_at"):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -252,6 +279,11 @@ class Workshop:
     def losses(self, name: str) -> list[float]:
         with (self.folder / name / "curve.csv").open(encoding="utf-8") as file:
             return [float(row["loss"]) for row in csv.DictReader(file)]
+
+    def told(self, name: str) -> list[dict[str, float]]:
+        """What MLflow would get."""
+        told: list[dict[str, float]] = json.loads((self.folder / name / "told-0.json").read_text("utf-8"))
+        return told
 
     def seen(self, name: str) -> list[dict[str, Any]]:
         """Of each rank."""

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TrainingArgum
 from parrot.config import Lora
 from parrot.errors import ParrotError
 from parrot.loading import load_model
-from parrot.training import trainer
 from parrot.training.align import ALIGNED_FILE
 from parrot.training.assembly import assemble
+from parrot.training.run_progress import RunProgress
 
 FOUR_BITS = LORA.model_copy(update={"load_in_4bit": True})
 
@@ -46,7 +46,7 @@ def test_a_killed_run_with_adapters_goes_on_exactly(
         return {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
 
     whole = weights()
-    save = trainer._Progress.on_save
+    save = RunProgress.on_save
 
     def killed(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         save(self, args, state, control, **kwargs)
@@ -54,7 +54,7 @@ def test_a_killed_run_with_adapters_goes_on_exactly(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer._Progress, "on_save", killed)
+        patch.setattr(RunProgress, "on_save", killed)
         weights()
     assert weights() == whole
     assert whole.keys() == {"model.safetensors", "adapter_model.safetensors"}

@@ -13,9 +13,10 @@ from transformers import OPTConfig, PreTrainedConfig
 from parrot.config import Training
 from parrot.errors import ParrotError
 from parrot.training import assembly
+from parrot.training.history import SMOOTHING, LogHistory
 from parrot.training.resume import COMPLETE
 from parrot.training.sampler import LengthGroupedSampler
-from parrot.training.trainer import SMOOTHING, LogHistory, ParameterGroup, TrainingRun, fit
+from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 TRAINING = Training(
     max_steps=24, batch_size=4, warmup_steps=0.1, weight_decay=0.01, logging_steps=1, save_steps=5
