@@ -1,7 +1,7 @@
 """What both stages share: the model joined from its backbones, its training, and what is reported of it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from parrot.model.configuration_flamingo import LANGUAGE_MODELS
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ConversationCollator
 from parrot.training.distributed import frozen_apart, rank, wait_for_all, whole_on_each_rank
+from parrot.training.packing import samples_apart
 from parrot.training.trainer import LogHistory, ParameterGroup, TrainingRun, fit
 
 LAST = 10
@@ -132,7 +133,10 @@ def train(
         )
     dataset = RecordDataset(records, mixture)
     collate = ConversationCollator(processor, max_length, packing=training.packing)
-    with frozen_apart(model.model, "vision_tower", arguments):
+    with (
+        frozen_apart(model.model, "vision_tower", arguments),
+        samples_apart(model.model.language_model) if training.packing else nullcontext(),
+    ):
         return fit(
             model, groups, dataset, collate, training, run,
             seed=seed, lengths=dataset.lengths, positions=dataset.positions, arguments=arguments,

@@ -10,7 +10,7 @@ from parrot.training.packing import pack
 class ConversationCollator:
     """Rows of a `RecordDataset` -> `input_ids`, `attention_mask`, `labels` [batch, text], `pixel_values`.
 
-    With `packing`, several records to a row: see `parrot.training.packing`.
+    With `packing`, all records in one row: see `parrot.training.packing`.
 
     Labels are -100 outside the answers; head and loss are computed only where there is one. A
     record that cannot be encoded or is longer than `max_length` is an error that names it; the stage
@@ -35,4 +35,4 @@ class ConversationCollator:
                     self([row])  # the one at fault is named
             names = ", ".join(f"{row['id']} of {row['source']}" for row in rows)
             raise ParrotError(f"record {names}: {error}; run the stage prepare again") from None
-        return pack(batch, [len(row["images"]) for row in rows]) if self._packing else batch
+        return pack(batch) if self._packing else batch
