@@ -7,7 +7,6 @@ import flamingo_cases
 import pytest
 import torch
 from model_cases import BATCH, Build, with_labels
-from transformers import MistralConfig, MistralForCausalLM
 
 from parrot.training.packing import ATTENTION, pack, samples_apart
 
@@ -73,13 +72,6 @@ def test_packing_flamingo(language: str, by_mask: bool) -> None:
 
 def test_packing_with_what_is_computed_again(build: Build) -> None:
     compare(build(num_experts=3), BATCH, routed=True, by_mask=False, checkpointing=True)
-
-
-def test_packing_with_a_sliding_window_that_is_shorter_than_samples(build: Build) -> None:
-    assert max(len(prompt) for prompt in BATCH.prompts) > 4
-    sizes = flamingo_cases.LANGUAGE_MODELS["mistral"]().config.to_dict()
-    windowed = MistralForCausalLM(MistralConfig(**{**sizes, "sliding_window": 4}))
-    compare(build(windowed, num_experts=0), BATCH, routed=False, by_mask=False)
 
 
 @pytest.mark.parametrize("batch", [BATCH, FLAMINGO], ids=["parrot", "flamingo"])
