@@ -253,9 +253,9 @@ def table(results: dict[str, list[dict[str, float]]], samples: int, positions: i
     for way, found in middle.items():
         seconds, busy = found["seconds"], found["busy"]
         lines.append(
-            f"| {way} | {samples / seconds:.2f} | {positions / seconds:,.0f} "
-            f"| {seconds / ours['seconds']:.1f} | {found['waiting'] / seconds:.1%} | {busy / samples:.2f} | {busy / ours['busy']:.1f} "
-            f"| {found['peak']:,.0f} |"
+            f"| {way} | {samples / seconds:.2f} | {positions / seconds:,.0f} | "
+            f"{seconds / ours['seconds']:.1f} | {found['waiting'] / seconds:.1%} | "
+            f"{busy / samples:.2f} | {busy / ours['busy']:.1f} | {found['peak']:,.0f} |"
         )
     return "\n".join(lines)
 
