@@ -90,7 +90,7 @@ def _window(query: Tensor, size: int | None) -> Tensor | None:
 
 
 def _sample_lengths(position_ids: Tensor) -> list[int]:
-    lengths: list[int] | None = _LENGTHS.get(position_ids)
+    lengths: list[int] | None = _LENGTHS.get(position_ids)  # type: ignore[no-untyped-call]
     if lengths is None:
         if len(position_ids) > 1:
             raise ValueError(f"one packed row is expected, not a batch of {len(position_ids)} rows")
