@@ -1,7 +1,7 @@
 """What both stages share: the model joined from its backbones, its training, and what is reported of it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from parrot.training.evaluator import Evaluator
 from parrot.training.held_out import hold_out
 from parrot.training.history import LogHistory
 from parrot.training.operations import RecordOperations
+from parrot.training.packing import samples_apart
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 LAST = 10
@@ -145,7 +146,10 @@ def train(
         evaluator = Evaluator(Subset(dataset, held), collate, processor, run.questions, training.batch_size)
     learned = (parameter for group in groups for parameter in group.parameters)
     operations = RecordOperations(model, learned)
-    with frozen_apart(model.model, "vision_tower", arguments):
+    with (
+        frozen_apart(model.model, "vision_tower", arguments),
+        samples_apart(model.model.language_model) if training.packing else nullcontext(),
+    ):
         return fit(
             model, groups, trained, collate, training, run,
             seed=seed, lengths=lengths, positions=positions, arguments=arguments, operations=operations,

@@ -6,14 +6,14 @@ from typing import Any
 from parrot.errors import ParrotError
 from parrot.model.chat_text import IGNORE_INDEX
 from parrot.model.processing_parrot import ParrotProcessor
-from parrot.training.packing import arrange, pack
+from parrot.training.packing import pack
 from parrot.training.watching import SEEN, SeenRecord
 
 
 class ConversationCollator:
     """Rows of a `RecordDataset` -> `input_ids`, `attention_mask`, `labels` [batch, text], `pixel_values`.
 
-    With `packing`, several records to a row: see `parrot.training.packing`.
+    With `packing`, all records in one row: see `parrot.training.packing`.
 
     Labels are -100 outside the answers; head and loss are computed only where there is one. A
     record that cannot be encoded or is longer than `max_length` is an error that names it; the stage
@@ -26,10 +26,10 @@ class ConversationCollator:
         self._max_length = max_length
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return self._packed(self._encoded(rows), rows)
+        return self._packed(self._encoded(rows))
 
-    def _packed(self, batch: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return pack(batch, [len(row["images"]) for row in rows]) if self._packing else batch
+    def _packed(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return pack(batch) if self._packing else batch
 
     def _encoded(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -53,9 +53,7 @@ class WatchedCollator(ConversationCollator):
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         batch = self._encoded(rows)
         seen = list(_seen(batch, rows))
-        if self._packing:  # the images are then in the order of the packed rows
-            seen = [seen[sample] for row in arrange([one.positions for one in seen]) for sample in row]
-        return {**self._packed(batch, rows), SEEN: seen}
+        return {**self._packed(batch), SEEN: seen}
 
 
 def _seen(batch: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[SeenRecord]:
