@@ -1,6 +1,6 @@
 """What the checks look at: one light row for each record, measures in place of texts and pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -74,7 +74,7 @@ def _table(records: Iterator[dict[str, Any]], near_texts: bool) -> pa.Table:
 def _batches(records: Iterator[dict[str, Any]], near_texts: bool) -> Iterator[pa.RecordBatch]:
     measures = map(measure, records)
     while some := list(islice(measures, _TOGETHER)):
-        columns = dict(zip(Measures._fields, zip(*some, strict=True), strict=True))
+        columns: dict[str, Sequence[Any]] = dict(zip(Measures._fields, zip(*some, strict=True), strict=True))
         texts = columns.pop("text")
         keys: list[bytes | None] = [None] * len(texts)
         if near_texts:

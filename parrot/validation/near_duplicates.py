@@ -120,10 +120,9 @@ def text_keys(texts: Sequence[str]) -> tuple[list[int], Hashes]:
     normal = [normalized(text) for text in texts]
     long = [place for place, text in enumerate(normal) if len(text) >= LEAST_BYTES]
     hashes, owners = window_hashes([normal[place] for place in long])
-    least = np.full(len(long) * _BINS, _EMPTY)
-    # Of one axis, where numpy takes a tenth of the time.
-    np.minimum.at(least, owners * _BINS + (hashes >> np.uint64(58)).astype(np.int64), hashes)
-    least = least.reshape(-1, _BINS)
+    flat = np.full(len(long) * _BINS, _EMPTY)  # of one axis, where numpy takes a tenth of the time
+    np.minimum.at(flat, owners * _BINS + (hashes >> np.uint64(58)).astype(np.int64), hashes)
+    least = flat.reshape(-1, _BINS)
     while (gaps := least == _EMPTY).any():
         least = np.where(gaps, np.roll(least, -1, axis=1), least)
     keys = np.zeros((len(long), BANDS), np.uint64)
