@@ -107,14 +107,15 @@ def _datasets(folder: Path, processes: int) -> None:
     form = format_of("talk", "llava")
 
     def row(entry: dict[str, Any], number: int) -> dict[str, Any]:
-        made = to_record(entry, number, "en", "talk", None, form)
+        made = to_record(dict(entry), number, "en", "talk", None, form)
         turns = [{"role": message.role, "content": message.content} for message in made.messages]
         found = {"length": text_length(made.messages), "digest": digest_of(made.messages, [])}
         return {"id": made.id, "source": "talk", "language": "en", "messages": turns, **found}
 
     files = sorted(map(str, (folder / "talk").glob("*.jsonl")))
     entries = datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(folder / "cache"))
-    entries.map(row, with_indices=True, remove_columns=entries.column_names, num_proc=processes)
+    several = processes if processes > 1 else None  # in this one
+    entries.map(row, with_indices=True, remove_columns=entries.column_names, num_proc=several)
 
 
 def _cpu() -> float:
