@@ -34,7 +34,7 @@ class Speed(Section):
     """How fast results come and not which: no stage depends on it."""
 
     prepare_processes: Count = 1
-    """Read and check a source's partitions beside one another; each opens the source's pictures."""
+    """Read and check a source's partitions, and a mixture's records, beside one another."""
     cluster: str | None = None
     """Address of a Dask scheduler, such as `tcp://10.0.0.1:8786`, whose workers do it instead."""
     workers: Annotated[int, Field(ge=0)]

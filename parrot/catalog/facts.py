@@ -16,7 +16,7 @@ class Fact(Section):
 
     about: str
     page: str
-    licence: str
+    license: str
     size: str
     format: str | None = None
     """Of its entries, where others call a file the same."""

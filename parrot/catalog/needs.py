@@ -83,7 +83,7 @@ def describe(need: Need) -> Iterator[str]:
     yield f"{need.name} ({need.source.split}, {count}): {'missing' if missing else 'there'}"
     fact = need.fact
     if fact:
-        yield f"  {fact.about}; size: {fact.size}; licence: {fact.licence}"
+        yield f"  {fact.about}; size: {fact.size}; license: {fact.license}"
         if fact.unconfirmed:
             yield f"  unconfirmed: {', '.join(fact.unconfirmed)}"
     for path, origin, _ in missing:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,18 @@ _SHARE = 0.7
 """Of a question's windows: so many of them in a text are the question, otherwise laid out or a word apart."""
 _REMEMBERED = 100_000
 _SHOWN = 5
+
+
+class _Conversation(Protocol):
+    @property
+    def messages(self) -> Sequence[Message]: ...
+
+    @property
+    def images(self) -> Sequence[tuple[str, bytes]]:
+        """Each picture's name and digest."""
+
+    @property
+    def looks(self) -> Sequence[bytes]: ...
 
 
 class Benchmarks:
@@ -56,28 +69,35 @@ class Benchmarks:
         self._rows = as_rows(list(self._looks))
         self._answered: dict[bytes, str | None] = {}
         """Looks that were compared, and what was found: a picture often comes again."""
-        self._hashes, self._owners, self._sizes = _distinct_windows(list(questions))
+        self._hashes, self._owners = _distinct(*window_hashes(list(questions)))
+        self._sizes = np.bincount(self._owners, minlength=len(questions))
+        """Windows of each question."""
+        self._known = np.zeros(1 << (8 * len(self._hashes)).bit_length(), bool)
+        """Whether a window that ends in these bits may be of a question: nearly all others are not."""
+        self._known[self._ending(self._hashes)] = True
         self._asked = list(questions.values())
 
-    def check(
-        self, messages: Sequence[Message], images: Sequence[tuple[str, bytes]], looks: Sequence[bytes]
-    ) -> None:
-        """See that a record, its pictures given by name and digest, asks nothing that a benchmark asks.
+    def look_for(self, records: Sequence[_Conversation]) -> list[Rejected | None]:
+        """Of each record, whether it asks what a benchmark asks: then where in it, and where that is."""
+        users = [
+            [(number, turn.content) for number, turn in enumerate(record.messages) if turn.role == "user"]
+            for record in records
+        ]
+        asked = iter(self._same_questions([text for some in users for _, text in some]))
+        found: list[Rejected | None] = []
+        for record, some in zip(records, users, strict=True):
+            same = [(number, where) for number, _ in some if (where := next(asked))]
+            found.append(self._picture(record) or (_same(*same[0]) if same else None))
+        return found
 
-        Raises:
-            Rejected: names what it has, and where in a benchmark that is.
-        """
-        for name, picture in images:
+    def _picture(self, record: _Conversation) -> Rejected | None:
+        for name, picture in record.images:
             if where := self._pictures.get(picture):
-                raise Rejected("image", f"{CONTAMINATED}: {name} is also in {where}")
-        for (name, _), seen in zip(images, looks, strict=False):
+                return Rejected("image", f"{CONTAMINATED}: {name} is also in {where}")
+        for (name, _), seen in zip(record.images, record.looks, strict=False):
             if self._near_bits is not None and (like := self._like(seen, self._near_bits)):
-                raise Rejected("image", f"{CONTAMINATED}: {name} looks like the picture in {like}")
-        for number, message in enumerate(messages):
-            if message.role == "user" and (asked := self._same_question(message.content)):
-                raise Rejected(
-                    f"messages[{number}].content", f"{CONTAMINATED}: asks what is asked in {asked}"
-                )
+                return Rejected("image", f"{CONTAMINATED}: {name} looks like the picture in {like}")
+        return None
 
     def _add_picture(self, file: Path, row: int, text: str, where: str) -> None:
         try:
@@ -102,30 +122,46 @@ class Benchmarks:
             self._answered[seen] = found
         return self._answered[seen]
 
-    def _same_question(self, text: str) -> str | None:
+    def _ending(self, hashes: Hashes) -> NDArray[np.int64]:
+        return (hashes & np.uint64(len(self._known) - 1)).astype(np.int64)
+
+    def _same_questions(self, texts: Sequence[str]) -> list[str | None]:
+        """Of each text, the question that it is nearest to, if that is near enough."""
+        found: list[str | None] = [None] * len(texts)
         if not len(self._hashes):
-            return None
-        windows = np.unique(window_hashes([normalized(text)])[0])
-        first = np.searchsorted(self._hashes, windows)
-        found = self._hashes[np.minimum(first, len(self._hashes) - 1)] == windows
-        if found.sum() < _SHARE * self._sizes.min():
-            return None
-        last = np.searchsorted(self._hashes, windows[found], side="right")
-        owners = np.concatenate([self._owners[a:b] for a, b in zip(first[found], last, strict=True)])
-        numbers, counts = np.unique(owners, return_counts=True)
-        shares = counts / self._sizes[numbers]
-        best = int(shares.argmax())
-        return f"{self._asked[numbers[best]]} ({shares[best]:.0%} of it)" if shares[best] >= _SHARE else None
+            return found
+        hashes, owners = window_hashes([normalized(text) for text in texts])
+        known = self._known[self._ending(hashes)]
+        hashes, owners = _distinct(hashes[known], owners[known])
+        first = np.searchsorted(self._hashes, hashes)
+        last = np.searchsorted(self._hashes, hashes, side="right")
+        # A text with fewer windows of all questions together than the shortest has is none of them.
+        enough = np.bincount(owners[last > first], minlength=len(texts)) >= _SHARE * self._sizes.min()
+        counts = (last - first) * enough[owners]
+        places = np.arange(counts.sum()) + np.repeat(first - (counts.cumsum() - counts), counts)
+        pairs, windows = np.unique(
+            np.repeat(owners, counts) * len(self._sizes) + self._owners[places], return_counts=True
+        )
+        texts_of, questions = np.divmod(pairs, len(self._sizes))
+        shares = windows / self._sizes[questions]
+        best = np.lexsort((questions, -shares, texts_of))
+        best = best[np.diff(texts_of[best], prepend=-1) > 0]
+        for place in best[shares[best] >= _SHARE].tolist():
+            found[texts_of[place]] = f"{self._asked[questions[place]]} ({shares[place]:.0%} of it)"
+        return found
 
 
-def _distinct_windows(texts: Sequence[bytes]) -> tuple[Hashes, NDArray[np.int64], NDArray[np.int64]]:
-    """Hashes in order, whose each is, and how many each text has."""
-    hashes, owners = window_hashes(texts)
+def _same(number: int, where: str) -> Rejected:
+    return Rejected(f"messages[{number}].content", f"{CONTAMINATED}: asks what is asked in {where}")
+
+
+def _distinct(hashes: Hashes, owners: NDArray[np.int64]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Hashes in order and whose each is, none twice of one."""
     order = np.lexsort((owners, hashes))
     hashes, owners = hashes[order], owners[order]
     new = np.ones(len(hashes), bool)
     new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-    return hashes[new], owners[new], np.bincount(owners[new], minlength=len(texts))
+    return hashes[new], owners[new]
 
 
 def too_contaminated(rejects: Path, count: int, limit: int, name: str, table: Path) -> ParrotError | None:

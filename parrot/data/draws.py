@@ -1,7 +1,9 @@
 """What is drawn with the seed: how often an entry is seen, and in which order sources are mixed."""
 
 import random
+from bisect import bisect
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,9 +40,9 @@ def draw_copies(folder: Path, total: int, mixed: Mixed, order: str) -> Copies:
 def interleave(streams: Sequence[tuple[int, Iterator[Item]]], order: str) -> Iterator[Item]:
     """The entries of all files, interleaved: each step draws a file in proportion to what it has left."""
     remaining = [wanted for wanted, _ in streams]
-    draw = random.Random(f"mix/{order}")
-    places = range(len(streams))
-    while any(remaining):
-        place = draw.choices(places, remaining)[0]
+    draw = random.Random(f"mix/{order}").random
+    last = len(streams) - 1
+    for left in range(sum(remaining), 0, -1):
+        place = bisect(list(accumulate(remaining)), draw() * left, 0, last)  # as random.choices does it
         remaining[place] -= 1
         yield next(streams[place][1])

@@ -26,8 +26,8 @@ from parrot.model.configuration_parrot import ParrotConfig
 _CONFIGS = {"parrot": ParrotConfig, "flamingo": FlamingoConfig}
 _SEAM = 8
 """Tokens that a turn may have more than its parts, because they are cut otherwise where they meet."""
-_TOGETHER = 500
-"""Conversations whose tokens are counted at a time."""
+TOGETHER = 500
+"""Conversations that are looked at at a time."""
 
 
 class Ruler:
@@ -68,17 +68,18 @@ class Ruler:
 
     def at_most(self, messages: Sequence[Message]) -> int:
         """No fewer positions than they take, found without their tokens: none is shorter than a byte."""
-        roles = tuple(message.role for message in messages)
+        roles = tuple([message.role for message in messages])
         if roles not in self._frames:
             frame = [Message(message.role, "a") for message in messages]
             [tokens] = self._tokens([self._text(frame)])
             self._frames[roles] = tokens + _SEAM * len(roles)
-        texts = (message.content.replace(IMAGE_TOKEN, "") for message in messages)
-        words = sum(
-            len(text if self._keeps_ascii and text.isascii() else self._normalized(text).encode())
-            for text in texts
-        )
-        return self._frames[roles] + words + self._per_image * count_images(messages)
+        images = count_images(messages)
+        bound = self._frames[roles] + self._per_image * images
+        for message in messages:
+            text = message.content.replace(IMAGE_TOKEN, "") if images else message.content
+            ascii_stays = self._keeps_ascii and text.isascii()
+            bound += len(text) if ascii_stays else len(self._normalized(text).encode())
+        return bound
 
     def measure(self, *conversations: Sequence[Message]) -> list[int | ValueError]:
         """The positions that each takes, or why the chat template does not take it; on all cores."""
@@ -143,7 +144,7 @@ def fit_all(
     together.
     """
     items = iter(items)
-    while some := list(islice(items, _TOGETHER)):
+    while some := list(islice(items, TOGETHER)):
         bounds: dict[int, int | ValueError] = {}
         long: dict[int, Sequence[Message]] = {}
         for place, item in enumerate(some):

@@ -6,7 +6,7 @@ and the entries of each file keep their order. No picture is read.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from parrot.data.accounting import Account, write_balance
 from parrot.data.contamination import CONTAMINATED, Benchmarks, too_contaminated
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
-from parrot.data.lengths import Ruler, fit_all
+from parrot.data.lengths import TOGETHER, Fit, Ruler, fit_all
 from parrot.data.partitions import Partition, check_prepared, read_left_out, read_partitions
 from parrot.data.records import Message, count_images, digest_of, text_length
 from parrot.data.rejects import (
@@ -97,7 +97,7 @@ def mix(
 
     def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
         items = tqdm(interleave(streams, order), f"mix {split}", total, unit=" records")
-        for found in fit_all(items, ruler, model.max_length, mix.too_long):
+        for found in screen.screened(fit_all(items, ruler, model.max_length, mix.too_long)):
             if isinstance(found, Reject):
                 rejects.add(found)
                 counts[found.source]["rejected"] += 1
@@ -107,8 +107,7 @@ def mix(
             try:
                 if isinstance(kept, Rejected):
                     raise kept
-                item = item.first(kept.turns)
-                place = screen.admit(item)._replace(positions=kept.positions)
+                place = screen.admit(item, kept.positions)
             except Rejected as error:
                 rejects.add(item.reject(error.field, error.reason))
                 counts[name]["deduplicated" if kind(error.reason) == _DUPLICATE else "rejected"] += 1
@@ -181,6 +180,9 @@ class _Candidate:
         return Reject(*who, field, reason, self.position, as_json(entry))
 
 
+_Fitted = tuple[_Candidate, Fit | Rejected]
+
+
 class _Screen:
     """Refuses what benchmarks ask and records that were there before, and makes ids unique.
 
@@ -195,13 +197,26 @@ class _Screen:
         self._repeated: Counter[tuple[str, str]] = Counter()
         """How often a source and id that came before came again."""
 
-    def admit(self, item: _Candidate) -> Indexed:
+    def screened(self, items: Iterable[_Fitted | Reject]) -> Iterator[_Fitted | Reject]:
+        """Each candidate cut to what fits, or with why it may not be trained on."""
+        items = iter(items)
+        while some := list(islice(items, TOGETHER)):
+            cut = [
+                (one[0].first(one[1].turns), one[1])
+                for one in some
+                if not isinstance(one, Reject) and isinstance(one[1], Fit)
+            ]
+            asked = self._benchmarks.look_for([item for item, _ in cut])
+            fitting = ((item, found or fit) for (item, fit), found in zip(cut, asked, strict=True))
+            for one in some:
+                yield one if isinstance(one, Reject) or isinstance(one[1], Rejected) else next(fitting)
+
+    def admit(self, item: _Candidate, positions: int) -> Indexed:
         """Its place in the mixture, with a unique id.
 
         Raises:
-            Rejected: it may not be trained on, or not once more.
+            Rejected: it was there before.
         """
-        self._benchmarks.check(item.messages, item.images, item.looks)
         source, given = item.place.source, item.place.id
         if first := self._seen.earlier(item.digest, source):
             raise Rejected("", f"{_DUPLICATE}: the same images and messages came before, in {first}")
@@ -209,7 +224,7 @@ class _Screen:
         while self._ids.earlier(digest(repr((source, name)).encode())) is not None:
             self._repeated[source, given] += 1
             name = f"{given}#{self._repeated[source, given] + 1}"
-        return item.place._replace(id=name)
+        return item.place._replace(id=name, positions=positions)
 
 
 def _streams(
@@ -253,7 +268,7 @@ def _items(
             if found != group:
                 group, rows = found, read_group(file, found, _COLUMNS)
             stored = rows[offset]
-            messages = tuple(Message(**message) for message in stored["messages"])
+            messages = tuple([Message(turn["role"], turn["content"]) for turn in stored["messages"]])
             names = [image["path"] for image in stored["images"]]
             where = Indexed(
                 f"{folder.name}/{partition.shard}", row, stored["id"], folder.name, language,

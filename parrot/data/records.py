@@ -7,7 +7,8 @@ types that the Hugging Face `datasets` viewer shows as pictures and chats.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import accumulate
+from typing import Literal
 
 import pyarrow as pa
 
@@ -88,36 +89,67 @@ RECORD_SCHEMA = pa.schema(
 
 def text_length(messages: Sequence[Message]) -> int:
     """UTF-8 bytes of all message contents, images' placeholders left out."""
-    return sum(bytes_without_images(message.content) for message in messages)
+    return text_bytes(messages) - len(IMAGE_TOKEN) * count_images(messages)
 
 
-def bytes_without_images(text: str) -> int:
-    """UTF-8 bytes, images' placeholders left out."""
-    size = len(text) if text.isascii() else len(text.encode())
-    return size - len(IMAGE_TOKEN) * text.count(IMAGE_TOKEN)
+def text_bytes(messages: Sequence[Message]) -> int:
+    """UTF-8 bytes of all message contents."""
+    size = 0
+    for message in messages:
+        text = message.content
+        size += len(text) if text.isascii() else len(text.encode())
+    return size
 
 
 def count_images(messages: Sequence[Message]) -> int:
     """How many images stand in the texts."""
-    return sum(message.content.count(IMAGE_TOKEN) for message in messages)
+    return sum([message.content.count(IMAGE_TOKEN) for message in messages])
 
 
 def digest_of(messages: Sequence[Message], picture_digests: Sequence[bytes]) -> bytes:
     """Of a record's content."""
-    return content_digest(((message.role, message.content) for message in messages), picture_digests)
+    return content_digest([(message.role, message.content) for message in messages], picture_digests)
 
 
-def to_row(record: Record) -> dict[str, Any]:
-    """The record as a row of `RECORD_SCHEMA`."""
-    pictures = [digest(image.bytes) for image in record.images]
-    return {
-        "id": record.id,
-        "source": record.source,
-        "language": record.language,
-        "messages": [{"role": message.role, "content": message.content} for message in record.messages],
-        "images": [{"bytes": image.bytes, "path": image.path} for image in record.images],
-        "length": text_length(record.messages),
-        "digest": digest_of(record.messages, pictures),
+def to_table(records: Sequence[Record]) -> pa.Table:
+    """Their rows of `RECORD_SCHEMA`, made column by column: dictionaries take several times as long."""
+    messages = [message for record in records for message in record.messages]
+    images = [image for record in records for image in record.images]
+    pictures = [[digest(image.bytes) for image in record.images] for record in records]
+    talks = pa.StructArray.from_arrays(
+        [
+            pa.array([message.role for message in messages], pa.string()),
+            pa.array([message.content for message in messages], pa.string()),
+        ],
+        ["role", "content"],
+    )
+    files = pa.StructArray.from_arrays(
+        [
+            pa.array([image.bytes for image in images], pa.binary()),
+            pa.array([image.path for image in images], pa.string()),
+        ],
+        ["bytes", "path"],
+    )
+    columns = {
+        "id": [record.id for record in records],
+        "source": [record.source for record in records],
+        "language": [record.language for record in records],
+        "messages": _lists(talks, [len(record.messages) for record in records], "messages"),
+        "images": _lists(files, [len(record.images) for record in records], "images"),
+        "length": [text_length(record.messages) for record in records],
+        "digest": [digest_of(record.messages, own) for record, own in zip(records, pictures, strict=True)],
         "picture_digests": pictures,
-        "looks": list(record.looks),
+        "looks": [record.looks for record in records],
     }
+    return pa.table(
+        [
+            column if isinstance(column, pa.Array) else pa.array(column, _TYPES[name])
+            for name, column in columns.items()
+        ],
+        RECORD_SCHEMA,
+    )
+
+
+def _lists(values: pa.Array, lengths: Sequence[int], name: str) -> pa.ListArray:
+    offsets = pa.array([0, *accumulate(lengths)], pa.int32())
+    return pa.ListArray.from_arrays(offsets, values, _TYPES[name])

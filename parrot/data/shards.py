@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parrot.data.checksums import SealedFile, seal
-from parrot.data.records import IMAGE_TOKEN, RECORD_SCHEMA, Record, count_images, to_row
+from parrot.data.records import IMAGE_TOKEN, RECORD_SCHEMA, Record, text_bytes, to_table
 from parrot.errors import ParrotError
 
 GROUP_ROWS = 100
 GROUP_BYTES = 2 << 20
 """What one random access may have to read: a row group holds no more than this, or one row."""
 INDEX = "index.parquet"
+INDEX_ROWS = 10_000
+"""Of each row group of an index."""
 TRAINED_ON = ("messages", "images")
 _LOOKED_AT = (*TRAINED_ON, "looks")
 
@@ -66,27 +68,26 @@ def write_shard(path: Path, records: Iterable[Record]) -> int:
         use_dictionary=["source", "language", "messages.list.element.role"],
         write_statistics=["id", "source", "language", "length"],
     ) as writer:
-        for rows in _groups(records):
-            writer.write_table(pa.Table.from_pylist(rows, RECORD_SCHEMA))
-            count += len(rows)
+        for group in _groups(records):
+            writer.write_table(to_table(group))
+            count += len(group)
     seal(path)
     return count
 
 
-def _groups(records: Iterable[Record]) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
+def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
+    group: list[Record] = []
     filled = 0
     for record in records:
-        row = to_row(record)
-        size = len(record.id) + len(record.source) + sum(len(image.bytes) for image in record.images)
-        size += row["length"] + len(IMAGE_TOKEN) * count_images(record.messages)
-        if rows and (len(rows) == GROUP_ROWS or filled + size > GROUP_BYTES):
-            yield rows
-            rows, filled = [], 0
-        rows.append(row)
+        size = len(record.id) + len(record.source) + text_bytes(record.messages)
+        size += sum([len(image.bytes) for image in record.images])
+        if group and (len(group) == GROUP_ROWS or filled + size > GROUP_BYTES):
+            yield group
+            group, filled = [], 0
+        group.append(record)
         filled += size
-    if rows:
-        yield rows
+    if group:
+        yield group
 
 
 def write_index(folder: Path, index: Iterable[Indexed]) -> None:
@@ -95,8 +96,12 @@ def write_index(folder: Path, index: Iterable[Indexed]) -> None:
     with pq.ParquetWriter(
         path, INDEX_SCHEMA, compression="none", use_dictionary=["shard", "source", "language"]
     ) as writer:
-        while some := [row._asdict() for row in islice(rows, 10_000)]:
-            writer.write_table(pa.Table.from_pylist(some, INDEX_SCHEMA))
+        while some := list(islice(rows, INDEX_ROWS)):
+            columns = [
+                pa.array(values, field.type)
+                for values, field in zip(zip(*some, strict=True), INDEX_SCHEMA, strict=True)
+            ]
+            writer.write_table(pa.table(columns, INDEX_SCHEMA))
     seal(path)
 
 
@@ -189,18 +194,32 @@ class RecordDataset:
         return self._opened
 
 
-def iterate(records: Path | str, mixture: Path | str) -> Iterator[dict[str, Any]]:
+def index_groups(mixture: Path | str) -> list[int]:
+    """Rows of each row group of a mixture's index.
+
+    Raises:
+        ParrotError: it is missing, damaged, or another file.
+    """
+    return _open_index(mixture).group_sizes
+
+
+def iterate(
+    records: Path | str, mixture: Path | str, groups: Iterable[int] | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on,
     and the `looks` of these.
 
     Every row group is read once, and of each source and language one shard is open at a time, so that
     memory does not grow with the records. Bytes of a text that are no UTF-8 become U+FFFD; images are
     `{"bytes", "path"}`.
+
+    Args:
+        groups: row groups of the index; without it all.
     """
     index = _open_index(mixture)
     # The records of a source in one language are in the order of their shards.
     in_hand: dict[tuple[str, str], _InHand] = {}
-    for some in range(len(index.group_sizes)):
+    for some in range(len(index.group_sizes)) if groups is None else groups:
         for batch in index.read([some]).to_batches(max_chunksize=GROUP_ROWS):
             for indexed in batch.to_pylist():
                 shard, stream = indexed["shard"], (indexed["source"], indexed["language"])

@@ -14,7 +14,7 @@ from parrot.config import HubModel
 from parrot.publishing.card_facts import CardFacts
 
 PAPERS = ("2406.02539", "2305.04790")
-LICENCE = "LICENSE"
+LICENSE = "LICENSE"
 CONFIDENCE = 0.95
 READ_AS_VLMEVALKIT = "letter_generation read as VLMEvalKit does"
 
@@ -28,7 +28,7 @@ def card_metadata(facts: CardFacts) -> ModelCardData:
         language=list(facts.languages),
         license=facts.package.license,
         license_name=named,
-        license_link=LICENCE if named else None,
+        license_link=LICENSE if named else None,
         library_name="transformers",
         pipeline_tag="image-text-to-text",
         base_model=bases or None,

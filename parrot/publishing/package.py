@@ -25,7 +25,7 @@ from parrot.provenance import read_provenance
 from parrot.publishing import load_back
 from parrot.publishing.card import EXAMPLE_IMAGE, model_card
 from parrot.publishing.card_facts import CardFacts, ModelFacts
-from parrot.publishing.card_metadata import LICENCE, eval_results
+from parrot.publishing.card_metadata import LICENSE, eval_results
 from parrot.publishing.load_back import answers
 
 LINEAGE = "lineage.json"
@@ -58,14 +58,14 @@ def package(
         ParrotError: the folder does not load back in a new process, or answers otherwise there: one
             question in each language, alone and all in one batch.
     """
-    licence = _licence(package)
+    text = _license(package)
     questions = {language: _questions(evaluate, language, len(languages)) for language in languages}
     first = questions[languages[0]][0]
     asked = [some[place % len(some)] for place, some in enumerate(questions.values())]
     trained = read_provenance(model)
     with atomic_directory(output) as partial:
         facts = _save_model(model, partial)
-        shutil.copyfile(licence, partial / LICENCE)
+        shutil.copyfile(text, partial / LICENSE)
         given = _prove(asked, model, partial)
         (partial / EXAMPLE_IMAGE).write_bytes(first.image)
         example = {"image": EXAMPLE_IMAGE, "question": first.question, "answer": given[0]}
@@ -116,7 +116,7 @@ def _questions(evaluate: Evaluate, language: str, count: int) -> list[MultipleCh
     return found
 
 
-def _licence(package: Package) -> Path:
+def _license(package: Package) -> Path:
     file = Path(package.license_file)
     if not file.is_file():
         raise ParrotError(

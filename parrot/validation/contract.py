@@ -4,7 +4,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from parrot.config import Images
-from parrot.validation.metadata import LOST
+from parrot.validation.measures import LOST
 
 FAILURE_COLUMNS = ("shard", "source", "record", "field", "check", "value")
 

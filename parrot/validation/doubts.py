@@ -13,10 +13,8 @@ from parrot.data.checksums import SealedFile
 from parrot.data.shards import INDEX
 from parrot.validation.contract import FAILURE_COLUMNS
 from parrot.validation.languages import other_language
-from parrot.validation.near_duplicates import NearDuplicates, look_keys, text_keys
+from parrot.validation.near_duplicates import BANDS, NearDuplicates, look_keys
 
-_AT_ONCE = 500
-"""Texts whose windows are in memory together."""
 NEAR_DUPLICATES, NEAR_PICTURES = "near_duplicate_share", "near_picture_share"
 
 
@@ -61,13 +59,11 @@ class Doubts:
         numbers = range(self._records, self._records + len(frame))
         self._records += len(frame)
         if self._texts:
-            texts = list(frame["text"])
-            abouts = list(map(_about, frame["looks"], frame["picture_digests"]))
-            for start in range(0, len(texts), _AT_ONCE):
-                places, keys = text_keys(texts[start : start + _AT_ONCE])
-                chosen = [numbers[start + place] for place in places]
-                about = [abouts[start + place] for place in places]
-                self._texts.add(chosen, keys, [number.to_bytes(8, "little") for number in chosen], about)
+            long = [place for place, keys in enumerate(frame["near_keys"]) if keys]
+            keys = np.frombuffer(b"".join(frame["near_keys"][long]), np.uint64).reshape(-1, BANDS)
+            chosen = [numbers[place] for place in long]
+            abouts = list(map(_about, frame["looks"][long], frame["picture_digests"][long]))
+            self._texts.add(chosen, keys, [number.to_bytes(8, "little") for number in chosen], abouts)
         if self._pictures and (looks := [look for some in frame["looks"] for look in some]):
             digests = [digest for some in frame["picture_digests"] for digest in some]
             owners = [number for number, some in zip(numbers, frame["looks"], strict=True) for _ in some]

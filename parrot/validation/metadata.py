@@ -1,96 +1,110 @@
 """What the checks look at: one light row for each record, measures in place of texts and pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from parrot.data.digests import content_digest, digest
-from parrot.data.images import image_header
-from parrot.data.records import IMAGE_TOKEN
+from parrot.config import Speed
+from parrot.data.executors import in_order
 from parrot.data.seen import FirstSeen
-from parrot.data.shards import iterate
+from parrot.data.shards import index_groups, iterate
+from parrot.files import atomic_file
+from parrot.validation.measures import SCHEMA, Measures, measure
+from parrot.validation.near_duplicates import text_keys
 
-FRAME_ROWS = 10_000
-LOST = "\N{REPLACEMENT CHARACTER}"
+_TOGETHER = 500
+"""Records whose texts are in memory at a time."""
+_AS_THEY_ARE = ("looks", "picture_digests", "longest_text", "near_keys")
+"""Columns whose values stay Python's own."""
+_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("text")).append(pa.field("near_keys", pa.binary()))
 
 
-def read_metadata(prepared: Path, mixture: Path) -> Iterator[pd.DataFrame]:
-    """Frames of at most 10,000 rows; one row describes one record, as the mixture has it:
+def read_metadata(
+    prepared: Path,
+    mixture: Path,
+    near_texts: bool = False,
+    speed: Speed | None = None,
+    work: Path | None = None,
+) -> Iterator[pd.DataFrame]:
+    """A frame for each row group of the index; one row describes one record, as the mixture has it:
 
     shard, id, source, language, positions, copies, stored_length: as its index says; repeated_id,
     duplicate: an earlier record has the same source and id, or the same texts and pictures; roles: as in
-    "user assistant"; turns; text, text_bytes: of all messages, without image placeholders; longest_text: of
-    one; empty_texts, broken_texts: messages without text (a question may be an image alone) or with lost
+    "user assistant"; turns; text_bytes: of all messages, without image placeholders; longest_text: of one;
+    near_keys: of all messages together, as `text_keys` gives them, in bytes; none of one that is too short;
+    empty_texts, broken_texts: messages without text (a question may be an image alone) or with lost
     characters; images, unreadable_images; placeholders: in the user's turns; answer_placeholders: in the
     others; shorter_side, longer_side: pixels, over all images of the record, none without image;
     picture_digests, looks: a list.
+
+    Args:
+        near_texts: whether near_keys are wanted.
+        speed: how many processes, or which cluster, measure records; the frames are the same.
+        work: folder for what they find, until it is read.
     """
-    seen_ids, seen_contents = FirstSeen(), FirstSeen()
-    rows: list[dict[str, Any]] = []
-    for record in iterate(prepared, mixture):
-        turns = [(turn["role"], turn["content"]) for turn in record["messages"]]
-        pictures = [image["bytes"] or b"" for image in record["images"]]
-        name = digest(repr((record["source"], record["id"])).encode())
-        picture_digests = [digest(picture) for picture in pictures]
-        content = content_digest(turns, picture_digests)
-        rows.append(
+    seen_names, seen_contents = FirstSeen(), FirstSeen()
+    if speed and work and (speed.prepare_processes > 1 or speed.cluster):
+        tables = _measured_elsewhere(prepared, mixture, near_texts, speed, work)
+    else:
+        records = iterate(prepared, mixture)
+        tables = (_table(islice(records, size), near_texts) for size in index_groups(mixture))
+    for table in tables:
+        columns = {name: table[name].to_pylist() for name in table.column_names}
+        names, contents = columns.pop("name_digest"), columns.pop("content_digest")
+        columns["repeated_id"] = [seen_names.earlier(name) is not None for name in names]
+        columns["duplicate"] = [seen_contents.earlier(content) is not None for content in contents]
+        yield pd.DataFrame(
             {
-                column: record[column]
-                for column in ("shard", "id", "source", "language", "positions", "copies")
+                name: pd.Series(values, dtype=object if name in _AS_THEY_ARE else None)
+                for name, values in columns.items()
             }
-            | {
-                "stored_length": record["length"],
-                "repeated_id": seen_ids.earlier(name) is not None,
-                "duplicate": seen_contents.earlier(content) is not None,
-                "looks": record["looks"],
-                "picture_digests": picture_digests,
-            }
-            | _measure_texts(turns)
-            | _measure_pictures(pictures)
         )
-        if len(rows) == FRAME_ROWS:
-            yield _frame(rows)
-            rows = []
-    if rows:
-        yield _frame(rows)
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows).astype({"shorter_side": "float64", "longer_side": "float64"})
+def _table(records: Iterator[dict[str, Any]], near_texts: bool) -> pa.Table:
+    """The measures of records, and their near_keys."""
+    return pa.Table.from_batches(_batches(records, near_texts), _SCHEMA)
 
 
-def _measure_texts(turns: list[tuple[str, str]]) -> dict[str, Any]:
-    found = dict.fromkeys(("empty_texts", "broken_texts", "placeholders", "answer_placeholders"), 0)
-    for role, text in turns:
-        found["empty_texts"] += not text or text.isspace()
-        found["broken_texts"] += LOST in text
-        found["placeholders" if role == "user" else "answer_placeholders"] += text.count(IMAGE_TOKEN)
-    texts = [text.replace(IMAGE_TOKEN, "") for _, text in turns]
-    return {
-        "roles": " ".join(role for role, _ in turns),
-        "turns": len(turns),
-        "text": "\n".join(texts),
-        "longest_text": max(texts, key=len, default=""),
-        "text_bytes": sum(len(text.encode()) for text in texts),
-        **found,
-    }
+def _batches(records: Iterator[dict[str, Any]], near_texts: bool) -> Iterator[pa.RecordBatch]:
+    measures = map(measure, records)
+    while some := list(islice(measures, _TOGETHER)):
+        columns: dict[str, Sequence[Any]] = dict(zip(Measures._fields, zip(*some, strict=True), strict=True))
+        texts = columns.pop("text")
+        keys: list[bytes | None] = [None] * len(texts)
+        if near_texts:
+            places, found = text_keys(texts)
+            for place, own in zip(places, found, strict=True):
+                keys[place] = own.tobytes()
+        columns["near_keys"] = keys
+        yield pa.record_batch(
+            [pa.array(columns[field.name], field.type) for field in _SCHEMA], schema=_SCHEMA
+        )
 
 
-def _measure_pictures(pictures: list[bytes]) -> dict[str, Any]:
-    sides: list[int] = []
-    unreadable = 0
-    for picture in pictures:
-        try:
-            width, height, _ = image_header(picture)
-        except ValueError:
-            unreadable += 1
-            continue
-        sides += width, height
-    return {
-        "images": len(pictures),
-        "unreadable_images": unreadable,
-        "shorter_side": min(sides, default=None),
-        "longer_side": max(sides, default=None),
-    }
+def _measured_elsewhere(
+    prepared: Path, mixture: Path, near_texts: bool, speed: Speed, work: Path
+) -> Iterator[pa.Table]:
+    """The same tables; each row group of the index is measured by one of several processes."""
+    task = partial(_measure_group, prepared, mixture, near_texts, work)
+    groups = range(len(index_groups(mixture)))
+    for group in in_order(groups, task, lambda group: _file(work, group).exists(), speed):
+        file = _file(work, group)
+        with pa.OSFile(str(file)) as opened:
+            yield pa.ipc.open_file(opened).read_all()
+        file.unlink()
+
+
+def _measure_group(prepared: Path, mixture: Path, near_texts: bool, work: Path, group: int) -> None:
+    table = _table(iterate(prepared, mixture, [group]), near_texts)
+    with atomic_file(_file(work, group)) as partial_, pa.ipc.new_file(str(partial_), _SCHEMA) as writer:
+        writer.write_table(table)
+
+
+def _file(work: Path, group: int) -> Path:
+    return work / f"measures-{group:06d}.arrow"

@@ -17,7 +17,7 @@ from parrot.data.text_windows import Hashes, mixed, normalized, window_hashes
 
 LEAST_BYTES = 64
 """Of a text, once spaces and punctuation are left out: shorter ones are equal by chance."""
-_BINS, _BANDS = 64, 4
+_BINS, BANDS = 64, 4
 _NEIGHBOURS = 8
 """Each is compared with so many different ones before it that have the same key."""
 _EMPTY = np.uint64(2**64 - 1)
@@ -120,12 +120,13 @@ def text_keys(texts: Sequence[str]) -> tuple[list[int], Hashes]:
     normal = [normalized(text) for text in texts]
     long = [place for place, text in enumerate(normal) if len(text) >= LEAST_BYTES]
     hashes, owners = window_hashes([normal[place] for place in long])
-    least = np.full((len(long), _BINS), _EMPTY)
-    np.minimum.at(least, (owners, (hashes >> np.uint64(58)).astype(np.int64)), hashes)
+    flat = np.full(len(long) * _BINS, _EMPTY)  # of one axis, where numpy takes a tenth of the time
+    np.minimum.at(flat, owners * _BINS + (hashes >> np.uint64(58)).astype(np.int64), hashes)
+    least = flat.reshape(-1, _BINS)
     while (gaps := least == _EMPTY).any():
         least = np.where(gaps, np.roll(least, -1, axis=1), least)
-    keys = np.zeros((len(long), _BANDS), np.uint64)
-    for band in np.split(least, _BINS // _BANDS, axis=1):
+    keys = np.zeros((len(long), BANDS), np.uint64)
+    for band in np.split(least, _BINS // BANDS, axis=1):
         keys = mixed(keys ^ band)
     return long, keys
 

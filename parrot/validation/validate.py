@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from parrot.config import Images, Model, Validate
+from parrot.config import Images, Model, Speed, Validate
 from parrot.data.accounting import read_balance
 from parrot.data.shards import INDEX
 from parrot.errors import ParrotError
@@ -37,6 +37,7 @@ def validate(
     images: Images,
     validate: Validate,
     model: Model,
+    speed: Speed,
     *,
     split: str,
     prepared: Path,
@@ -44,6 +45,7 @@ def validate(
     reports: Path,
     metrics: Path,
     stamp: Path,
+    work: Path,
 ) -> dict[str, Any]:
     """Check the records that a mixture is made of, as it has them.
 
@@ -56,6 +58,7 @@ def validate(
         metrics: JSON to write: counts and shares, which are returned as well. Only what is returned has the
             `drift` from the last commit: files depend on the data alone.
         stamp: JSON to write if everything passes; it depends on the index and its shards alone.
+        work: folder for what `speed.prepare_processes` processes find.
 
     Raises:
         ParrotError: something fails; lists what, and where to look.
@@ -69,7 +72,8 @@ def validate(
         _FailuresWriter(reports / FAILURES) as failures,
         _FailuresWriter(reports / DOUBTS) as doubtful,
     ):
-        for frame in read_metadata(prepared, mixture):
+        near_texts = validate.max_near_duplicate_share is not None
+        for frame in read_metadata(prepared, mixture, near_texts, speed, work):
             totals.add(frame)
             failures.add(contract_failures(schema, frame))
             doubtful.add(doubts.add(frame))

@@ -33,7 +33,7 @@ def test_a_profile_names_all_its_data_with_what_is_known_of_them(profile: str, c
         format_of(need.name, need.source.format)
         assert need.source.expected, need.name
         assert need.fact, need.name
-        assert need.fact.licence
+        assert need.fact.license
         for missing in need.missing():
             assert missing.origin or need.fact.by_hand, f"{need.name}: {missing.path}"
 
@@ -71,11 +71,11 @@ def test_list_says_what_is_missing_and_how_to_get_it(capsys: pytest.CaptureFixtu
     cli.main(["data", "list", "dolly", "aokvqa", "cc_sbu_align", "--profile", "multimodal-gpt"])
     told = capsys.readouterr().out
     assert "dolly (sft, 15,011 entries): there\n" in told
-    assert "licence: CC BY-SA 3.0" in told
+    assert "license: CC BY-SA 3.0" in told
     assert "aokvqa (sft, 17,056 entries): missing" in told
     assert "data/coco/train2017.zip: `parrot data get aokvqa` fetches it from http://images.coco" in told
     assert "data/cc_sbu_align/image: by hand from https://huggingface.co/datasets/Vision-CAIR/cc_sbu" in told
-    assert "  unconfirmed: entries, licence, size of the pictures\n" in told
+    assert "  unconfirmed: entries, license, size of the pictures\n" in told
     assert "fetches it from Vision-CAIR/cc_sbu_align at e554e33b8d619753ba4b7a7a273fd3a39659ac93\n" in told
     assert "train2017.zip: what is newest, and from then on the same\n" in told
     cli.main(["data", "list"])

@@ -64,8 +64,6 @@ def test_json_lines(file: Path, items: list[Any]) -> None:
 def test_a_broken_line_takes_no_other_with_it(
     file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, broken: str, problem: str
 ) -> None:
-    if chunk < 100 < len(broken):
-        pytest.skip("takes long a character at a time")
     monkeypatch.setattr(json_items, "CHUNK", chunk)
     file.write_text(f'{{"a": 1}}\n{broken}\n{{"a": 3}}\n{{"a": 4', encoding="utf-8")
     first, second, third, last = read_items(file)

@@ -163,7 +163,7 @@ def test_a_cut_leaves_as_many_whole_turns_as_fit(ruler: Ruler) -> None:
 
 
 def test_many_together_are_what_each_is_alone(ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lengths, "_TOGETHER", 3)
+    monkeypatch.setattr(lengths, "TOGETHER", 3)
     reject = Reject("talk", "en", "r", "", "empty text", 0, "{}")
     texts = [("What?", "A word. " * number) for number in (1, 90, 2, 40, 60)]
     items: list[Any] = [*(SimpleNamespace(messages=talk(*pair)) for pair in texts), reject]

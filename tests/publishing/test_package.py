@@ -106,7 +106,7 @@ def test_another_answer_in_a_batch_is_found(make: Make, monkeypatch: pytest.Monk
     assert not Path("package").exists()
 
 
-def test_a_missing_licence_is_said_at_once(make: Make) -> None:
+def test_a_missing_license_is_said_at_once(make: Make) -> None:
     with pytest.raises(ParrotError, match=r"package\.license_file: 'none\.txt' is no file; name one with"):
         make(license_file="none.txt")
 

@@ -77,9 +77,9 @@ def test_from_the_file_to_a_step_of_stage_one(
     )  # fmt: skip
     assert mixed["languages"] == CAPTIONS
     checked = validate(
-        params.languages, images, params.validate_, model, split="align", prepared=Path("prepared"),
-        mixture=Path("mixture"), reports=Path("reports"), metrics=Path("validate.json"),
-        stamp=Path("stamp.json"),
+        params.languages, images, params.validate_, model, params.speed, split="align",
+        prepared=Path("prepared"), mixture=Path("mixture"), reports=Path("reports"),
+        metrics=Path("validate.json"), stamp=Path("stamp.json"), work=Path("work"),
     )  # fmt: skip
     assert checked["records"] == sum(CAPTIONS.values())
     assert json.loads(Path("stamp.json").read_text())

@@ -16,7 +16,7 @@ from full_disks import full_database, full_disk
 from talks import IMAGES, LANGUAGES, LIMITS, MAX_LENGTH, TWO, change, good, say
 from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
 
-from parrot.config import Images, ParrotArchitecture, Validate
+from parrot.config import Images, ParrotArchitecture, Speed, Validate
 from parrot.data.accounting import Account, write_balance
 from parrot.data.shards import write_index
 from parrot.errors import ParrotError
@@ -32,6 +32,7 @@ def run(
     records: list[MixedRecord] | None = None,
     limits: Validate = LIMITS,
     images: Images = IMAGES,
+    processes: int = 1,
 ) -> dict[str, Any]:
     if records is not None:
         write_mixture(folder, records)
@@ -40,12 +41,14 @@ def run(
         images,
         limits,
         MODEL,
+        Speed(workers=0, inference_batch_size=1, inference_processes=1, prepare_processes=processes),
         split="sft",
         prepared=folder / "prepared",
         mixture=folder / "mixture",
         reports=folder / "reports",
         metrics=folder / "metrics.json",
         stamp=folder / "stamp.json",
+        work=folder / "work",
     )
 
 
@@ -166,6 +169,29 @@ def test_a_full_disk_is_a_sentence_and_no_stamp(
         run(tmp_path)
     assert before.pop("stamp.json")  # data that nobody has looked through may not be trained on
     assert files(tmp_path) == before
+
+
+def test_any_number_of_processes_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What breaks the contract, repeats others nearly and is in another language is found in all of them."""
+    monkeypatch.setattr("parrot.data.shards.INDEX_ROWS", 15)  # three row groups
+    long = " ".join(f"word{number}" for number in range(60))
+    records = change(17, messages=say(("user", "<image>?"), ("assistant", long)))(good())
+    records = change(39, messages=say(("user", "<image>?"), ("assistant", long.upper())))(records)
+    records = change(39, images=records[17].images, id="r38")(change(20, positions=0)(records))
+    english = "A small heron that stands by the river and waits, without moving, for a fish to come near."
+    records = change(20, messages=say(("user", "<image>?"), ("assistant", english)))(records)
+    limits = LIMITS.model_copy(update={"max_near_duplicate_share": 1.0, "max_other_language_share": 1.0})
+    write_mixture(tmp_path, records)
+    found = []
+    for processes in (1, 2):
+        with pytest.raises(ParrotError, match=r"breaches of the contract: 2,") as error:
+            run(tmp_path, limits=limits, processes=processes)
+        found.append((files(tmp_path), str(error.value)))
+    assert found[0] == found[1]
+    doubts = pq.read_table(tmp_path / "reports" / "doubts.parquet").to_pylist()
+    assert {row["check"] for row in doubts} == {"nearly repeats an earlier record", "should be in zh"}
 
 
 KILLED = """

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from parrot.data.rejects import Rejected
@@ -53,7 +53,7 @@ def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
     return first, entry.get(first)
 
 
-def refuse_unread(entry: dict[str, Any], read: Collection[str], where: str = "") -> None:
+def refuse_unread(entry: dict[str, Any], read: Set[str], where: str = "") -> None:
     """See that every field that says something is either read or about the entry, such as its id.
 
     Args:
@@ -63,6 +63,8 @@ def refuse_unread(entry: dict[str, Any], read: Collection[str], where: str = "")
     Raises:
         Rejected: names the first field that is neither.
     """
+    if entry.keys() <= read:
+        return
     if doubled := entry.get(DOUBLED):
         raise Rejected(
             where + ascii(doubled[0])[1:-1], "doubled key: which of its values counts, nobody says"

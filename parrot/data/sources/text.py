@@ -10,7 +10,7 @@ from parrot.data.sources.fields import is_blank, one_of
 _LOST = "\N{REPLACEMENT CHARACTER}"
 _CONTROL = bytes([*range(9), *range(0x0E, 0x1C), 0x7F])
 """What no text is made of; what parts lines may be there, and so may Arabic's marks of direction."""
-_OVERRIDES = ("\u202d", "\u202e")
+_LEFT_TO_RIGHT, _RIGHT_TO_LEFT = "\u202d", "\u202e"
 
 
 def checked_text(value: Any, field: str) -> str:
@@ -32,7 +32,7 @@ def checked_text(value: Any, field: str) -> str:
     if len(encoded.translate(None, _CONTROL)) < len(encoded):  # a tenth of the time of a regular expression
         place, odd = next((place, ord(one)) for place, one in enumerate(value) if ord(one) in _CONTROL)
         raise Rejected(field, f"control character: U+{odd:04X} after {place} characters")
-    if any(override in value for override in _OVERRIDES):
+    if _LEFT_TO_RIGHT in value or _RIGHT_TO_LEFT in value:
         raise Rejected(
             field,
             "control character: a text that is displayed in another order than it is read (U+202D, U+202E)",
@@ -66,7 +66,8 @@ def without_images(value: Any, field: str) -> str:
 
 def entry_id(entry: Any, number: int, names: Sequence[str] = ("id",)) -> str:
     """The publisher's id of an entry, or its number in the file where it has none that can be written."""
-    name = next((entry[name] for name in names if name in entry), None) if isinstance(entry, dict) else None
+    given = [entry[name] for name in names if name in entry] if isinstance(entry, dict) else []
+    name = given[0] if given else None
     usable = isinstance(name, int) or (
         isinstance(name, str) and name and name.isprintable() and _LOST not in name
     )
