@@ -4,18 +4,20 @@ import contextlib
 import re
 import socket
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
 from prefect.client.schemas.filters import FlowRunFilterTags as Tags
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.objects import StateType as Kind
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed
 
 from flows.reproduce import stopping
@@ -41,6 +43,13 @@ def wait_for_server() -> None:
     with get_client(sync_client=True) as client:
         while client.api_healthcheck() and time.monotonic() < deadline and not stopping.wait(1.0):
             pass
+
+
+@contextlib.contextmanager
+def impatient_client() -> Iterator[SyncPrefectClient]:
+    """One that asks once: for loops that ask again themselves, and soon. Others wait up to two minutes."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+        yield client
 
 
 def run_name() -> str:

@@ -15,8 +15,9 @@ from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
 from prefect.states import Crashed, Failed
 
+from flows.cancellation import cancellable
 from flows.console import console
-from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, stopping, travel
+from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, travel
 from flows.server import StageProgress, claim_run, wait_for_server
 from flows.tasks import ended
 from parrot.errors import ParrotError
@@ -45,6 +46,7 @@ def enter_clone() -> dict[str, str]:
 
 
 @flow(name="stage", flow_run_name="{stage}")
+@cancellable()
 def run_on_worker(
     stage: str,
     commit: str,
@@ -66,7 +68,6 @@ def run_on_worker(
     guard_descendants()
     wait_for_server()
     claim_run()
-    stopping.clear()
     os.environ[WORKER_VARIABLE] = socket.gethostname()
     if parent:
         os.environ[PARENT_VARIABLE] = parent
