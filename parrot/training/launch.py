@@ -143,7 +143,7 @@ def _torchrun(launch: Launch, command: list[str], folder: Path) -> dict[str, Any
     """By torch's agent in this process; what the first rank failed with, if one did."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous.registry import rendezvous_handler_registry
+    from torch.distributed.elastic.rendezvous import rendezvous_handler_registry
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     node = 0
@@ -183,7 +183,7 @@ def _torchrun(launch: Launch, command: list[str], folder: Path) -> dict[str, Any
 
 def _on_loopback(parameters: "RendezvousParameters") -> "RendezvousHandler":
     """Where ranks of one node meet. A store that torch makes by itself listens on all addresses."""
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
     listener = socket.socket()
