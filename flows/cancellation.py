@@ -28,7 +28,7 @@ LOOK_SECONDS = 3.0
 
 @contextmanager
 def cancellable() -> Iterator[None]:
-    """End the flow by SIGTERM, as Prefect's worker does, once its run is found to be cancelling twice.
+    """End the block by SIGTERM, as Prefect's worker does, once the run is found to be cancelling twice.
 
     Raises:
         Abort: that is what has ended it; the server knows the run as cancelled.
@@ -48,6 +48,8 @@ def cancellable() -> Iterator[None]:
                 except (httpx.HTTPError, ObjectNotFound):  # the server is away, or somebody deleted the run
                     continue
                 found = found + 1 if state and state.is_cancelling() else 0
+        if over.is_set():
+            return
         heard.set()
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -64,7 +64,6 @@ _REPORT_SECONDS = 30.0
 
 # Threads for as many stages as could ever be ready at once; `parallel` decides how many are started.
 @flow(name="parrot", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
-@cancellable()
 def pipeline(
     stages: list[str] | None = None,
     alone: bool = False,
@@ -98,7 +97,7 @@ def pipeline(
     """
     guard_descendants()
     claim_run()
-    with pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
+    with cancellable(), pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
         work_without_git()
         for file in update_data() if new_data else []:
             console.line(f"{file}: new data")

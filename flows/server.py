@@ -29,6 +29,7 @@ UPDATE_SECONDS = 5.0
 """Between two states of a stage's progress, at least."""
 
 _AWAY_SECONDS = 600.0
+_ANSWER_SECONDS = 30.0
 _PROCESS = "process:"
 _PERCENT = re.compile(r"(\d{1,3})%\|")
 _UNFINISHED = [Kind.PENDING, Kind.RUNNING, Kind.CANCELLING]
@@ -48,7 +49,8 @@ def wait_for_server() -> None:
 @contextlib.contextmanager
 def impatient_client() -> Iterator[SyncPrefectClient]:
     """One that asks once: for loops that ask again themselves, and soon. Others wait up to two minutes."""
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+    own = get_client(sync_client=True, httpx_settings={"timeout": _ANSWER_SECONDS})
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), own as client:
         yield client
 
 

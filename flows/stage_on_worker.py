@@ -50,7 +50,6 @@ def enter_clone() -> dict[str, str]:
 
 
 @flow(name="stage", flow_run_name="{stage}")
-@cancellable()
 def run_on_worker(
     stage: str,
     commit: str,
@@ -79,7 +78,7 @@ def run_on_worker(
     what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
     progress = StageProgress(display_name(stage))
     try:
-        with file_lock(_QUEUE), _gpus(), pipeline_lock(LOCK_FILE):
+        with cancellable(), file_lock(_QUEUE), _gpus(), pipeline_lock(LOCK_FILE):
             check_out(commit, files or {})
             travel("receive", what, log)
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)
