@@ -186,10 +186,14 @@ def _on_loopback(parameters: "RendezvousParameters") -> "RendezvousHandler":
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
+    class OnLoopback(StaticTCPRendezvous):
+        def get_backend(self) -> str:
+            return parameters.backend
+
     listener = socket.socket()
     listener.bind((_LOOPBACK, 0))
     port = listener.getsockname()[1]
-    made = StaticTCPRendezvous(_LOOPBACK, port, 0, 1, parameters.run_id, SHUTDOWN_SECONDS)
+    made = OnLoopback(_LOOPBACK, port, 0, 1, parameters.run_id, SHUTDOWN_SECONDS)
     made._store = TCPStore(_LOOPBACK, port, 1, is_master=True, master_listen_fd=listener.detach())
     return made
 

@@ -116,7 +116,7 @@ def test_ranks_that_do_not_listen_end_all_the_same(tmp_path: Path) -> None:
 def test_nobody_but_this_machine_reaches_the_ranks_of_one_node(tmp_path: Path) -> None:
     meet = (
         "import torch; from torch import distributed; distributed.init_process_group('gloo')\n"
-        "            distributed.all_reduce(torch.ones(1)); Path(f'met-{rank}').touch(); time.sleep(99)"
+        "        distributed.all_reduce(torch.ones(1)); Path(f'met-{rank}').touch(); time.sleep(99)"
     )
     started = Started(tmp_path, meet)
     ranks = started.wait_for_ranks()
