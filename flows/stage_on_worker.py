@@ -12,7 +12,6 @@ import httpx
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.concurrency import _leases
 from prefect.concurrency.sync import concurrency
 from prefect.states import Crashed, Failed
 
@@ -31,12 +30,9 @@ from parrot.tracking import PARENT_VARIABLE
 CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
 """Stages that are sent to one worker together run one after the other: a clone has one state."""
-_LEASE_SECONDS = 360.0
-"""How long a killed worker keeps its GPUs from others, at most: about as long as it is not known to be dead
-either (deploy/automations.py)."""
-# Prefect renews a lease after three quarters of it, and has no setting for that: a server that is away for
-# the rest forgets who holds a GPU. With a tenth, this lease outlives all that prefect.toml has clients wait.
-_leases._RENEWAL_FRACTION = 0.1
+_LEASE_SECONDS = 1200.0
+"""How long a killed worker keeps its GPUs from others, at most. It is renewed after three quarters, and
+a server may be away for less than the fourth: 5 minutes."""
 
 
 def enter_clone() -> dict[str, str]:
