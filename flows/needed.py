@@ -1,12 +1,11 @@
 """Whether there is anything to do: new data, a last run long ago, a package that was not judged yet."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from parrot.errors import ParrotError
-from parrot.files import write_json
+from parrot.files import read_json_object, write_json
+from parrot.repository import as_sentence
 from parrot.yaml_files import read_yaml
 
 LAST_RUN = Path(".parrot/last_run.json")
@@ -30,13 +29,13 @@ def update_data() -> list[str]:
             if files:
                 repo.update(files)
     except DvcException as error:
-        raise ParrotError(f"dvc update: {' '.join(str(error).split())}") from None
+        raise as_sentence(error, "dvc update") from None
     return [file for file in files if Path(file).read_bytes() != before[file]]
 
 
 def why_too_old(days: float | None) -> str:
     """A reason to do everything anew, if the last run is longer ago than that; else nothing."""
-    ended = _last_run().get("ended")
+    ended = read_json_object(LAST_RUN).get("ended")
     if not days or not ended:
         return ""
     age = datetime.now(UTC) - datetime.fromisoformat(ended)
@@ -47,7 +46,7 @@ def why_too_old(days: float | None) -> str:
 
 def nothing_to_do() -> str:
     """Why a run ends at once."""
-    ended = _last_run().get("ended")
+    ended = read_json_object(LAST_RUN).get("ended")
     since = f" ({datetime.fromisoformat(ended).astimezone():%Y-%m-%d %H:%M})" if ended else ""
     return f"nothing to do: data, code, parameters and backbones are those of the last run{since}"
 
@@ -60,7 +59,7 @@ def note_run() -> None:
 def is_released() -> bool:
     """Whether what the stage `package` made last has been judged and, if it may, published."""
     made = _package()
-    return made is not None and _last_run().get("released") == made
+    return made is not None and read_json_object(LAST_RUN).get("released") == made
 
 
 def note_release() -> None:
@@ -75,13 +74,5 @@ def _package() -> str | None:
     return made
 
 
-def _last_run() -> dict[str, Any]:
-    try:
-        tree = json.loads(LAST_RUN.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
 def _note(**values: Any) -> None:
-    write_json(LAST_RUN, {**_last_run(), **values})
+    write_json(LAST_RUN, {**read_json_object(LAST_RUN), **values})

@@ -18,12 +18,14 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
+from prefect.exceptions import Abort
 from prefect.futures import PrefectFuture, as_completed
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows.cancellation import cancellable
 from flows.console import console
 from flows.needed import (
     PACKAGE,
@@ -95,8 +97,7 @@ def pipeline(
     """
     guard_descendants()
     claim_run()
-    stopping.clear()
-    with pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
+    with cancellable(), pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
         work_without_git()
         for file in update_data() if new_data else []:
             console.line(f"{file}: new data")
@@ -254,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
             "and with .prefect/ moved away it begins anew", file=sys.stderr,
         )  # fmt: skip
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):
         print("parrot: stopped; start again to go on from the last finished stage", file=sys.stderr)
         return 130
     return 0

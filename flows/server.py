@@ -4,18 +4,20 @@ import contextlib
 import re
 import socket
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
 from prefect.client.schemas.filters import FlowRunFilterTags as Tags
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.objects import StateType as Kind
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed
 
 from flows.reproduce import stopping
@@ -27,6 +29,7 @@ UPDATE_SECONDS = 5.0
 """Between two states of a stage's progress, at least."""
 
 _AWAY_SECONDS = 600.0
+_ANSWER_SECONDS = 30.0
 _PROCESS = "process:"
 _PERCENT = re.compile(r"(\d{1,3})%\|")
 _UNFINISHED = [Kind.PENDING, Kind.RUNNING, Kind.CANCELLING]
@@ -41,6 +44,14 @@ def wait_for_server() -> None:
     with get_client(sync_client=True) as client:
         while client.api_healthcheck() and time.monotonic() < deadline and not stopping.wait(1.0):
             pass
+
+
+@contextlib.contextmanager
+def impatient_client() -> Iterator[SyncPrefectClient]:
+    """One that asks once: for loops that ask again themselves, and soon. Others wait up to two minutes."""
+    own = get_client(sync_client=True, httpx_settings={"timeout": _ANSWER_SECONDS})
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), own as client:
+        yield client
 
 
 def run_name() -> str:

@@ -15,8 +15,9 @@ from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
 from prefect.states import Crashed, Failed
 
+from flows.cancellation import cancellable
 from flows.console import console
-from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, stopping, travel
+from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, travel
 from flows.server import StageProgress, claim_run, wait_for_server
 from flows.tasks import ended
 from parrot.errors import ParrotError
@@ -66,7 +67,6 @@ def run_on_worker(
     guard_descendants()
     wait_for_server()
     claim_run()
-    stopping.clear()
     os.environ[WORKER_VARIABLE] = socket.gethostname()
     if parent:
         os.environ[PARENT_VARIABLE] = parent
@@ -74,7 +74,7 @@ def run_on_worker(
     what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
     progress = StageProgress(display_name(stage))
     try:
-        with file_lock(_QUEUE), _gpus(), pipeline_lock(LOCK_FILE):
+        with cancellable(), file_lock(_QUEUE), _gpus(), pipeline_lock(LOCK_FILE):
             check_out(commit, files or {})
             travel("receive", what, log)
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)

@@ -1,11 +1,11 @@
 """What a pipeline run has come to: the stages, the accuracy per language, where to look next."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.reproduce import UP_TO_DATE, Outcome
+from parrot.files import read_json_object
 from parrot.pipeline.graph import display_name
 from parrot.tracking import where_to_look as mlflow_pages
 from parrot.tracking.runs import TrackedRun
@@ -27,11 +27,7 @@ def read_evaluation(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     """The metrics of the stage evaluate if they are this state's, and not those of an earlier one."""
     if outcomes.get("evaluate", Outcome()).state not in UP_TO_DATE:
         return {}
-    try:
-        tree = json.loads(EVALUATION.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
+    return read_json_object(EVALUATION)
 
 
 def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:

@@ -18,7 +18,7 @@ from prefect.utilities.urls import url_for
 
 from flows.console import Tell, console
 from flows.reproduce import Outcome, StageFailed, reproduce, stopping, travel
-from flows.server import StageProgress, wait_for_server
+from flows.server import StageProgress, impatient_client, wait_for_server
 from flows.shown import show_results
 from parrot.pipeline.commits import changed_by_runs
 from parrot.pipeline.graph import GraphStage, display_name
@@ -102,7 +102,7 @@ def _on_worker(stage: GraphStage, commit: str, force: bool, log: Tell) -> Outcom
 
 def _wait(run: UUID, shown: str) -> State[Any]:
     """The final state of a stage's run on a worker; one that is given up here is cancelled there."""
-    with get_client(sync_client=True) as client:
+    with impatient_client() as client:
         begun = False
         while True:
             stopping.wait(_LOOK_SECONDS)

@@ -117,6 +117,15 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none, or not a whole one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as readable UTF-8 JSON, in one step."""
     with atomic_file(path) as partial:

@@ -4,6 +4,8 @@ import io
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from parrot.errors import ParrotError
+
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
@@ -37,3 +39,8 @@ def read_repo(read: Callable[["Repo"], Read], *, wait: bool = True) -> Read:
 
         repo.fs.open = open_whole  # type: ignore[method-assign, assignment]
         return read(repo)
+
+
+def as_sentence(error: Exception, what: str) -> ParrotError:
+    """An error of DVC's: what was asked of DVC, or which file is wrong, and DVC's words in one line."""
+    return ParrotError(f"{what}: {' '.join(str(error).split())}")

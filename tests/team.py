@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from uuid import UUID
 
 import psutil
@@ -90,6 +91,16 @@ class Team:
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.trained, self.hold = folder / "trained", folder / "hold"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop servers and workers, the workers first."""
+        for name in reversed([*self.processes]):
+            self.stop(name)
+
     def environment(self, clone: Path) -> dict[str, str]:
         bin_folder = str(Path(sys.executable).parent)
         environment = os.environ | {
@@ -137,6 +148,19 @@ class Team:
             (self.clone / name).parent.mkdir(exist_ok=True)
             (self.clone / name).write_text(text)
 
+    def adopt_clone(self, ignored: str = "") -> None:
+        """Share a project that is there, and that knew nothing of git.
+
+        Args:
+            ignored: more lines for .gitignore.
+        """
+        for name in (".gitignore", "prefect.yaml", "prefect.toml"):
+            shutil.copy(ROOT / name, self.clone / name)
+        with (self.clone / ".gitignore").open("a") as file:
+            file.write(ignored)
+        self.run("dvc", "config", "--unset", "core.no_scm")
+        self.share()
+
     def share(self) -> None:
         """Make it a repository of git, with a remote of DVC beside it."""
         self.run("git", "init", "--quiet")
@@ -155,6 +179,12 @@ class Team:
         for pool in ("local", "gpu"):
             self.run("prefect", "work-pool", "create", pool, "--type", "process")
         self.run("prefect", "--no-prompt", "deploy", "--all")
+
+    def serve_and_work(self, gpu: str) -> None:
+        """The server, a worker of the pool `gpu` with this name, and `here`, which runs the pipeline."""
+        self.serve()
+        self.add_worker("gpu", gpu)
+        self.add_worker("local", "here")
 
     def start_server(self) -> None:
         command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
@@ -252,8 +282,3 @@ class Team:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(20)
-
-    def end(self) -> None:
-        """Stop them all, the workers first."""
-        for name in reversed([*self.processes]):
-            self.stop(name)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NewType
 
-from parrot.files import write_json, write_text
+from parrot.files import read_json_object, write_json, write_text
 from parrot.lineage import flatten
 
 CHECKPOINTS = Path(".parrot/checkpoints")
@@ -103,7 +103,7 @@ def _made_by(code: Sequence[Path]) -> dict[str, str]:
 def _say_where_others_lie(stage: str, folder: Path, now: Mapping[str, Any]) -> None:
     """Name the checkpoints of the same stage and inputs that were made with other parameters."""
     for file in sorted(CHECKPOINTS.glob(f"{stage.replace(':', '-')}-*/{MADE_BY}")):
-        before = _read(file)
+        before = read_json_object(file)
         theirs, ours = before.get(PARAMETERS), now[PARAMETERS]
         # A file that only one of them has is named by a parameter.
         touched = any(now[INPUTS].get(path, state) != state for path, state in before.get(INPUTS, {}).items())
@@ -122,18 +122,9 @@ def _say_where_others_lie(stage: str, folder: Path, now: Mapping[str, Any]) -> N
         )
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """What `open_checkpoints` wrote; nothing, if it was not written to its end."""
-    try:
-        written = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return written if isinstance(written, dict) else {}
-
-
 def _changed(file: Path, now: dict[str, Any]) -> list[str]:
     """What differs, in words; a file that tells nothing counts as all."""
-    before = _read(file)
+    before = read_json_object(file)
     return [
         name if name == "the project's code" else f"{name} ({before.get(name)}, now {value})"
         for name, value in now.items()

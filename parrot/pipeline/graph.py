@@ -13,7 +13,7 @@ from typing import Any
 from parrot.errors import ParrotError
 from parrot.pipeline.locks import is_locked, wait_for_lock
 from parrot.pipeline.processes import STAGE_VARIABLE, dvc_process
-from parrot.repository import read_repo
+from parrot.repository import as_sentence, read_repo
 
 GRAPH = Path("dvc.yaml")
 CODE = ("parrot", "examples")
@@ -100,11 +100,7 @@ def read_by(address: str) -> Reads:
     try:
         return read_repo(reads)
     except DvcException as error:
-        raise _as_sentence(error) from None
-
-
-def _as_sentence(error: Exception) -> ParrotError:
-    return ParrotError(f"dvc.yaml: {' '.join(str(error).split())}")
+        raise as_sentence(error, "dvc.yaml") from None
 
 
 def read_graph(
@@ -141,22 +137,18 @@ def read_graph(
         except DvcException as error:
             words = str(error)
             if not is_locked(words):
-                raise _as_sentence(error) from None
+                raise as_sentence(error, "dvc.yaml") from None
             wait_for_lock(words, say_once)
 
 
 def _read_graph(repo: Any, targets: Sequence[str], alone: bool, anyway: str) -> dict[str, GraphStage]:
-    graph = repo.index.graph
     commands = [stage for stage in repo.index.stages if stage.cmd]
-    needs = {
-        stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
-        for stage in commands
-    }
+    needs = needs_of_stages(repo)
     wanted = set(_addresses(targets, list(needs)))
     if alone:
         needs = {name: its & wanted for name, its in needs.items()}
     else:
-        wanted = _with_needs(wanted, needs)
+        wanted = with_needs(wanted, needs)
     chosen = [stage for stage in commands if stage.addressing in wanted]
     with repo.lock:
         changed = {stage.addressing: _changes(stage) for stage in chosen}
@@ -248,7 +240,18 @@ def _addresses(targets: Sequence[str], known: Sequence[str]) -> list[str]:
     return found
 
 
-def _with_needs(addresses: Collection[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
+def needs_of_stages(repo: Any) -> dict[str, frozenset[str]]:
+    """The address of each stage -> those of the stages whose outputs it reads."""
+    graph = repo.index.graph
+    return {
+        stage.addressing: frozenset(need.addressing for need in graph.successors(stage) if need.cmd)
+        for stage in repo.index.stages
+        if stage.cmd
+    }
+
+
+def with_needs(addresses: Collection[str], needs: Mapping[str, frozenset[str]]) -> set[str]:
+    """These stages and all that they need, directly or not."""
     found: set[str] = set()
     to_visit = list(addresses)
     while to_visit:

@@ -19,6 +19,7 @@ from parrot.lineage import dvc_hashes
 from parrot.pipeline.processes import file_lock
 from parrot.publishing.gate import AGAIN, GateVerdict, gate, undecided
 from parrot.publishing.ledger import LEDGER, append, held_back, published_before, read_ledger, shown
+from parrot.repository import as_sentence, read_repo
 from parrot.tracking.attachments import attach
 
 if TYPE_CHECKING:
@@ -195,13 +196,11 @@ def _check_up_to_date() -> None:
         ParrotError: what is on the disk was not made of what is there: its numbers are another model's.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
     try:
-        with Repo(_wait_for_lock=True) as repo:
-            stale = repo.status(targets=list(_STAGES))
+        stale = read_repo(lambda repo: repo.status(targets=list(_STAGES)))
     except DvcException as error:
-        raise ParrotError(f"dvc status: {' '.join(str(error).split())}") from None
+        raise as_sentence(error, "dvc status") from None
     if stale:
         raise ParrotError(f"{', '.join(stale)}: not up to date; run `dvc repro` first, it says what changed")
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
-from parrot.tracking.store import check_store, connect, shown_uri
+from parrot.tracking.store import check_store, connect, reason, shown_uri
 
 
 def attach(run: str, file: Path, folder: str) -> None:
@@ -19,5 +18,4 @@ def attach(run: str, file: Path, folder: str) -> None:
     try:
         connect()[0].log_artifact(run, str(file), folder)
     except MlflowException as error:
-        reason = without_secrets(str(error)).strip().partition("\n")[0]
-        raise ParrotError(f"{shown_uri()}: run {run} does not take {file.name} ({reason})") from None
+        raise ParrotError(f"{shown_uri()}: run {run} does not take {file.name} ({reason(error)})") from None

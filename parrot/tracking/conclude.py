@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parrot.credentials import without_secrets
+from parrot.tracking.earlier_runs import finished_pipelines
 from parrot.tracking.logged_models import record_model
 from parrot.tracking.runs import say
 from parrot.tracking.store import connect
@@ -53,9 +54,7 @@ def accuracy_rows(now: Mapping[str, float], before: Mapping[str, float]) -> list
 
 def _told_before(client: "MlflowClient", experiment: str, pipeline: str) -> dict[str, float]:
     """The metrics of the last other run that has accuracies: one of some stages alone may have none."""
-    query = "tags.`parrot.kind` = 'pipeline' AND attributes.status = 'FINISHED'"
-    order = ["attributes.start_time DESC"]
-    runs = client.search_runs([experiment], query, max_results=_NEWEST_RUNS, order_by=order)
+    runs = finished_pipelines(client, experiment, _NEWEST_RUNS)
     others = (run.data.metrics for run in runs if run.info.run_id != pipeline)
     return next((dict(told) for told in others if any(map(_ACCURACY.fullmatch, told))), {})
 

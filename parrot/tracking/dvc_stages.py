@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from parrot.params import PARAMS_FILE
-from parrot.pipeline.graph import is_code
+from parrot.pipeline.graph import is_code, needs_of_stages, with_needs
 from parrot.repository import read_repo
 
 
@@ -47,17 +47,8 @@ def locked_stages(addresses: Sequence[str]) -> list[LockedStage]:
 def stages_before(address: str) -> list[str]:
     """The stages that this one needs, directly or not: once it runs, they have run or are cached."""
 
-    def before(repo: Any) -> list[str]:
-        graph = repo.index.graph
-        found: set[Any] = set()
-        to_visit = list(repo.stage.collect(address))
-        while to_visit:
-            needs = set(graph.successors(to_visit.pop())) - found
-            found |= needs
-            to_visit += needs
-        return sorted(need.addressing for need in found if need.cmd)
-
-    return read_repo(before)
+    needs = read_repo(needs_of_stages)
+    return sorted(with_needs(needs[address], needs))
 
 
 def params_of_other_parts() -> dict[str, Any]:

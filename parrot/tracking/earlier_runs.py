@@ -1,18 +1,17 @@
 """What earlier runs have left in MLflow: what cached stages had found, what has changed since, and files."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
+from parrot.files import read_json_object
 from parrot.lineage import flatten
 from parrot.pipeline.graph import display_name
 from parrot.profiles import profile_of_params
 from parrot.tracking.dvc_stages import LockedStage
-from parrot.tracking.store import check_store, connect, database_file, shown_uri
+from parrot.tracking.store import check_store, connect, database_file, reason, shown_uri
 from parrot.tracking.values import (
     Point,
     Values,
@@ -85,20 +84,12 @@ def _metrics_shown(client: "MlflowClient", name: str, maker: "Run") -> list[Poin
 
 def metrics_in_files(stage: LockedStage) -> list[Point]:
     """Of a stage whose run is not known, by the names that it would have given them."""
-    tree = {key: value for path in stage.metrics for key, value in _read_metrics(path).items()}
+    tree = {key: value for path in stage.metrics for key, value in read_json_object(path).items()}
     for key, value in flatten(stage.params).items():
         # As the stage itself tells them: an accuracy of dev is not one of test.
         if key.endswith(".benchmark") and Path(str(value)).name not in tree:
             tree = {f"{Path(str(value)).name}/{key}": number for key, number in tree.items()}
     return points(tree)
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
 
 
 def name_by_changes(
@@ -108,8 +99,7 @@ def name_by_changes(
 
     What is new, compared with the last pipeline run that ended well.
     """
-    query = "tags.`parrot.kind` = 'pipeline' AND attributes.status = 'FINISHED'"
-    last = client.search_runs([experiment], query, max_results=1, order_by=["attributes.start_time DESC"])
+    last = finished_pipelines(client, experiment, 1)
     if not last:
         return "first run"
     before = last[0].data
@@ -123,6 +113,14 @@ def name_by_changes(
         return "same settings"
     more = len(found) - _MOST_CHANGES
     return ", ".join(found[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def finished_pipelines(client: "MlflowClient", experiment: str, most: int) -> "list[Run]":
+    """The pipeline runs that ended well, the newest first."""
+    query = "tags.`parrot.kind` = 'pipeline' AND attributes.status = 'FINISHED'"
+    order = ["attributes.start_time DESC"]
+    found: list[Run] = client.search_runs([experiment], query, max_results=most, order_by=order)
+    return found
 
 
 def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -172,9 +170,8 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
                               f"folder '{folder}'; name a run that ended well")  # fmt: skip
         return Path(client.download_artifacts(owner, folder, str(target)))
     except MlflowException as error:
-        reason = without_secrets(str(error)).strip().partition("\n")[0]
         raise ParrotError(
-            f"{shown_uri()}: run {run} cannot be read ({reason}); `mlflow ui` shows the runs there are"
+            f"{shown_uri()}: run {run} cannot be read ({reason(error)}); `mlflow ui` shows the runs there are"
         ) from None
 
 

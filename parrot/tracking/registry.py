@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parrot.credentials import without_secrets
 from parrot.errors import ParrotError
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import fetch_artifact, find_maker
 from parrot.tracking.logged_models import EVALUATED, EVALUATION, MODEL, WEIGHTS, record_model
-from parrot.tracking.store import check_store, connect, existing_run, shown_uri
+from parrot.tracking.store import check_store, connect, existing_run, reason, shown_uri
 from parrot.tracking.values import allowed, input_digests, tag_texts
 
 if TYPE_CHECKING:
@@ -202,5 +201,4 @@ def registry_client() -> Iterator["MlflowClient"]:
     try:
         yield connect()[0]
     except MlflowException as error:
-        reason = without_secrets(str(error)).strip().partition("\n")[0]
-        raise ParrotError(f"{shown_uri()}: the registry of models says: {reason}") from None
+        raise ParrotError(f"{shown_uri()}: the registry of models says: {reason(error)}") from None

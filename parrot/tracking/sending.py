@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parrot.credentials import without_secrets
 from parrot.lineage import dvc_hashes, run_tags
 from parrot.pipeline.graph import is_code
 from parrot.pipeline.processes import file_lock, find_process
@@ -25,7 +24,7 @@ from parrot.tracking.runs import (
     runs_folder,
     say,
 )
-from parrot.tracking.store import connect, existing_run, shown_uri
+from parrot.tracking.store import connect, existing_run, reason, shown_uri
 from parrot.tracking.values import Values, code_tags, milliseconds, tag_texts
 
 if TYPE_CHECKING:
@@ -147,8 +146,7 @@ class Sender:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
-            say(f"MLflow at {shown_uri()} does not take values ({reason}); the run goes on")
+            say(f"MLflow at {shown_uri()} does not take values ({reason(error)}); the run goes on")
         self._warned = True
 
 
@@ -176,8 +174,7 @@ def send_all(client: "MlflowClient", experiment: str) -> None:
                     continue
                 _send_left(client, experiment, folder, birth)
             except Exception as error:  # of the file or of the store: whatever it is, the next may be well
-                reason = without_secrets(str(error)).strip().partition("\n")[0][:300]
-                say(f"{folder}: not sent ({type(error).__name__}: {reason}); "
+                say(f"{folder}: not sent ({type(error).__name__}: {reason(error)}); "
                     f"`python -m parrot.tracking` tries again, or remove it")  # fmt: skip
             else:
                 say(f"sent the values of '{birth.name}' that were left in {folder}")

@@ -62,6 +62,11 @@ def shown_uri() -> str:
     return without_secrets(store_uri())
 
 
+def reason(error: Exception) -> str:
+    """The first line of what MLflow says of an error, as it may be printed."""
+    return without_secrets(str(error)).strip().partition("\n")[0][:300]
+
+
 def hand_over_credentials() -> None:
     """Put the password or token in MLFLOW_TRACKING_URI where MLflow looks for it, and out of the address.
 

@@ -55,34 +55,26 @@ class Values:
         Args:
             home: where artifacts lie whose paths are relative.
         """
-        _write(client, run, self.params, self.tags, self.metrics, self.artifacts, home)
-        if self.inputs:
-            client.log_inputs(run, dataset_inputs(self.inputs))
+        _write(client, run, self, home)
         if parent:
-            tags, metrics, artifacts = self.parent_tags, self.parent_metrics, self.parent_artifacts
-            _write(client, parent, {}, tags, metrics, artifacts, home)
+            told = Values(tags=self.parent_tags, metrics=self.parent_metrics, artifacts=self.parent_artifacts)
+            _write(client, parent, told, home)
 
 
-def _write(
-    client: "MlflowClient",
-    run: str,
-    params: dict[str, str],
-    tags: dict[str, str],
-    metrics: list[Point],
-    artifacts: list[Artifact],
-    home: Path,
-) -> None:
+def _write(client: "MlflowClient", run: str, values: Values, home: Path) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     items: dict[str, list[Any]] = {
-        "params": [Param(name, value) for name, value in params.items()],
-        "tags": [RunTag(name, value) for name, value in tags.items()],
-        "metrics": [Metric(*point) for point in metrics],
+        "params": [Param(name, value) for name, value in values.params.items()],
+        "tags": [RunTag(name, value) for name, value in values.tags.items()],
+        "metrics": [Metric(*point) for point in values.metrics],
     }
     for kind, whole in items.items():
         for start in range(0, len(whole), _BATCH[kind]):
             client.log_batch(run, **{kind: whole[start : start + _BATCH[kind]]})
-    for path, folder in artifacts:
+    if values.inputs:
+        client.log_inputs(run, dataset_inputs(values.inputs))
+    for path, folder in values.artifacts:
         log = client.log_artifacts if (home / path).is_dir() else client.log_artifact
         log(run, str(home / path), folder or None)
 

@@ -20,7 +20,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -28,11 +28,15 @@ from parrot.config import Launch, Training
 from parrot.errors import ParrotError
 from parrot.pipeline.processes import LAUNCH_VARIABLE, OUT_OF_SIGHT, end_group, identity
 
+if TYPE_CHECKING:
+    from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters
+
 ERRORS_VARIABLE = "PARROT_RANK_ERRORS"
 """A folder for what ranks fail with, `rank-0.json` and so on; set by the process that starts them."""
 SHUTDOWN_SECONDS = 20
 """Between the death of a rank, which the others are told by SIGTERM, and their being killed."""
 _AS_ASKED = (-signal.SIGTERM, 128 + signal.SIGTERM)
+_LOOPBACK = "127.0.0.1"
 SAME_MOMENT_SECONDS = 5
 """When a rank is killed, others fail within this time at their connection to it, and are not the cause."""
 
@@ -139,6 +143,7 @@ def _torchrun(launch: Launch, command: list[str], folder: Path) -> dict[str, Any
     """By torch's agent in this process; what the first rank failed with, if one did."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import rendezvous_handler_registry
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     node = 0
@@ -148,14 +153,18 @@ def _torchrun(launch: Launch, command: list[str], folder: Path) -> dict[str, Any
                 "training.launch: set NODE_RANK to 0 on the node of `rendezvous`, 1 on the next …"
             )
         node = int(os.environ["NODE_RANK"])
+    else:
+        rendezvous_handler_registry.register("loopback", _on_loopback)
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", _loopback_interface())
     silent = {local: Std.ALL for local in range(launch.processes) if node or local}
     config = LaunchConfig(
         min_nodes=launch.nodes,
         max_nodes=launch.nodes,
         nproc_per_node=launch.processes,
         run_id="parrot",
-        rdzv_backend="static" if launch.nodes > 1 else "c10d",
-        rdzv_endpoint=launch.rendezvous or "localhost:0",
+        rdzv_backend="static" if launch.nodes > 1 else "loopback",
+        rdzv_endpoint=launch.rendezvous or "",
         rdzv_configs={"rank": node} if launch.nodes > 1 else {},
         max_restarts=0,
         shutdown_timeout=SHUTDOWN_SECONDS,
@@ -170,6 +179,29 @@ def _torchrun(launch: Launch, command: list[str], folder: Path) -> dict[str, Any
     except ChildFailedError as error:
         return _cause({rank: (f.exitcode, f.timestamp) for rank, f in error.failures.items()}, folder)
     return None
+
+
+def _on_loopback(parameters: "RendezvousParameters") -> "RendezvousHandler":
+    """Where ranks of one node meet. A store that torch makes by itself listens on all addresses."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+    from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
+
+    class OnLoopback(StaticTCPRendezvous):
+        def get_backend(self) -> str:
+            return parameters.backend
+
+    listener = socket.socket()
+    listener.bind((_LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    made = OnLoopback(_LOOPBACK, port, 0, 1, parameters.run_id, SHUTDOWN_SECONDS)
+    made._store = TCPStore(_LOOPBACK, port, 1, is_master=True, master_listen_fd=listener.detach())
+    return made
+
+
+def _loopback_interface() -> str:
+    """`lo`, or as the system calls it."""
+    interfaces = psutil.net_if_addrs().items()
+    return next(name for name, found in interfaces if any(one.address == _LOOPBACK for one in found))
 
 
 def _deepspeed(launch: Launch, command: list[str], folder: Path) -> dict[str, Any] | None:

@@ -24,24 +24,19 @@ def database() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def team(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    made = Team(tmp_path_factory.mktemp("team"))
-    made.more = {
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
-        "PREFECT_API_DATABASE_CONNECTION_URL": database.address("postgresql+asyncpg", "prefect"),
-        "CUDA_VISIBLE_DEVICES": "0",  # a stage on a worker holds the limit of its GPU
-    }
-    made.make_clone(FILES)
-    made.share()
-    try:
+    with Team(tmp_path_factory.mktemp("team")) as made:
+        made.more = {
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
+            "PREFECT_API_DATABASE_CONNECTION_URL": database.address("postgresql+asyncpg", "prefect"),
+            "CUDA_VISIBLE_DEVICES": "0",  # a stage on a worker holds the limit of its GPU
+        }
+        made.make_clone(FILES)
+        made.share()
         made.start_mlflow()
-        made.serve()
+        made.serve_and_work("one")
         made.run(sys.executable, str(ROOT / "deploy/automations.py"))
-        made.add_worker("gpu", "one")
-        made.add_worker("local", "here")
         made.run(*PIPELINE)
         yield made
-    finally:
-        made.end()
 
 
 @contextmanager

@@ -20,16 +20,11 @@ PIPELINE = (sys.executable, "-m", "flows.pipeline", "--no-publish")
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    made = Team(tmp_path_factory.mktemp("team"))
-    made.make_clone(FILES)
-    made.share()
-    try:
-        made.serve()
-        made.add_worker("gpu", "one")
-        made.add_worker("local", "here")
+    with Team(tmp_path_factory.mktemp("team")) as made:
+        made.make_clone(FILES)
+        made.share()
+        made.serve_and_work("one")
         yield made
-    finally:
-        made.end()
 
 
 def test_a_stage_is_run_in_a_workers_clone_and_comes_back_whole(team: Team) -> None:
@@ -83,6 +78,28 @@ def test_cancelled_in_the_form_the_stage_ends_and_the_next_run_makes_up_for_it(
     team.run(*PIPELINE)
     assert "Data and pipelines are up to date" in team.run("dvc", "status")
     assert (team.clone / "packaged").read_text() == "first\n"
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train"])
+def test_cancel_is_heard_after_the_server_was_away(team: Team, stage: str) -> None:
+    """In place and on a worker. Away for 45 seconds, after which Prefect's workers no longer listen."""
+    team.run(*PIPELINE)
+    with team.held_at(stage) as held:
+        run = team.submit("parrot/manual", "publish=false", "force=true", "alone=true", f'stages=["{stage}"]')
+        hanging = held()
+    team.stop("server")
+    time.sleep(45)
+    team.start_server()
+    assert hanging.is_running()
+    began = time.monotonic()
+    team.cancel(run)
+    assert ended([hanging], 20 - (time.monotonic() - began))
+    wait_for(lambda: team.state(run).is_final(), 300, "the run does not end")
+    assert team.state(run).name == "Cancelled"
+    if stage == "train":
+        wait_for(lambda: team.stage_runs()[0].state.name == "Cancelled", 300, "the stage is not cancelled")
+    team.run(*PIPELINE)
+    assert "Data and pipelines are up to date" in team.run("dvc", "status")
 
 
 @pytest.mark.parametrize("moment", ["train", "half", "made"])

@@ -15,19 +15,11 @@ ON_WORKERS = {"align", "sft", "predict"}
 @pytest.fixture(scope="module")
 def team(make_project: Callable[[], Project], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     project = make_project()
-    made = Team(tmp_path_factory.mktemp("team"), project.folder)
-    for name in (".gitignore", "prefect.yaml", "prefect.toml"):
-        shutil.copy(ROOT / name, project.folder / name)
-    shutil.copytree(ROOT / "conf", project.folder / "conf")
-    made.run("dvc", "config", "--unset", "core.no_scm")
-    made.share()
-    try:
-        made.serve()
-        made.add_worker("gpu", "trainer")
-        made.add_worker("local", "here")
+    with Team(tmp_path_factory.mktemp("team"), project.folder) as made:
+        shutil.copytree(ROOT / "conf", project.folder / "conf")
+        made.adopt_clone()
+        made.serve_and_work("trainer")
         yield made
-    finally:
-        made.end()
 
 
 def sent(team: Team) -> list[str]:

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -100,23 +99,14 @@ def hub() -> Iterator[HubServer]:
 def team(make_project: Callable[[], Project], tmp_path: Path, hub: HubServer) -> Iterator[Team]:
     project = make_project()
     make_small(project, tmp_path / "upstream")
-    made = Team(tmp_path, project.folder)
-    made.more = {
-        "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(tmp_path / "home"),
-    }  # fmt: skip
-    for name in (".gitignore", "prefect.yaml", "prefect.toml"):
-        shutil.copy(ROOT / name, project.folder / name)
-    made.run("dvc", "config", "--unset", "core.no_scm")
-    (project.folder / ".gitignore").open("a").write("/lessons\n")
-    made.share()
-    try:
-        made.serve()
-        made.add_worker("gpu", "trainer")
-        made.add_worker("local", "here")
+    with Team(tmp_path, project.folder) as made:
+        made.more = {
+            "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"),
+        }  # fmt: skip
+        made.adopt_clone(ignored="/lessons\n")
+        made.serve_and_work("trainer")
         yield made
-    finally:
-        made.end()
 
 
 def told(team: Team) -> list[str]:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 from hub_server import HubServer
+from released_project import graph
 from trained_models import make_trained
 from written_evaluations import right_in, write_evaluation
 
@@ -25,25 +26,10 @@ ROOT = Path(__file__).parents[2]
 REPO = "someone/parrot"
 PARROT = (sys.executable, "-c", "from parrot.cli import main; main()")
 FLOW = (sys.executable, "-m", "flows.pipeline")
-GRAPH = """
-stages:
-  sft: {cmd: mkdir -p artifacts && cp -r made/model artifacts/sft, deps: [made/model], outs: [artifacts/sft]}
-  predict:
-    cmd: cp -r made/evaluation artifacts/predictions
-    deps: [artifacts/sft, made/evaluation]
-    outs: [artifacts/predictions]
-  evaluate:
-    cmd: cp -r artifacts/predictions artifacts/evaluation
-    deps: [artifacts/predictions]
-    outs: [artifacts/evaluation]
-  package:
-    cmd: >-
-      parrot package --model artifacts/sft --evaluation made/evaluate.json --mixtures made/mix
-      --validated made/validated --output artifacts/package
-    deps: [artifacts/sft]
-    params: [sources, evaluate, package]
-    outs: [artifacts/package]
-"""
+PACKAGE = (
+    "parrot package --model artifacts/sft --evaluation made/evaluate.json --mixtures made/mix "
+    "--validated made/validated --output artifacts/package"
+)
 
 PLACES = (
     "HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI?token=",
@@ -152,7 +138,8 @@ def _make_project(world: World) -> None:
     (folder / "params.yaml").write_text(re.sub(r"(?m)^  repo_id:", f"  repo_id: {REPO}", params))
     shutil.copy(ROOT / "LICENSE", folder)
     shutil.copy(ROOT / "prefect.toml", folder)
-    (folder / "dvc.yaml").write_text(GRAPH)
+    (folder / "artifacts").mkdir()
+    (folder / "dvc.yaml").write_text(graph(PACKAGE))
     (folder / ".gitignore").write_text("/mlflow.db\n/mlruns\n/.prefect\n/hf\n/token\n/.parrot\n")
     (folder / "token").write_text(SECRETS["HF_TOKEN_PATH"])
     dvc = (sys.executable, "-m", "dvc")

@@ -1,8 +1,6 @@
 """Better, worse and back again: DVC's lock, MLflow's registry and a folder as the target, all real."""
 
 import contextlib
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,57 +9,16 @@ from pathlib import Path
 
 import pytest
 from mlflow.utils.file_utils import local_file_uri_to_path
-from written_evaluations import right_in, write_evaluation
+from released_project import NAME, make_project, shown, train
 
 from parrot.cli import main
 from parrot.publishing.ledger import read_ledger
-
-registry = pytest.importorskip("parrot.tracking.registry", reason="this checkout has no registry of models")
-pytest.importorskip("parrot.publishing.folder_target", reason="this checkout cannot publish")
-
-PARAMS_FILE = Path(__file__).parents[2] / "params.yaml"
-NAME = "parrot-demo"
-GRAPH = """
-stages:
-  sft: {cmd: cp -r made/sft artifacts/sft, deps: [made/sft], outs: [artifacts/sft]}
-  predict:
-    cmd: cp -r made/evaluation artifacts/predictions
-    deps: [artifacts/sft, made/evaluation]
-    outs: [artifacts/predictions]
-  evaluate:
-    cmd: cp -r artifacts/predictions artifacts/evaluation
-    deps: [artifacts/predictions]
-    outs: [artifacts/evaluation]
-  package:
-    cmd: cp -r artifacts/sft artifacts/package
-    deps: [artifacts/sft]
-    outs: [artifacts/package]
-"""
+from parrot.tracking import registry
 
 
 @pytest.fixture
-def checkout(tracked_folder: Path) -> Path:
-    shutil.copy(PARAMS_FILE, "params.yaml")
-    Path("dvc.yaml").write_text(GRAPH)
-    Path("artifacts").mkdir()
-    init = [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"]
-    subprocess.run(init, check=True, env=os.environ | {"DVC_NO_ANALYTICS": "1"})
-    return tracked_folder
-
-
-def train(weights: str, share: float, seed: int) -> None:
-    from dvc.repo import Repo
-
-    shutil.rmtree("made", ignore_errors=True)
-    write_evaluation(Path("made/evaluation"), right_in(share, seed), weights=weights)
-    model = Path("made/sft")
-    model.mkdir()
-    (model / "model.safetensors").write_text(weights)
-    (model / "config.json").write_text("{}")
-    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
-    (model / "provenance.json").write_text(json.dumps({"commit": weights * 40}))
-    with Repo() as repo:
-        repo.reproduce()
+def checkout(tracked_folder: Path) -> None:
+    make_project()
 
 
 def run(*words: str) -> int:
@@ -69,15 +26,6 @@ def run(*words: str) -> int:
         main([*words])
     assert isinstance(stop.value.code, int), stop.value.code
     return stop.value.code
-
-
-def shown() -> str:
-    champion = registry.champion(NAME)
-    assert champion is not None
-    current = Path("published", NAME, "current")
-    assert current.readlink().name == champion.version
-    assert champion.commit == (current / "model.safetensors").read_text() * 40
-    return str(champion.version)
 
 
 @pytest.mark.slow

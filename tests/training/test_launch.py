@@ -113,6 +113,28 @@ def test_ranks_that_do_not_listen_end_all_the_same(tmp_path: Path) -> None:
     assert ended(ranks, 1)
 
 
+def test_nobody_but_this_machine_reaches_the_ranks_of_one_node(tmp_path: Path) -> None:
+    meet = (
+        "import torch; from torch import distributed; distributed.init_process_group('gloo')\n"
+        "        distributed.all_reduce(torch.ones(1)); Path(f'met-{rank}').touch(); time.sleep(99)"
+    )
+    started = Started(tmp_path, meet)
+    ranks = started.wait_for_ranks()
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("met-*"))) < 2:
+        assert started.process.poll() is None and time.monotonic() < deadline, "the ranks do not meet"
+        time.sleep(0.1)
+    open_ports = {
+        connection.laddr.ip
+        for process in (psutil.Process(started.process.pid), *ranks)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    started.process.terminate()
+    started.said()
+    assert open_ports == {"127.0.0.1"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ranks_end_with_what_started_them(tmp_path: Path, number: signal.Signals) -> None:
     started = Started(tmp_path, "time.sleep(99)")
