@@ -47,8 +47,8 @@ def pack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 def samples_apart(language_model: Any) -> Iterator[None]:
     """Meanwhile each sample of a packed row attends to itself alone, and nothing is computed between samples.
 
-    The model is only given packed rows, and single questions to answer. Without this its mask keeps samples apart as well, in time and memory
-    that grow with the square of the row.
+    The model is only given packed rows, and single questions to answer. Without this its mask keeps samples
+    apart as well, in time and memory that grow with the square of the row.
     """
     before = language_model.config._attn_implementation
     if before == "sdpa":
@@ -72,7 +72,8 @@ def _attention_of_samples(
 ) -> tuple[Tensor, None]:
     """Causal attention within each sample [1, positions, heads, head size]; as `sdpa_attention_forward`."""
     if query.shape[2] < key.shape[2]:  # a next token is generated: it attends to all that came before
-        return sdpa_attention_forward(module, query, key, value, None, is_causal=False, **kwargs)
+        attended, _ = sdpa_attention_forward(module, query, key, value, None, is_causal=False, **kwargs)
+        return attended, None
     lengths = _sample_lengths(position_ids)
     results = []
     for of_sample in zip(*(torch.split(given, lengths, dim=2) for given in (query, key, value)), strict=True):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_stages import MODELS, TRAINING, WORDS, picture
+from torch.utils.data import Subset
 from written_mixtures import MixedRecord, write_mixture
 
 from parrot.config import Evaluate, HeldOut, Sft, Training
@@ -20,6 +21,7 @@ from parrot.errors import ParrotError
 from parrot.loading import load_model, load_processor
 from parrot.stage import first_questions
 from parrot.training.conversations import ConversationCollator
+from parrot.training.evaluator import Evaluator
 from parrot.training.held_out import ANSWERS, AskedQuestion, hold_out, out_of_patience
 from parrot.training.history import Metrics
 from parrot.training.sft import sft
@@ -70,12 +72,13 @@ def mixture(tmp_path: Path) -> dict[str, Path]:
     return {"records": prepared, "mixture": mixture}
 
 
+@pytest.mark.parametrize("packing", [False, True])
 def test_a_stage_evaluates_on_what_it_holds_out_and_asks_its_questions(
     inputs: dict[str, Path],
     mixture: dict[str, Path],
     train: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    packing: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     aligned = train("align", "parrot")
@@ -92,7 +95,7 @@ def test_a_stage_evaluates_on_what_it_holds_out_and_asks_its_questions(
             language_model_learning_rate=1e-3,
             lora=None,
             moe=None,
-            training=Training(**TRAINING, evaluation=evaluation),
+            training=Training(**TRAINING, packing=packing, evaluation=evaluation),
         )
         run = TrainingRun(
             "sft", tmp_path / f"{name}-checkpoints",
@@ -124,6 +127,8 @@ def test_a_stage_evaluates_on_what_it_holds_out_and_asks_its_questions(
         ["3", "en", "What is it?", "red"],
         ["3", "tr", "Bu ne?", "yeşil"],
     ]
+    asked = Evaluator(Subset(dataset, []), ConversationCollator(processor, 128), processor, QUESTIONS, 1)
+    assert [row[4] for row in rows[2:]] == [text for _, text in asked.answers(model, dict)]
     assert "step 3: loss on held-out records" in capsys.readouterr().err
 
     # To look more often changes nothing but what is told.
