@@ -266,7 +266,10 @@ class Workshop:
         command = [sys.executable, __file__, str(self.folder), str(file)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
-    def on_ranks(self, cases: list[dict[str, Any]], timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def on_ranks(
+        self, cases: list[dict[str, Any]], timeout: float = 1800
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the cases; one that offloads has DeepSpeed compile, which takes long on a busy machine."""
         process = self.start(cases)
         try:
             _, said = process.communicate(timeout=timeout)

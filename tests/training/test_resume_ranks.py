@@ -34,8 +34,8 @@ def test_resume_of_ranks_of_which_one_or_what_started_them_is_killed(workshop: W
         )
         for name in ("whole", "killed")
     )
-    assert workshop.on_ranks([whole], timeout=900).returncode == 0
-    first = workshop.on_ranks([{**killed, "dies_at": 5}], timeout=900)
+    assert workshop.on_ranks([whole]).returncode == 0
+    first = workshop.on_ranks([{**killed, "dies_at": 5}])
     assert first.returncode == 1
     assert "rank 0: it was killed by SIGKILL; the other ranks are ended" in first.stderr
     checkpoints = Path(killed["folder"]) / "checkpoints"
@@ -47,7 +47,7 @@ def test_resume_of_ranks_of_which_one_or_what_started_them_is_killed(workshop: W
         time.sleep(draw.uniform(0, 4))  # writing checkpoints takes most of the time
         _kill_one(process, draw)
         process.communicate(timeout=90)
-    assert workshop.on_ranks([killed], timeout=900).returncode == 0
+    assert workshop.on_ranks([killed]).returncode == 0
     curves = [(workshop.folder / name / "curve.csv").read_text() for name in ("killed", "whole")]
     assert curves[0] == curves[1]
     weights, expected = workshop.weights("killed"), workshop.weights("whole")

@@ -43,7 +43,7 @@ def test_zero3_of_smollm2(tmp_path: Path) -> None:
         workshop.case(kind, "sft", "parrot", moe=True, lora=lora, deepspeed="zero3", training=training)
         for kind, lora in kinds.items()
     ]
-    done = workshop.on_ranks(cases, timeout=1500)
+    done = workshop.on_ranks(cases)
     assert done.returncode == 0, done.stderr[-3000:]
     for kind, lora in kinds.items():
         workshop.alone(workshop.case(f"alone-{kind}", "sft", "parrot", moe=True, lora=lora))
