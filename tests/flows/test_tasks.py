@@ -26,7 +26,7 @@ class Away:
 
 def test_a_run_that_is_stopped_ends_also_while_the_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(tasks, "get_client", lambda **_: Away())
+    monkeypatch.setattr(tasks, "impatient_client", Away)
     try:
         with pytest.raises(StageFailed, match=r"sft: the server is away .* cancel the stage's run there"):
             tasks._wait(uuid4(), "sft")
