@@ -11,6 +11,10 @@ import pytest
 
 from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, ensure_store
 
+# pytest-xdist has a process on each core. Threads of torch beside them wait for one another, spinning: beside
+# other work that costs a test many times its time. Set before torch is loaded, and for what tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
