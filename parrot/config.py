@@ -212,6 +212,8 @@ class Evaluate(Section):
     files: dict[str, str]
     circular: bool
     blind: Literal["removed", "swapped"]
+    free: bool
+    """Whether questions are put without their options as well."""
 
 
 class Params(Section):

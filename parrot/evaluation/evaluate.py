@@ -11,7 +11,7 @@ from parrot.config import Evaluate
 from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.benchmark import Benchmark, benchmark_files, check_benchmark, identify
 from parrot.evaluation.benchmarks.mmmb import parse_questions, read_texts
-from parrot.evaluation.extraction.extract import extract_answer
+from parrot.evaluation.extraction.extract import extract_answer, match_answer
 from parrot.evaluation.report.page import choose_examples, write_page
 from parrot.evaluation.report.plots import write_plots
 from parrot.evaluation.samples import (
@@ -35,6 +35,7 @@ from parrot.evaluation.scoring.accuracy import (
     chance,
     gain_warnings,
     image_gain,
+    in_asked_language,
     judged,
     l2_accuracy,
     pair_accuracy,
@@ -46,8 +47,9 @@ from parrot.evaluation.scoring.score import PARROT, VLMEVALKIT, PredictedFile, s
 from parrot.files import atomic_directory, write_json
 
 PAGE = "report.html"
-WRITTEN = "written"
-"""The run whose answers are read from what the model wrote."""
+WRITTEN, FREE = "written", "free"
+"""The runs in which the model writes, shown the options and not; the second is not always there."""
+_READ_BY = {WRITTEN: extract_answer, FREE: match_answer}
 
 
 def evaluate(
@@ -68,7 +70,10 @@ def evaluate(
             `unreadable` (share of written answers), `interval` (95 %, of `accuracy`), `eyes` (seeing minus
             blind, with its interval), `chance`, `protocol`, `prompts` (protocol -> version), `questions`
             (how many, over all languages), `category` and `l2_category` (-> accuracy), `paired` (language ->
-            share of opposite questions of which both are right).
+            share of opposite questions of which both are right); and where questions were put without options
+            as well, `free` (language -> share of answers that are the right option, to the letter but for
+            case, markup and outer punctuation) and `free_language` (-> of the answers that are an option in
+            any language, the share in the language of the question).
         reports: an evaluation folder, which `parrot compare` takes: settings, predictions, where they
             come from, a page to look at, and what was written as tables for VLMEvalKit.
         plots: folder for heat maps and the tables behind them.
@@ -125,6 +130,9 @@ def evaluate(
         "l2_category": {name: rounded(shares) for name, shares in l2_accuracy(samples, SEEING).items()},
         "paired": rounded(pair_accuracy(samples, SEEING)),
     }
+    if FREE in predicted.runs:
+        values["free"] = rounded(accuracy(samples, FREE))
+        values["free_language"] = rounded(in_asked_language(samples, FREE))
     with atomic_directory(reports) as folder:
         for name in (SETTINGS, PROVENANCE):
             shutil.copyfile(predictions / name, folder / name)
@@ -151,19 +159,22 @@ def evaluate(
 
 
 def _answered(benchmark: Benchmark, predicted: Evaluation, file: Path) -> dict[str, list[Sample]]:
-    """Language -> its questions with all their answers; what was written is read by our extraction."""
+    """Language -> its questions with all their answers; what was written is read."""
     answers = {sample.key: sample.answers for sample in predicted.samples}
     asked = {
         language: [Sample(one, answers.get((language, one.index), {})) for one in questions]
         for language, questions in benchmark.items()
     }
+    runs = {WRITTEN, *predicted.runs}
     for sample in (one for some in asked.values() for one in some):
-        written = sample.answers.get(WRITTEN, Answer())
-        if sample.answers.keys() != set(predicted.runs) or written.text is None:
-            place = f"{file}: question {sample.question.index} in '{sample.language}'"
-            raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
-        choice = extract_answer(written.text, sample.question.options)
-        sample.answers[WRITTEN] = replace(written, choice=choice)
+        for run in runs:
+            answer = sample.answers.get(run, Answer())
+            if (answer.text if run in _READ_BY else answer.choice) is None:
+                place = f"{file}: question {sample.question.index} in '{sample.language}'"
+                raise ParrotError(f"{place}: not all its answers are there; run the stage predict again")
+            if run in _READ_BY:
+                choice = _READ_BY[run](answer.text or "", sample.question.options)
+                sample.answers[run] = replace(answer, choice=choice)
     return asked
 
 
@@ -171,7 +182,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     """Shares in per cent with 95 % intervals, one line a language.
 
     Its words are those of the metrics: *eyes* is seeing minus blind (what the picture adds), *kit* the
-    written answers as VLMEvalKit reads them.
+    written answers as VLMEvalKit reads them, *free* those that were written without options.
     """
     written = metrics["written"]
     columns = {
@@ -180,6 +191,8 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         "kit": written["vlmevalkit"],
         "unreadable": metrics["unreadable"],
     }
+    if "free" in metrics:
+        columns["free"] = metrics["free"]
     heads = "".join(f"{name:>11}" for name in columns)
     lines = [f"accuracy, % {'seeing':>8}{'95 %':>17}{'blind':>8}{'eyes':>8}{'95 %':>17}{heads}"]
     for name, share in metrics["accuracy"].items():

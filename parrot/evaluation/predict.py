@@ -45,7 +45,8 @@ def predict(
 
     Four runs: the likeliest of the options' texts with the picture ("seeing"), the same with the picture
     removed or swapped ("blind"), the likeliest of the options' letters with the picture ("letter"), and
-    what the model writes ("written"). `speed` decides how long that takes, and nothing in the output.
+    what the model writes ("written"); a fifth with `evaluate.free`: what it writes if it is shown no options
+    ("free"). `speed` decides how long that takes, and nothing in the output.
 
     Args:
         seed: decides which picture is swapped for which.
@@ -100,12 +101,13 @@ def predict(
 def inference_runs(params: Evaluate) -> tuple[InferenceRun, ...]:
     """The passes over all questions, by the names that they have in files and tables."""
     known = protocols()
-    return (
+    runs = (
         InferenceRun("seeing", known["option_likelihood"], "own"),
         InferenceRun("blind", known["option_likelihood"], params.blind),
         InferenceRun("letter", known["letter_likelihood"], "own"),
         InferenceRun("written", known["letter_generation"], "own"),
     )
+    return (*runs, InferenceRun("free", known["free_generation"], "own")) if params.free else runs
 
 
 def _answer_all(

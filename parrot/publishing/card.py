@@ -14,6 +14,9 @@ EXAMPLE_IMAGE = "example.jpg"
 ARTIFACTS = ("artifacts",)
 """Where the pipeline's own folders begin."""
 SPLITS = {"align": "stage one", "sft": "stage two"}
+_FREE = (
+    "; *free* is what it writes without having seen the options, right if it is the right one word for word"
+)
 
 
 def model_card(facts: CardFacts, folder: Path) -> str:
@@ -53,7 +56,8 @@ loaded in a new process and gave this answer, alone and in a batch.
 {scores["questions"]} multiple-choice questions of {facts.evaluate.name}, {len(languages)} languages, \
 chance {scores["chance"]:.1%}. *Image* (with its 95 % interval) and *no image* (picture \
 {facts.evaluate.blind}) choose the likeliest option text, *letter* the likeliest letter; *written* is the \
-letter read from what the model writes, *VLMEvalKit* the same as that reads it.
+letter read from what the model writes, *VLMEvalKit* the same as that reads it\
+{_FREE if "free" in scores else ""}.
 
 {_accuracy_table(languages, scores)}
 
@@ -83,13 +87,20 @@ letter read from what the model writes, *VLMEvalKit* the same as that reads it.
 
 def _accuracy_table(languages: Sequence[str], scores: Mapping[str, Any]) -> str:
     written = scores["written"]
-    columns = (scores["blind"], scores["letter"], written["parrot"], written["vlmevalkit"])
+    columns = {
+        "no image": scores["blind"],
+        "letter": scores["letter"],
+        "written": written["parrot"],
+        "VLMEvalKit": written["vlmevalkit"],
+    }
+    if "free" in scores:
+        columns["free"] = scores["free"]
     rows = []
     for language in (*languages, "overall"):
         interval = scores["interval"][language]
         image = f"{scores['accuracy'][language]:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
-        rows.append([language, image, *(f"{column[language]:.1%}" for column in columns)])
-    return _table(["language", "image", "no image", "letter", "written", "VLMEvalKit"], rows)
+        rows.append([language, image, *(f"{column[language]:.1%}" for column in columns.values())])
+    return _table(["language", "image", *columns], rows)
 
 
 def _base_models(facts: CardFacts) -> str:

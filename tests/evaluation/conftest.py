@@ -49,6 +49,7 @@ def params(tmp_path: Path) -> Evaluate:
         files=files,
         circular=False,
         blind="removed",
+        free=False,
     )
 
 

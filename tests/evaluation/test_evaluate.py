@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flat_world import LANGUAGES, make_questions, write_tsv
+from flat_world import LANGUAGES, WORDS, make_questions, write_tsv
 from PIL import Image
 
 from parrot.config import Evaluate
@@ -100,6 +100,36 @@ def test_rotations_must_all_be_right(
     assert metrics["questions"] == 16
     assert metrics["accuracy"]["overall"] == 1.0
     assert metrics["blind"]["overall"] == 0.0  # a guess is right in one rotation of four
+
+
+def test_answers_without_options_must_be_the_right_one_and_in_the_language_of_the_question(
+    run: Callable[..., dict[str, Any]], params: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "free" not in run()
+    params = params.model_copy(update={"free": True})
+    run(params)
+    file = tmp_path / "out/predictions/predictions.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert all(row["free"].keys() == {"text"} for row in rows)
+    questions = {(code, one.index): one for code in LANGUAGES for one in make_questions(code)}
+    for number, row in enumerate(rows):
+        question = questions[row["language"], row["index"]]
+        right = question.options[question.answer]
+        other = WORDS["zh" if row["language"] == "en" else "en"][0]
+        wrong = next(text for text in question.options.values() if text != right)
+        row["free"]["text"] = (f"{right.upper()}.", f"It is {right}.", wrong, other)[number % 4]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    capsys.readouterr()
+    found = evaluate(
+        params, LANGUAGES, predictions=file.parent, reports=out / "evaluation", plots=out / "plots",
+        metrics=out / "metrics.json",
+    )  # fmt: skip
+    assert found["mmmb/free"] == {"en": 0.25, "zh": 0.25, "overall": 0.25}
+    assert found["mmmb/free_language"] == {"en": 0.6667, "zh": 0.6667, "overall": 0.6667}
+    assert found["mmmb/prompts"]["free_generation"] == "1"
+    head, english, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[-1] == "free" and english.split()[-1] == "25.0"
 
 
 def test_plots_and_the_tables_behind_them(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -250,6 +250,12 @@ def test_writing_stops_after_the_letter(processor: Any, text: str, written: str,
         assert len(writer.seen) == calls
 
 
+def test_without_options_a_letter_ends_no_answer(processor: Any) -> None:
+    free = InferenceRun("free", replace(KNOWN["free_generation"], max_new_tokens=12), "own")
+    found = answer(Writer(processor, "B. red"), processor, make_questions("en", 3), [free])
+    assert {one.answers["free"].text for one in found.values()} == {"B. red"}
+
+
 def test_runs_with_the_same_prompt_read_it_once(reader: Reader, processor: Any) -> None:
     answer(reader, processor, make_questions("en", 4), WRITING[2:])
     assert sum("past_key_values" not in inputs for inputs in reader.seen) == 1

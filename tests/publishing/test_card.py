@@ -26,6 +26,7 @@ SCORES = {
     "letter": dict.fromkeys(COLUMN, 0.27),
     "written": {"parrot": dict.fromkeys(COLUMN, 0.04), "vlmevalkit": dict.fromkeys(COLUMN, 0.03)},
     "unreadable": dict.fromkeys(COLUMN, 0.5),
+    "free": dict.fromkeys(COLUMN, 0.87),
     "chance": 0.25,
     "protocol": "option_likelihood",
     "questions": 600,
@@ -145,6 +146,13 @@ def test_backbones_of_the_pipeline_itself_are_said_to_be_its_own() -> None:
         in text
     )
     assert ModelCard(text).data.base_model is None
+
+
+def test_answers_without_options_are_shown_where_these_were_left_out() -> None:
+    text = model_card(facts(), Path("package"))
+    assert "| VLMEvalKit | free |\n" in text and "| 3.0% | 87.0% |\n" in text and "*free* is what" in text
+    others = {name: value for name, value in SCORES.items() if name != "free"}
+    assert "free" not in model_card(facts(scores=others), Path("package")).split("## Training")[0]
 
 
 def test_unknown_training_is_said() -> None:

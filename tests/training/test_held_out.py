@@ -194,6 +194,7 @@ def test_the_first_question_of_each_language_is_asked(tmp_path: Path) -> None:
     evaluate = Evaluate(
         name="small", benchmark="elsewhere", files={"en": "en.tsv", "tr": "tr.tsv"}, circular=False,
         blind="removed",
+        free=False,
     )  # fmt: skip
     params = SimpleNamespace(evaluate=evaluate, languages=["en", "tr"])
     assert first_questions(params, str(tmp_path)) == [

@@ -72,7 +72,7 @@ def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
         return letter
     text = patterns.PREFIXED.sub(r"\1 ", text)
     low = folded(text)
-    texts = {letter: _comparable(option) for letter, option in options.items()}
+    texts = {letter: comparable(option) for letter, option in options.items()}
     bare = low.strip(_EDGES)
     if same := [letter for letter, option in texts.items() if option == bare and bare]:
         return _only(same)
@@ -84,6 +84,11 @@ def extract_answer(answer: str, options: Mapping[str, str]) -> str | None:
     mentions = find_mentions(text, low, texts)
     judge(text, low, mentions)
     return _decide(text, low, mentions)
+
+
+def match_answer(answer: str, options: Mapping[str, str]) -> str | None:
+    """The option that an answer is, but for case, markup and outer punctuation; None where it is not one."""
+    return _only([letter for letter, option in options.items() if comparable(option) == comparable(answer)])
 
 
 def _conclusion(reply: str) -> str:
@@ -110,8 +115,9 @@ def _conclusion(reply: str) -> str:
 
 
 @lru_cache(maxsize=4096)  # rotations repeat the texts
-def _comparable(option: str) -> str:
-    return folded(plain(option)).strip(_EDGES)
+def comparable(text: str) -> str:
+    """A text without what is no difference between two: case, markup, outer punctuation."""
+    return folded(plain(text)).strip(_EDGES)
 
 
 def _decide(text: str, low: str, mentions: Sequence[Mention]) -> str | None:

@@ -143,7 +143,9 @@ class Inference:
                 prefix,
                 max_new_tokens=protocol.max_new_tokens,
                 ends=_ends(self.model, tokenizer),
-                complete=lambda row, ids: _has_its_letter(tokenizer, ids, batch[row].options),
+                complete=lambda row, ids: (
+                    protocol.shows_options and _has_its_letter(tokenizer, ids, batch[row].options)
+                ),
                 last=last,
             )
             return [Answer(text=tokenizer.decode(ids, skip_special_tokens=True).strip()) for ids in written]

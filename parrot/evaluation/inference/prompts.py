@@ -26,6 +26,10 @@ class Protocol:
     closing: dict[str, str] = field(default_factory=dict)
     """Language -> closing line; empty where the prompt has none."""
 
+    @property
+    def shows_options(self) -> bool:
+        return "{options}" in self.prompt
+
     def ask(self, question: MultipleChoiceQuestion, *, picture: bool) -> str:
         """The user's turn, in which `<image>` stands for the picture alone.
 

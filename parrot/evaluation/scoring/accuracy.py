@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from parrot.evaluation.benchmarks.benchmark import Benchmark, scored_groups
+from parrot.evaluation.extraction.extract import comparable
 from parrot.evaluation.samples import Sample, grouped
 from parrot.evaluation.scoring.statistics import Estimate, accuracy_interval, difference_interval
 
@@ -74,6 +75,25 @@ def pair_accuracy(samples: Sequence[Sample], run: str) -> dict[str, float]:
     groups = grouped(samples, _language)
     found = {language: paired(group, run)["accuracy"] for language, group in groups.items()}
     return {language: share for language, share in found.items() if share is not None}
+
+
+def in_asked_language(samples: Sequence[Sample], run: str) -> dict[str, float]:
+    """Language -> of the written answers that are an option of the benchmark, the share that is one in it.
+
+    Only languages that have such answers, and `overall`, the mean over these.
+    """
+    groups = grouped(samples, _language)
+    texts = {
+        language: {comparable(text) for sample in group for text in sample.question.options.values()}
+        for language, group in groups.items()
+    }
+    everywhere = set().union(*texts.values())
+    found: dict[str, float] = {}
+    for language, group in groups.items():
+        answers = [comparable(sample.answers[run].text or "") for sample in group]
+        if known := [answer in texts[language] for answer in answers if answer in everywhere]:
+            found[language] = fmean(known)
+    return with_overall(found) if found else found
 
 
 def paired(samples: Sequence[Sample], run: str) -> dict[str, Any]:
