@@ -25,8 +25,9 @@ TIE = 1e-5
 """Scores (nats) closer than this are equal: their rounding differs with the shape of the batch."""
 LETTER_TOKENS = 8
 """A letter that comes later than this is not what an answer begins with."""
-LEFT_OVER = 4
-"""Written answers wait for the next batch when they are less than one in so many of a whole one."""
+READ_AT_ONCE = 16
+"""So many prompts fill a processor and stay in its caches. A batch is read in parts of these or, where it is
+larger, in quarters, and up to a whole one is written at once."""
 _TEXT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
 _LETTER = re.compile(r"\W*([A-Z])(?:[.:)][)*]*\s|[*]*\n)")
 
@@ -75,7 +76,7 @@ class Inference:
         routing: dict[tuple[str, int], list[float]] = {}
         writers: dict[str, Writer] = {}
         ordered = sorted(chunk, key=_length, reverse=True)
-        for batch in batches(ordered, self.batch_size):
+        for batch in batches(ordered, self._read_at_once):
             keys = [(question.language, question.index) for question in batch]
             for sharing in _runs_by_prompt(batch, self.runs):
                 prefix = read_prompts(self.model, self.encode_prompts(batch, sharing[0], pictures, swapped))
@@ -155,6 +156,10 @@ class Inference:
         )
         return {name: inputs[name] for name in ("input_ids", "attention_mask")} | shown
 
+    @property
+    def _read_at_once(self) -> int:
+        return min(self.batch_size, max(READ_AT_ONCE, self.batch_size // 4))
+
     def _writer(self, chunk: Chunk, protocol: Protocol) -> Writer:
         tokenizer = self.processor.tokenizer
         options = {(question.language, question.index): question.options for question in chunk}
@@ -163,7 +168,7 @@ class Inference:
             max_new_tokens=protocol.max_new_tokens,
             ends=_ends(self.model, tokenizer),
             complete=lambda key, ids: _has_its_letter(tokenizer, ids, options[key]),
-            left_over=self.batch_size // LEFT_OVER,
+            left_over=self.batch_size - self._read_at_once,
         )
 
     def _chosen(self, batch: Chunk, protocol: Protocol, prefix: Prefix, *, last: bool) -> list[Answer]:

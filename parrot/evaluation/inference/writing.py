@@ -43,7 +43,7 @@ class Writer:
     Args:
         ends: tokens that end an answer and are not part of it.
         complete: whether the answer to a prompt [key] needs no more tokens than these.
-        left_over: while no more than so many answers are unfinished, they wait for the next prompts.
+        left_over: so many unfinished answers may wait for the next prompts.
     """
 
     def __init__(
