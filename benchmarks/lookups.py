@@ -101,7 +101,7 @@ def main() -> None:
         hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
         learned = labels[:, 1:] != IGNORE_INDEX
         logits, targets = model.lm_head(hidden[learned]), labels[:, 1:][learned]
-        cross_entropy(logits, targets).backward()
+        torch.autograd.backward(cross_entropy(logits, targets))
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         warm_up.step()

@@ -116,7 +116,7 @@ class PerSample(nn.Module):
         """[L, H] of one image."""
         attention = (image[:1] @ prompt.T / image.shape[-1] ** 0.5).softmax(dim=-1)
         weights = self.gate(attention @ prompt).softmax(dim=-1)[0]
-        mixed = self.weight * image
+        mixed: Tensor = self.weight * image
         for weight, (gate, up, down) in zip(weights, self.experts, strict=True):
             mixed = mixed + weight * F.linear(F.silu(F.linear(image, gate)) * F.linear(image, up), down)
         return mixed

@@ -83,8 +83,9 @@ def cost(command: list[str], folder: Path, **more: str) -> Cost:
 def server(folder: Path) -> Iterator[str]:
     api = f"http://127.0.0.1:{PORT}/api"
     command = [str(Path(sys.executable).parent / "prefect"), "server", "start", "--port", str(PORT)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=folder, env=environment(folder), **quiet)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(600):
             time.sleep(0.3)

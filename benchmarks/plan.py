@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from parrot.config import (
 )
 from parrot.config import Training as StageTraining
 
-SEED, POSITIONS, BATCH = 1, 448, 1
+SEED, POSITIONS = 1, 448
+SHORTER = (300, 200)
+"""Positions of the second and the third sample of a batch, if it has them."""
 LORA = Lora(rank=16, alpha=16, dropout=0.0, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
 MOE = Moe(num_experts=6, intermediate_size=256, residual="token", weight=1.0)
 CASES: dict[str, dict[str, Any]] = {
@@ -47,6 +50,9 @@ CASES: dict[str, dict[str, Any]] = {
     "LoRA, checkpointing": {"lora": LORA, "checkpointing": True},
     "Flamingo, whole": {"flamingo": True},
     "Flamingo, LoRA, checkpointing": {"flamingo": True, "lora": LORA, "checkpointing": True},
+    "whole, three samples padded": {"samples": 3},
+    "whole, three samples packed": {"samples": 3, "packing": True},
+    "LoRA, three packed, checkpointing": {"samples": 3, "packing": True, "lora": LORA, "checkpointing": True},
     "2 ranks": {"ranks": 2},
     "ZeRO-2": {"zero": 2, "ranks": 2},
     "ZeRO-2, checkpointing": {"zero": 2, "ranks": 2, "checkpointing": True},
@@ -75,7 +81,8 @@ def planned(case: dict[str, Any], folder: Path, **sizes: int) -> Any:
     optimization = {"stage": case.get("zero"), **ZERO}
     deepspeed.write_text(json.dumps({**auto, "zero_optimization": optimization}), encoding="utf-8")
     training: dict[str, Any] = {
-        "max_steps": 2, "batch_size": BATCH, "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
+        "max_steps": 2, "batch_size": case.get("samples", 1), "packing": case.get("packing", False),
+        "warmup_steps": 0.0, "weight_decay": 0.0, "logging_steps": 1,
         "save_steps": 100, "gradient_checkpointing": case.get("checkpointing", False),
         "gradient_accumulation_steps": case.get("accumulation", 1), "bf16": case.get("bf16", False),
         "deepspeed": str(deepspeed) if "zero" in case else None,
@@ -103,6 +110,18 @@ def planned(case: dict[str, Any], folder: Path, **sizes: int) -> Any:
     )  # fmt: skip
 
 
+def batch_of(joined: Any, case: dict[str, Any]) -> dict[str, Any]:
+    """What each step of the case is given: its samples, padded."""
+    from parrot.model.chat_text import IGNORE_INDEX
+    from parrot.training.dry_run import made_up_batch
+
+    batch = made_up_batch(joined, case.get("samples", 1), POSITIONS, 1)
+    for row, length in enumerate(SHORTER[: case.get("samples", 1) - 1], start=1):
+        batch["attention_mask"][row, length:] = 0
+        batch["labels"][row, length:] = IGNORE_INDEX
+    return batch
+
+
 def train(name: str, folder: Path, **sizes: int) -> None:
     """Be a rank that trains the case; rank 0 writes its bytes into `folder`, as a file of its name."""
     from transformers import logging
@@ -110,7 +129,7 @@ def train(name: str, folder: Path, **sizes: int) -> None:
     from parrot.hardware import tell_deepspeed
     from parrot.training.arguments import training_arguments
     from parrot.training.distributed import frozen_apart, whole_on_each_rank
-    from parrot.training.dry_run import made_up_batch
+    from parrot.training.packing import pack, samples_apart
     from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
     logging.set_verbosity_error()
@@ -129,15 +148,19 @@ def train(name: str, folder: Path, **sizes: int) -> None:
     base = resident("VmRSS")
     with whole_on_each_rank(arguments):
         joined, groups = plan.made("cpu")
-    batch = made_up_batch(joined, BATCH, POSITIONS, 1)
-    side = plan.vision.image_size
+    batch = batch_of(joined, CASES[name])
+    side, packing = plan.vision.image_size, plan.training.packing
 
     def collate(rows: list[int]) -> dict[str, Any]:
         import torch
 
-        return {**batch, "pixel_values": torch.zeros(len(rows), 3, side, side)}
+        given = {**batch, "pixel_values": torch.zeros(len(rows), 3, side, side)}
+        return pack(given) if packing else given
 
-    with frozen_apart(joined.model, "vision_tower", arguments):
+    with (
+        frozen_apart(joined.model, "vision_tower", arguments),
+        samples_apart(joined.model.language_model) if packing else nullcontext(),
+    ):
         rates = [ParameterGroup(group, 1e-4) for group in groups]
         fit(
             joined, rates, list(range(64)), collate, plan.training, run,
@@ -174,7 +197,7 @@ def compared(names: list[str]) -> Iterator[tuple[str, Counter[str], int]]:
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             plan = planned(CASES[name], Path(folder))
-            yield name, plan.memory(plan.batch()), measured(name)
+            yield name, plan.memory(batch_of(plan.joined, CASES[name])), measured(name)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How long `parrot score` takes, phase by phase, on files that it makes in a temporary folder.
 
-    python benchmarks/scoring.py [--rows 120000] [--picture-kilobytes 2] [--protocol parrot]
+    python -m benchmarks.scoring [--rows 120000] [--picture-kilobytes 2] [--protocol parrot]
 
 Twelve files, as of the two known suites in six languages; a third of the answers are a bare letter, a
 third a letter with its text, a third a sentence or two. Every fourth row holds a picture, which the next

@@ -192,6 +192,8 @@ class Lora(Section):
     target_modules: list[str]
     load_in_4bit: bool = False
     """QLoRA: hold the language model in four bits while its adapters learn."""
+    dora: bool = False
+    """DoRA (arXiv 2402.09353): a row's length learns apart from its direction; a step takes longer."""
 
 
 class Sft(Section):

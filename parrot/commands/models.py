@@ -80,8 +80,9 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mfu", type=size, default=0.4, help="share of --tflops that is reached (0.4)")
     parser.add_argument("--tflops", type=size, default=312.0, help="a GPU's, dense bfloat16 (312, an A100's)")
     parser.add_argument(
-        "--text", type=count, default=256, metavar="POSITIONS", help="of text in a mean sample (256)"
-    )
+        "--text", type=count, metavar="POSITIONS",
+        help="of text in a mean sample (those of the mixture, if it is here, or 256)",
+    )  # fmt: skip
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -92,7 +93,8 @@ def _plan(args: argparse.Namespace) -> None:
 
     params = params_of(args.profile) if args.profile else load_params()
     machine = Machine(args.memory, args.price, args.mfu, args.tflops)
-    for line in report(params, machine, gpus=args.gpus, text=args.text):
+    artifacts = None if args.profile else Path("artifacts")  # of another profile they hold other data
+    for line in report(params, machine, gpus=args.gpus, text=args.text, artifacts=artifacts):
         print(line, flush=True)
 
 

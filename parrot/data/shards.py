@@ -169,19 +169,28 @@ class RecordDataset:
         return len(self.records)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        place = number + len(self) if number < 0 else number
-        if not 0 <= place < len(self):
-            raise IndexError(f"{self._places[1]} has {len(self)} samples, none has number {number}")
-        [indexed] = self._mixture.index.slice(int(self.records[place]), 1).to_pylist()
+        indexed = self._indexed(number)
         file = self._mixture.shards[indexed["shard"]]
         group, offset = file.locate(indexed["row"])
         [stored] = file.read([group], TRAINED_ON).slice(offset, 1).to_pylist()
         messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
-        return {
-            **{name: indexed[name] for name in ("id", "source", "language")},
-            "messages": messages,
-            "images": [image["bytes"] for image in images],
-        }
+        return self._named(indexed) | {"messages": messages, "images": [image["bytes"] for image in images]}
+
+    def named(self, number: int) -> dict[str, Any]:
+        """`id`, `source` and `language` of a sample, from the index alone."""
+        return self._named(self._indexed(number))
+
+    def _indexed(self, number: int) -> dict[str, Any]:
+        place = number + len(self) if number < 0 else number
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self._places[1]} has {len(self)} samples, none has number {number}")
+        indexed: dict[str, Any]
+        [indexed] = self._mixture.index.slice(int(self.records[place]), 1).to_pylist()
+        return indexed
+
+    @staticmethod
+    def _named(indexed: dict[str, Any]) -> dict[str, Any]:
+        return {name: indexed[name] for name in ("id", "source", "language")}
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay behind when a DataLoader sends the data set to a worker."""

@@ -22,13 +22,14 @@ from transformers.models.idefics.perceiver import IdeficsPerceiverResampler
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_flamingo import FlamingoConfig
-from .image_positions import image_samples, latest_image, position_samples
+from .image_positions import latest_image, position_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
     VisionLanguageModelOutput,
     VisionLanguagePreTrainedModel,
 )
+from .places import Places, places_of
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,18 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
+        places: Places | None = None,
         **kwargs: Any,
     ) -> VisionLanguageModelOutput:
         """See `VisionLanguageForConditionalGeneration.forward`."""
         features = self.features_of(pixel_values, image_features)
         has_images = features is not None
-        inputs_embeds, _, position_ids = self.prepare(
+        inputs_embeds, position_ids = self.prepare(
             input_ids, has_images, attention_mask, position_ids, past_key_values, inputs_embeds
         )
         packed = position_ids if attention_mask is None else None
         earlier = LatestImage.of(past_key_values)
-        images, latest = self._place(input_ids, features, inputs_embeds, packed, earlier)
+        images, latest = self._place(input_ids, features, inputs_embeds, packed, earlier, places)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -174,6 +176,7 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         inputs_embeds: torch.Tensor,
         packed: torch.Tensor | None,
         earlier: LatestImage | None,
+        places: Places | None,
     ) -> tuple[VisibleImages, LatestImage]:
         """Which latents each token reads, and those that tokens of later steps will read.
 
@@ -188,12 +191,13 @@ class FlamingoModel(VisionLanguageModel, FlamingoPreTrainedModel):
         slots, latest = earlier.latents[:, None], earlier
         if features is not None and input_ids is not None:
             positions = self.image_positions(input_ids)
-            samples = position_samples(positions, packed)
-            image_samples(positions, samples, len(features), 1)  # checks that they match
-            number = latest_image(positions, samples)
-            placed = slots.new_zeros(batch, int(number.max()), *slots.shape[2:])
-            places = positions.nonzero()[:, 0], number[positions] - 1
-            placed = placed.index_put(places, features.to(placed.dtype))
+            if places is None:
+                token = self.config.image_token_id
+                places = places_of(input_ids, token, 1, len(features), position_ids=packed)
+            number = latest_image(positions, position_samples(positions, packed))
+            placed = slots.new_zeros(batch, places["most_images"], *slots.shape[2:])
+            row, column = places["images"] // length, places["images"] % length
+            placed = placed.index_put((row, number[row, column] - 1), features.to(placed.dtype))
             slots = torch.cat([slots, placed], dim=1)
             rows, last = torch.arange(batch, device=number.device), number[:, -1]
             latest = LatestImage(slots[rows, last], (last > 0) | earlier.seen)

@@ -8,14 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import AutoModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_parrot import PROJECTOR, ParrotConfig
-from .image_positions import image_samples, position_samples
 from .modeling_vlm import (
     VisionLanguageForConditionalGeneration,
     VisionLanguageModel,
@@ -23,6 +21,7 @@ from .modeling_vlm import (
     VisionLanguagePreTrainedModel,
 )
 from .multilingual_moe import MultilingualMoe
+from .places import Places, places_of
 
 
 class ParrotMultiModalProjector(nn.Sequential):
@@ -77,31 +76,29 @@ class ParrotModel(VisionLanguageModel, ParrotPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
+        places: Places | None = None,
         **kwargs: Any,
     ) -> VisionLanguageModelOutput:
         """See `VisionLanguageForConditionalGeneration.forward`."""
         image_features = self.features_of(pixel_values, image_features)
         has_images = image_features is not None
-        inputs_embeds, padding_mask, position_ids = self.prepare(
+        inputs_embeds, position_ids = self.prepare(
             input_ids, has_images, attention_mask, position_ids, past_key_values, inputs_embeds
         )
         routing_weights = None
         if image_features is not None and input_ids is not None:
-            image_positions = self.image_positions(input_ids)
-            of_positions = position_samples(image_positions, position_ids if attention_mask is None else None)
-            samples = image_samples(image_positions, of_positions, *image_features.shape[:2])
-            samples = samples.to(image_features.device)
+            if places is None:
+                places = self.places(input_ids, image_features, attention_mask, position_ids, prompt_mask)
+            embeds = inputs_embeds.flatten(0, 1)
             if self.multilingual_moe is not None:
-                prompt = _prompt_positions(image_positions, padding_mask, prompt_mask)
-                prompt_samples = of_positions[prompt]
-                if samples.numel() and not torch.isin(samples, prompt_samples).all():
-                    lacking = sorted(set(samples.tolist()) - set(prompt_samples.tolist()))
-                    raise ValueError(f"sample {lacking[0]}: its prompt has no text to guide the MoE by")
                 image_features, routing_weights = self.multilingual_moe(
-                    image_features, samples, inputs_embeds[prompt], prompt_samples
+                    image_features,
+                    places["image_samples"].to(image_features.device),
+                    embeds[places["prompt"]],
+                    places["prompt_samples"],
                 )
             flat = image_features.flatten(0, 1).to(inputs_embeds.device, inputs_embeds.dtype)
-            inputs_embeds = inputs_embeds.index_put((image_positions,), flat)
+            inputs_embeds = embeds.index_put((places["images"],), flat).view_as(inputs_embeds)
 
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -118,6 +115,30 @@ class ParrotModel(VisionLanguageModel, ParrotPreTrainedModel):
             image_hidden_states=image_features,
             routing_weights=routing_weights,
         )
+
+    def places(
+        self,
+        input_ids: torch.Tensor,
+        image_features: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        prompt_mask: torch.Tensor | None,
+    ) -> Places:
+        """Where the images and what guides their experts stand.
+
+        Raises:
+            ValueError: images and image positions do not match, or an image has no prompt.
+        """
+        count, length = image_features.shape[:2]
+        found = places_of(
+            input_ids, self.config.image_token_id, length, count,
+            attention_mask=attention_mask, position_ids=position_ids, prompt_mask=prompt_mask,
+        )  # fmt: skip
+        samples, guided = found["image_samples"], found["prompt_samples"]
+        if self.multilingual_moe is not None and count and not torch.isin(samples, guided).all():
+            lacking = sorted(set(samples.tolist()) - set(guided.tolist()))
+            raise ValueError(f"sample {lacking[0]}: its prompt has no text to guide the MoE by")
+        return found
 
 
 class ParrotForConditionalGeneration(VisionLanguageForConditionalGeneration, ParrotPreTrainedModel):
@@ -136,15 +157,3 @@ class ParrotForConditionalGeneration(VisionLanguageForConditionalGeneration, Par
     def decoder(self) -> nn.Module:
         language_model: nn.Module = self.model.language_model
         return language_model
-
-
-def _prompt_positions(
-    image_positions: torch.Tensor, padding_mask: torch.Tensor | None, prompt_mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Where text stands that guides the MoE [B, T]."""
-    prompt = ~image_positions
-    if padding_mask is not None:
-        prompt = prompt & padding_mask[:, -prompt.shape[1] :].bool()
-    if prompt_mask is not None:
-        prompt = prompt & F.pad(prompt_mask.bool(), (0, prompt.shape[1] - prompt_mask.shape[1]))
-    return prompt

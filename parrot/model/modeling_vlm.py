@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
@@ -17,8 +16,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .chunking import chunk_sizes
 from .image_positions import repeat_images
-
-IGNORE_INDEX = -100
+from .places import IGNORE_INDEX, Places, flat_places, next_labels
 
 
 @dataclass
@@ -114,8 +112,8 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
         position_ids: torch.Tensor | None,
         past_key_values: Cache | None,
         inputs_embeds: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Check the inputs of a forward pass; embeddings [B, T, H], padding mask, position ids [B, T]."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Check the inputs of a forward pass; embeddings [B, T, H] and position ids [B, T]."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if input_ids is not None and input_ids.shape[1] == 0:
@@ -129,13 +127,11 @@ class VisionLanguageModel(VisionLanguagePreTrainedModel):
                 raise ValueError(f"input_ids have {count} image positions, but there are no pixel_values")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        padding_mask = (
-            attention_mask if torch.is_tensor(attention_mask) and attention_mask.ndim == 2 else None
-        )
-        if position_ids is None and padding_mask is not None:
+        is_padding = torch.is_tensor(attention_mask) and attention_mask.ndim == 2
+        if position_ids is None and is_padding:
             # So that left padding changes nothing, in models with absolute positions as well.
-            position_ids = (padding_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -inputs_embeds.shape[1] :]
-        return inputs_embeds, padding_mask, position_ids
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -inputs_embeds.shape[1] :]
+        return inputs_embeds, position_ids
 
 
 class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, GenerationMixin):
@@ -196,6 +192,7 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
         prompt_mask: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
         supervised_only: bool | None = None,
+        places: Places | None = None,
         **kwargs: Any,
     ) -> VisionLanguageCausalLMOutput:
         """As LLaVA's in transformers.
@@ -215,6 +212,8 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
             image_features: [N, …], in place of `pixel_values`: what `get_image_features` made of them.
             supervised_only: compute the head only where there is a label: the same loss for less time and
                 memory, but `logits` are [supervised positions, V]. If not given: in training mode.
+            places: what `places_of` makes of the same ids, and as `supervised` where the next position has a
+                label, in the flattened batch [S]; worked out here if not given.
             num_items_in_batch: divides the summed loss, as in every model of transformers.
 
         Raises:
@@ -233,16 +232,16 @@ class VisionLanguageForConditionalGeneration(VisionLanguagePreTrainedModel, Gene
             inputs_embeds=inputs_embeds,
             prompt_mask=prompt_mask,
             image_features=image_features,
+            places=places,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
         vocab_size = self.config.text_config.vocab_size
         loss = None
         if labels is not None and (self.training if supervised_only is None else supervised_only):
-            # Position t predicts label t + 1.
-            targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
-            supervised = targets != IGNORE_INDEX
-            logits = self.lm_head(hidden_states[supervised])
+            targets = next_labels(labels).flatten()
+            supervised = places["supervised"] if places else flat_places(targets[None] != IGNORE_INDEX)
+            logits = self.lm_head(hidden_states.flatten(0, 1)[supervised])
             loss = self.loss_function(
                 logits=logits, labels=None, shift_labels=targets[supervised], vocab_size=vocab_size, **kwargs
             )

@@ -1,5 +1,6 @@
 """Where a killed stage finds what it had done, and whether that may be gone on with."""
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -19,6 +20,8 @@ WorkFolder = NewType("WorkFolder", Path)
 MADE_BY = "made_by.json"
 ENDED = "ended"
 """In the folder of a stage whose outputs are in place: the lock file in which DVC is about to note them."""
+_REMOVED = ".removed"
+"""What a folder's name ends with that is being removed."""
 INPUTS, PARAMETERS = "its inputs", "its parameters"
 """In `MADE_BY`, beside what makes checkpoints useless; both are in the folder's name, too."""
 LIBRARIES = ("torch", "pyarrow", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
@@ -52,7 +55,7 @@ def open_checkpoints(
             file=sys.stderr,
             flush=True,
         )
-        shutil.rmtree(folder)
+        _remove(folder)
     write_json(folder / MADE_BY, now)
     return folder
 
@@ -69,7 +72,7 @@ def close_checkpoints(folder: WorkFolder, address: str | None) -> None:
     before it has noted the outputs down, it would run the stage again, which then need not train again.
     """
     if address is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     else:
         part = address.rpartition(":")[0] or "dvc.yaml"
         write_text(folder / ENDED, str(Path(part).with_suffix(".lock")))
@@ -77,10 +80,21 @@ def close_checkpoints(folder: WorkFolder, address: str | None) -> None:
 
 def remove_recorded() -> None:
     """Remove the folders of stages that have ended and that DVC has noted down since."""
+    for leftover in CHECKPOINTS.glob(f"*{_REMOVED}"):
+        shutil.rmtree(leftover, ignore_errors=True)
     for ended in CHECKPOINTS.glob(f"*/{ENDED}"):
         lock = Path(ended.read_text(encoding="utf-8"))
         if lock.exists() and lock.stat().st_mtime_ns > ended.stat().st_mtime_ns:
-            shutil.rmtree(ended.parent, ignore_errors=True)
+            _remove(ended.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Whole or not at all: a stage that is killed meanwhile leaves no half of it to go on from."""
+    gone = folder.with_name(f".{folder.name}{_REMOVED}")
+    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # a stage beside this one has removed it
+        folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:

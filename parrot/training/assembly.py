@@ -22,7 +22,7 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.model.configuration_flamingo import LANGUAGE_MODELS
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
-from parrot.training.conversations import WatchedCollator
+from parrot.training.conversations import ReadableRecords, WatchedCollator
 from parrot.training.distributed import frozen_apart, rank, wait_for_all, whole_on_each_rank
 from parrot.training.evaluator import Evaluator
 from parrot.training.held_out import hold_out
@@ -136,11 +136,12 @@ def train(
             f"params.yaml: training.packing: samples of a row are known to be kept apart by "
             f"{', '.join(LANGUAGE_MODELS)}, not by '{language}'; set it to false"
         )
-    dataset: Any = RecordDataset(records, mixture)
+    mixed = RecordDataset(records, mixture)
+    dataset: Any = ReadableRecords(mixed)
     collate = WatchedCollator(processor, max_length, packing=training.packing)
-    trained, lengths, positions, evaluator = dataset, dataset.lengths, dataset.positions, None
+    trained, lengths, positions, evaluator = dataset, mixed.lengths, mixed.positions, None
     if training.evaluation:
-        kept, held = hold_out(dataset.records, training.evaluation, seed)
+        kept, held = hold_out(mixed.records, training.evaluation, seed)
         trained = Subset(dataset, kept)
         lengths, positions = ([of[sample] for sample in kept] for of in (lengths, positions))
         evaluator = Evaluator(Subset(dataset, held), collate, processor, run.questions, training.batch_size)

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from parrot.model.chat_text import IGNORE_INDEX
 from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.training.live_bytes import LiveBytes
+from parrot.training.packing import pack
 
 Batch = dict[str, Tensor]
 _PRODUCTS = (F.linear, F.conv2d, torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__)
@@ -45,6 +46,13 @@ def with_padding(batch: Batch) -> Batch:
     if len(batch["input_ids"]) > 1:
         batch["attention_mask"][-1, -1], batch["labels"][-1, -1] = 0, IGNORE_INDEX
     return batch
+
+
+def in_one_row(batch: Batch) -> Batch:
+    """The samples of a batch as packing puts them; pixels are made up."""
+    packed = pack({**batch, "pixel_values": torch.empty(0)})
+    del packed["pixel_values"]
+    return packed
 
 
 def bytes_of_step(

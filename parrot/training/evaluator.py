@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Subset
 
+from parrot.errors import ParrotError
 from parrot.model.chat_format import end_token_id
 from parrot.model.chat_text import IGNORE_INDEX, prompts_of
 from parrot.training.held_out import AskedQuestion
@@ -40,14 +41,22 @@ class Evaluator:
 
         Args:
             prepared: puts a batch where the model is.
+
+        Raises:
+            ParrotError: all of them are broken.
         """
         total, count = 0.0, 0
         for begin in range(0, len(self._dataset), self._batch_size):
             numbers = range(begin, min(begin + self._batch_size, len(self._dataset)))
             batch = self._collate([self._dataset[number] for number in numbers])
             learned = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-            total += float(model(**prepared(batch), supervised_only=True).loss) * learned
+            inputs = prepared(batch)
+            if not learned:  # nothing but broken records: their mean is no number
+                continue
+            total += float(model(**inputs, supervised_only=True).loss) * learned
             count += learned
+        if not count:
+            raise ParrotError("training.evaluation: none of the records that were held out can be read")
         return total / count
 
     def answers(self, model: Any, prepared: Callable[[Any], Any]) -> Iterator[tuple[AskedQuestion, str]]:

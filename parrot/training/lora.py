@@ -1,6 +1,6 @@
 """LoRA: small adapters learn in the language model's place (MultiModal-GPT, arXiv 2305.04790, section 3).
 
-QLoRA (arXiv 2305.14314): meanwhile that is held in four bits.
+QLoRA (arXiv 2305.14314): meanwhile that is held in four bits. DoRA (arXiv 2402.09353) is a form of adapter.
 """
 
 from importlib.util import find_spec
@@ -36,6 +36,7 @@ class Adapters:
             lora_alpha=params.alpha,
             lora_dropout=params.dropout,
             target_modules=params.target_modules,
+            use_dora=params.dora,
         )
         try:
             self._tuner = LoraModel(decoder, config, "default")

@@ -19,10 +19,10 @@ from parrot.model.chat_text import IGNORE_INDEX
 
 ATTENTION = "sdpa_of_samples"
 _LENGTHS = WeakTensorKeyDictionary()
-"""Position ids -> lengths of their samples: read from the device once a step, not by every layer."""
+"""Position ids -> lengths of their samples, where nobody tells them: read from the device once a step."""
 
 
-def pack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def pack(batch: dict[str, Tensor]) -> dict[str, Any]:
     """The same samples in one row.
 
     Args:
@@ -30,7 +30,8 @@ def pack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             [N, …], in the order of the samples.
 
     Returns:
-        `input_ids`, `labels`, `position_ids` [1, positions of all samples] and `pixel_values`; no mask.
+        `input_ids`, `labels`, `position_ids` [1, positions of all samples], `pixel_values`, and the
+        `sample_lengths` as numbers, for attention; no mask.
     """
     real = batch["attention_mask"].bool()
     labels = batch["labels"].clone()
@@ -40,6 +41,7 @@ def pack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         "labels": labels[real][None],
         "position_ids": (real.cumsum(dim=1) - 1)[real][None],
         "pixel_values": batch["pixel_values"],
+        "sample_lengths": real.sum(dim=1).tolist(),
     }
 
 
@@ -67,6 +69,7 @@ def _attention_of_samples(
     attention_mask: Tensor | None,
     *,
     position_ids: Tensor,
+    sample_lengths: list[int] | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -74,7 +77,7 @@ def _attention_of_samples(
     if query.shape[2] < key.shape[2]:  # a next token is generated: it attends to all that came before
         attended, _ = sdpa_attention_forward(module, query, key, value, None, is_causal=False, **kwargs)
         return attended, None
-    lengths = _sample_lengths(position_ids)
+    lengths = sample_lengths or _sample_lengths(position_ids)
     results = []
     for of_sample in zip(*(torch.split(given, lengths, dim=2) for given in (query, key, value)), strict=True):
         mask = _window(of_sample[0], sliding_window)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ from parrot.config import Align, Launch, Lora, Model, Sft, Training
 from parrot.errors import ParrotError
 from parrot.model.registered import VisionLanguageForConditionalGeneration, build
 from parrot.training.assembly import options
-from parrot.training.dry_run import Batch, bytes_of_step, made_up_batch, operations
+from parrot.training.dry_run import Batch, bytes_of_step, in_one_row, made_up_batch, operations
 from parrot.training.optimizer import hidden_matrices
+from parrot.training.packing import samples_apart
 from parrot.training.sft import learners
 
 GIB = 2**30
@@ -129,17 +131,22 @@ class Plan:
         return made_up_batch(self.joined, self.training.batch_size, positions, images)
 
     def memory(self, batch: Batch) -> Counter[str]:
-        """Bytes of an accelerator by part, when most of them are needed."""
+        """Bytes of an accelerator by part, when most of them are needed.
+
+        Args:
+            batch: samples that are padded, or were; with `packing` they are counted in one row.
+        """
         held, step = self._zero() if self.training.deepspeed else self._whole()
-        passing = bytes_of_step(
-            self.joined,
-            batch,
-            checkpointing=self.training.gradient_checkpointing,
-            autocast=self.training.bf16 and not self._all_in_bf16,
-            in_four_bits=self._in_four_bits,
-            sharers=self._gradients_among,
-            passes=min(2, self.training.gradient_accumulation_steps),
-        )
+        with samples_apart(self.joined.model.language_model) if self.training.packing else nullcontext():
+            passing = bytes_of_step(
+                self.joined,
+                in_one_row(batch) if self.training.packing else batch,
+                checkpointing=self.training.gradient_checkpointing,
+                autocast=self.training.bf16 and not self._all_in_bf16,
+                in_four_bits=self._in_four_bits,
+                sharers=self._gradients_among,
+                passes=min(2, self.training.gradient_accumulation_steps),
+            )
         if not self.training.deepspeed:
             step["gradients"] += 4 * sum(self.learned)
         fullest = held + max(passing, step, key=Counter.total)

@@ -1,5 +1,6 @@
 """A plan in words: `parrot plan`, and the sentence with which a training that cannot fit is refused."""
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,25 +12,32 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 
 from parrot.backbones.hub import configuration_folder
 from parrot.config import Align, Lora, Model, Params, Sft
-from parrot.data.shards import RecordDataset
+from parrot.data.shards import INDEX, RecordDataset
 from parrot.errors import ParrotError
 from parrot.training.arguments import effective_batch
 from parrot.training.assembly import processor_of
-from parrot.training.conversations import ConversationCollator
+from parrot.training.conversations import ConversationCollator, ReadableRecords
 from parrot.training.dry_run import Batch, with_padding
 from parrot.training.plan import GIB, Machine, Plan, configuration, on, sentence
+from parrot.training.sample_lengths import SampleLengths, made_up, of_mixture
 
 ZERO3 = "parrot/training/deepspeed/zero3.json"
+TEXT = 256
+"""Positions of text in a mean sample, where nothing says how many."""
 MARGIN = 1.1
 """A plan is within a tenth of what is measured: only beyond that it is certain that a training cannot fit."""
 
 
-def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> Iterator[str]:
+def report(
+    params: Params, machine: Machine, *, gpus: int | None, text: int | None, artifacts: Path | None = None
+) -> Iterator[str]:
     """Lines for both stages, on configurations and what the profile says of its data.
 
     Args:
         gpus: in the place of the profile's `launch`; a step sees as many samples.
-        text: positions of text in a mean sample, which has one image.
+        text: positions of text in a mean sample, which has one image; without it as the mixtures have it,
+            or `TEXT`.
+        artifacts: the folder with the mixtures and records of `params`, if they have been made.
 
     Raises:
         ParrotError: the configuration of a backbone is neither here nor on the Hub.
@@ -49,26 +57,45 @@ def report(params: Params, machine: Machine, *, gpus: int | None, text: int) -> 
         ]
         known = all(count for _, count in counts)
         samples = sum(int(weight * (count or 0)) for weight, count in counts) if known else None
-        yield from _lines(planned, name, machine, samples, text)
+        if artifacts and text is None and (artifacts / "mixtures" / name / INDEX).exists():
+            mixture = artifacts / "mixtures" / name
+            found = of_mixture(RecordDataset(artifacts / "prepared" / name, mixture), mixture)
+            samples, longest = len(found.positions), _share_of_heaviest(planned, found)
+        else:
+            pictured, longest = planned.joined.config.image_seq_length, planned.model.max_length
+            found = made_up(text or TEXT, pictured, longest)
+        yield from _lines(planned, name, machine, samples, found, longest)
 
 
-def _lines(planned: Plan, name: str, machine: Machine, samples: int | None, text: int) -> Iterator[str]:
+def _share_of_heaviest(planned: Plan, found: SampleLengths) -> int:
+    """Positions of each sample, were those of the heaviest batch all of one length."""
+    taken = found.positions[found.heaviest(planned.training)]
+    with_picture = planned.joined.config.image_seq_length + 2
+    return max(int(with_picture), math.ceil(int(taken.sum()) / planned.training.batch_size))
+
+
+def _lines(
+    planned: Plan, name: str, machine: Machine, samples: int | None, found: SampleLengths, longest: int
+) -> Iterator[str]:
     training = planned.training
-    positions = text + planned.joined.config.image_seq_length
-    yield f"{name}: {effective_batch(training, samples, positions)}"
-    needed = planned.memory(planned.batch())
-    longest = f"{training.batch_size} × {planned.model.max_length} positions"
-    yield f"  memory of each GPU, at {longest}: {_verdict(needed.total(), machine)}"
+    yield f"{name}: {effective_batch(training, samples, found.mean)}"
+    batch = planned.batch(longest)
+    needed = planned.memory(batch)
+    in_one = ", in one row" if training.packing else ""
+    at = f"{training.batch_size} × {longest} positions{in_one}"
+    yield f"  memory of each GPU, at {at}: {_verdict(needed.total(), machine)}"
     yield f"    {sentence(needed)}"
     if needed.total() > machine.memory * GIB:
-        yield from (f"    {line}" for line in advice(planned, planned.batch(), machine))
-    each = planned.operations(positions, 1)
+        yield from (f"    {line}" for line in advice(planned, batch, machine))
+    each, padding = planned.operations(found.mean, 1), found.padding(training)
     ranks, speed = training.launch.ranks, machine.tflops * 1e12 * machine.mfu
-    hours = each * training.max_steps * training.samples_a_step / speed / 3600
+    hours = each * training.max_steps * training.samples_a_step / speed / 3600 / (1 - padding)
     money = f", {hours * machine.price:,.0f} at {machine.price:g} an hour" if machine.price else ""
+    packed = "packed, none of it padding" if training.packing else f"{padding:.1%} of a batch is padding"
+    yield f"  {found.mean} positions a sample, {packed}; {found.known_from}"
     yield (
-        f"  {each / 1e12:,.1f} · 10¹² operations a sample of {positions} positions, {machine.mfu:.0%} of "
-        f"{machine.tflops:g} TFLOPS: {hours / ranks:,.1f} hours on {ranks}, {hours:,.1f} GPU-hours{money}"
+        f"  {each / 1e12:,.1f} · 10¹² operations a sample, {machine.mfu:.0%} of {machine.tflops:g} TFLOPS: "
+        f"{hours / ranks:,.1f} hours on {ranks}, {hours:,.1f} GPU-hours{money}"
     )
     yield f"  disk: {sentence(planned.disk())}"
 
@@ -122,7 +149,7 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
     """Before a stage trains on an accelerator: its longest sample, batch_size times, has to fit.
 
     Args:
-        sections: `model`, and `align` or `sft`.
+        sections: `model`, `seed`, and `align` or `sft`.
         paths: `records`, `mixture`, `vision` and `language`.
 
     Where it may not, within what a plan can be off, that is said on stderr and the stage trains.
@@ -136,7 +163,8 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
         return
     model: Model = sections["model"]
     planned = Plan(stage, model, configuration(paths["vision"]), configuration(paths["language"]))
-    batch = heaviest(planned, **{name: paths[name] for name in ("records", "mixture", "vision", "language")})
+    named = {name: paths[name] for name in ("records", "mixture", "vision", "language")}
+    batch = heaviest(planned, **named, seed=sections["seed"])
     machine = Machine(memory=memory / GIB)
     needed = planned.memory(batch)
     parts = f"{_verdict(needed.total(), machine)} ({sentence(needed)})"
@@ -150,14 +178,17 @@ def refuse_what_cannot_fit(sections: Mapping[str, Any], paths: Mapping[str, Any]
         print(f"may not fit: the memory of a GPU is planned at {parts}", file=sys.stderr, flush=True)
 
 
-def heaviest(planned: Plan, records: Path, mixture: Path, vision: Path, language: Path) -> Batch:
-    """A batch of the mixture's longest sample, the last one a position shorter if there are several."""
+def heaviest(
+    planned: Plan, records: Path, mixture: Path, vision: Path, language: Path, *, seed: int
+) -> Batch:
+    """The mixture's longest sample as often as a batch has samples, the last one a position shorter if there
+    are several; with `packing` the samples that come together and have most positions."""
     dataset = RecordDataset(records, mixture)
-    longest = dataset[max(range(len(dataset)), key=dataset.positions.__getitem__)]
+    chosen = of_mixture(dataset, mixture).heaviest(planned.training, seed)
     processor = processor_of(vision, language, planned.joined, planned.model)
     planned.joined.config.image_token_id = processor.image_token_id
-    collate = ConversationCollator(processor, planned.model.max_length)
-    batch = collate([longest] * planned.training.batch_size)
+    readable = ReadableRecords(dataset)
+    batch = ConversationCollator(processor, planned.model.max_length)([readable[int(n)] for n in chosen])
     return with_padding({name: batch[name] for name in ("input_ids", "labels", "attention_mask")})
 
 

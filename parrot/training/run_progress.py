@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import sys
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from parrot.files import atomic_file
 from parrot.training.history import Metrics, told_row
 from parrot.training.resume import mark_complete, read_since_log
 
 if TYPE_CHECKING:
     from parrot.training.trainer import GroupsTrainer, TrainingRun
+
+LEFT_OUT = "left_out.csv"
+"""Among the checkpoints and in MLflow: records that broke since they were checked, and why."""
 
 
 class RunProgress(TrainerCallback):
@@ -26,6 +31,7 @@ class RunProgress(TrainerCallback):
         self._checkpoint = checkpoint
         self._bar: Any = None
         self._last: Metrics = {}
+        self._told_left_out = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._checkpoint:
@@ -56,6 +62,7 @@ class RunProgress(TrainerCallback):
             self._last |= row
             self._bar.set_postfix_str(shown(row), refresh=False)
             self._run.report(row, state.global_step)
+            self._tell_left_out()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         since = self._trainer.since_log()  # to gather it, every rank must have written its part
@@ -64,8 +71,32 @@ class RunProgress(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
+        watch = self._trainer.watch
+        watch.share_left_out()  # also what broke since the last logged step
+        if watch.left_out and state.is_world_process_zero:
+            self._tell_left_out()
+            count = len(watch.left_out)
+            records = "1 record that was" if count == 1 else f"{count} records that were"
+            print(
+                f"{self._run.name}: nothing was learned of {records} whole when checked; `parrot data check` "
+                f"looks at all of them",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
         for line in experts(self._last):
             print(f"{self._run.name}: {line}", file=sys.stderr, flush=True)
+
+    def _tell_left_out(self) -> None:
+        """Of the records that were found broken since this was called last, and all of them to MLflow."""
+        broken = list(self._trainer.watch.left_out.items())
+        if len(broken) == self._told_left_out:
+            return
+        for name, why in broken[self._told_left_out :]:
+            tqdm.write(f"{self._run.name}: record {name}: {why}; nothing is learned of it", file=sys.stderr)
+        self._told_left_out = len(broken)
+        file = self._run.checkpoints / LEFT_OUT
+        with atomic_file(file) as partial, partial.open("w", encoding="utf-8", newline="") as table:
+            csv.writer(table).writerows([("record", "why"), *broken])
+        self._run.attach(file)
 
 
 def shown(row: Metrics) -> str:

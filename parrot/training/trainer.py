@@ -203,10 +203,9 @@ class GroupsTrainer(Trainer):
         super().log(logs, start_time)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], *arguments: Any) -> tuple[list[Any], Any]:
-        samples: tuple[list[Any], Any] = super().get_batch_samples(
-            self.watch.waiting(epoch_iterator), *arguments
-        )
-        return samples
+        batches, labels = super().get_batch_samples(self.watch.waiting(epoch_iterator), *arguments)
+        # The loss is divided by the number of labels, and a batch of broken records has none.
+        return batches, labels.clamp(min=1) if torch.is_tensor(labels) else labels
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         self._records = inputs.pop(SEEN, [])
@@ -229,6 +228,7 @@ class GroupsTrainer(Trainer):
 
     def prepared(self, batch: dict[str, Any]) -> Any:
         """A batch where the model is and in its precision, without what is watched of it."""
+        self.watch.look(batch.get(SEEN, ()))
         return self._prepare_inputs({name: value for name, value in batch.items() if name != SEEN})
 
     def since_log(self) -> dict[str, Any]:

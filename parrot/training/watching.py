@@ -6,7 +6,7 @@ Nothing here makes the host wait for an accelerator but `check`, which is called
 import math
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,9 @@ PEAK_TFLOPS = {
 first that fits counts."""
 _NAMED = 32
 """So many records are named at most."""
+MOST_BROKEN, BROKEN_BY_CHANCE = 0.1, 10
+"""Where a larger share of the samples than this and more of them than these cannot be read, it is not one
+picture that broke: the training ends."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class SeenRecord:
     labels: int
     """Positions that are learned."""
     images: int
+    broken: str | None = None
+    """Why it cannot be read; nothing is learned of it then."""
 
     def __str__(self) -> str:
         return f"{self.id} of {self.source}"
@@ -79,6 +84,10 @@ class Watch:
         self._begun: float | None = None
         self._suspects: list[str] = []
         self._bound = math.inf
+        self._taken = Counter[bool]()
+        self._broken: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        """Records of which nothing is learned, and why: of all ranks, since this start, as last shared."""
 
     def waiting(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The same batches; the time until each comes counts as waiting for data."""
@@ -96,6 +105,29 @@ class Watch:
     def took(self, step: int, loss: Tensor, records: Sequence[SeenRecord]) -> None:
         """A pass of this step is done: its share of the step's loss, which is not read yet."""
         self._unread.append((step, loss.detach(), records))
+        self.look(records)
+        self._taken.update(record.broken is not None for record in records)
+
+    def look(self, records: Sequence[SeenRecord]) -> None:
+        """Note which of them are broken."""
+        self._broken |= {str(record): record.broken for record in records if record.broken}
+
+    def share_left_out(self) -> None:
+        """Bring `left_out` up to date; all ranks must call it.
+
+        Raises:
+            ParrotError: so many records cannot be read that something else is wrong.
+        """
+        ranks = from_all((self._taken, self._broken))
+        taken = sum((counted for counted, _ in ranks), Counter[bool]())
+        for _, broken in ranks:
+            self.left_out |= broken
+        if taken[True] > max(BROKEN_BY_CHANCE, MOST_BROKEN * taken.total()):
+            name, why = next(iter(self.left_out.items()))
+            raise ParrotError(
+                f"{self._name}: {taken[True]} of {taken.total()} samples cannot be read, such as {name}: "
+                f"{why}; run the stage prepare again"
+            )
 
     def routed(self, weights: Tensor, records: Sequence[SeenRecord]) -> None:
         """The experts' weights [N, E] of the records' images; they stay on their device for now."""
@@ -149,7 +181,12 @@ class Watch:
             )
 
     def metrics(self) -> Metrics:
-        """Of all ranks since the last call, as the table in docs/training.md names them."""
+        """Of all ranks since the last call, as the table in docs/training.md names them.
+
+        Raises:
+            ParrotError: as `share_left_out`.
+        """
+        self.share_left_out()
         seen = [record for one in self._passes for record in one.records]
         ranks = from_all(
             {
@@ -167,6 +204,8 @@ class Watch:
         self._waited = self._busy = 0.0
         found: Metrics = {"memory_gib": max(rank["memory"] for rank in ranks) / 2**30}
         found |= _means([rank["routing"] for rank in ranks])
+        if self.left_out:
+            found["left_out"] = len(self.left_out)
         if not seconds:
             return found
         found["data_wait"] = sum(rank["waited"] for rank in ranks) / (seconds * len(ranks))

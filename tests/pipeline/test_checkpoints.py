@@ -72,6 +72,24 @@ def test_checkpoints_of_an_ended_stage_stay_until_dvc_has_noted_it(opened) -> No
     assert not ended.exists() and other.exists()
 
 
+def test_a_stage_that_is_killed_while_it_removes_its_folder_leaves_no_half_of_it(
+    opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = opened({})
+    (folder / "checkpoint-5").mkdir()
+
+    def killed(path: Path, ignore_errors: bool) -> None:
+        if Path(path).exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints.shutil, "rmtree", killed)
+        close_checkpoints(folder, None)
+    assert not folder.exists() and list(folder.parent.iterdir())
+    remove_recorded()
+    assert not list(folder.parent.iterdir())
+
+
 def test_other_code_begins_anew_and_says_so(opened, capsys: pytest.CaptureFixture[str]) -> None:
     folder = opened({})
     (folder / "checkpoint-5").mkdir()

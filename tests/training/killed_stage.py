@@ -50,18 +50,19 @@ def writing(files: int) -> Aim:
     """A checkpoint newer than all that are whole has so many files."""
 
     def now(folder: Path) -> bool:
-        newest = max(checkpoints(folder), default=0)
-        last = max((int(path.parent.name[11:]) for path in _checkpoints(folder, COMPLETE)), default=0)
-        if newest <= last:
+        found = _checkpoints(folder)
+        newest = max(found, default=0)
+        if newest <= max((step for step, path in found.items() if (path / COMPLETE).exists()), default=0):
             return False
-        return len([path for path in _checkpoints(folder, "**/*") if _number(path) == newest]) >= files
+        return sum(len(folders) + len(names) for _, folders, names in os.walk(found[newest])) >= files
 
     return now
 
 
 def ended(folder: Path) -> bool:
     """The last step is in a checkpoint, and the outputs are not in their places."""
-    return any(folder.glob(f".parrot/checkpoints/*/checkpoint-{STEPS}/{COMPLETE}"))
+    last = _checkpoints(folder).get(STEPS)
+    return last is not None and (last / COMPLETE).exists()
 
 
 def placing(folder: Path) -> bool:
@@ -77,17 +78,18 @@ def placed(folder: Path) -> bool:
 AT_THE_END = (ended, placing, placed)
 
 
-def _checkpoints(folder: Path, pattern: str) -> list[Path]:
-    return list(folder.glob(f".parrot/checkpoints/*/checkpoint-*/{pattern}"))
-
-
-def _number(path: Path) -> int:
-    return next(int(part[11:]) for part in path.parts if part.startswith("checkpoint-"))
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """Step -> checkpoint. `os.walk` takes it if folders go while it looks, which `glob` does not."""
+    found = {}
+    for parent, names, _ in os.walk(folder / ".parrot/checkpoints"):
+        names[:] = [name for name in names if not name.startswith(".")]  # those are being removed
+        found |= {int(name[11:]): Path(parent, name) for name in names if name.startswith("checkpoint-")}
+    return found
 
 
 def checkpoints(folder: Path) -> list[int]:
     """The steps of all checkpoints, whole or not."""
-    return [int(path.name[11:]) for path in folder.glob(".parrot/checkpoints/*/checkpoint-*")]
+    return list(_checkpoints(folder))
 
 
 class KilledStage:

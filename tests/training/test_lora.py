@@ -34,13 +34,16 @@ def output(model: nn.Module) -> Tensor:
     return hidden
 
 
-def test_adapters_are_saved_loaded_and_merged_alike(language_model: Qwen2Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dora", [False, True])
+def test_adapters_are_saved_loaded_and_merged_alike(
+    language_model: Qwen2Model, tmp_path: Path, dora: bool
+) -> None:
     base, before = copy.deepcopy(language_model), output(language_model)
     names = {name for name, _ in language_model.named_parameters()}
-    adapters = Adapters(language_model, PARAMS)
+    adapters = Adapters(language_model, PARAMS.model_copy(update={"dora": dora}))
     language_model.eval()  # new layers come in training mode, with dropout
     torch.testing.assert_close(output(language_model), before)
-    assert len(adapters.parameters) == 2 * 2 * 2  # layers, modules, A and B
+    assert len(adapters.parameters) == 2 * 2 * (2 + dora)  # layers, modules, A and B, lengths
     for parameter in adapters.parameters:
         nn.init.normal_(parameter, std=0.3)
     adapted = output(language_model)

@@ -1,6 +1,7 @@
 """What `parrot plan` counts is what trainings here take."""
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ from transformers import Qwen2Config
 from benchmarks.plan import CASES, compared
 from parrot.config import Align, Launch, RatedTraining, Sft
 from parrot.errors import ParrotError
-from parrot.training.dry_run import bytes_of_step, made_up_batch, operations
+from parrot.model.chat_text import IGNORE_INDEX
+from parrot.training.dry_run import bytes_of_step, in_one_row, made_up_batch, operations
 from parrot.training.live_bytes import LiveBytes
+from parrot.training.packing import pack, samples_apart
 from parrot.training.plan import NF4_BYTES, ZERO_SIZES, Plan, on
 
 POSITIONS = 512
 
 
-def really(plan: Plan, batch: dict[str, torch.Tensor], *, checkpointing: bool) -> Counter[str]:
+def really(
+    plan: Plan, batch: dict[str, torch.Tensor], *, checkpointing: bool, packing: bool = False
+) -> Counter[str]:
     """What `bytes_of_step` counts, of a pass over numbers that are there."""
     model, _ = plan.made("cpu")
     model.train()
@@ -33,10 +38,10 @@ def really(plan: Plan, batch: dict[str, torch.Tensor], *, checkpointing: bool) -
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(lambda one: live.count(one.grad, "gradients"))
-    with live:
-        images = len(batch["input_ids"])
-        pixels = torch.zeros(images, 3, TOWER.image_size, TOWER.image_size)
-        torch.autograd.backward(model(**batch, pixel_values=pixels).loss)
+    pixels = torch.zeros(len(batch["input_ids"]), 3, TOWER.image_size, TOWER.image_size)
+    given = {**batch, "pixel_values": pixels}
+    with live, samples_apart(model.model.language_model) if packing else nullcontext():
+        torch.autograd.backward(model(**(pack(given) if packing else given)).loss)
     del live.peak["weights"]
     return live.peak
 
@@ -58,6 +63,32 @@ def test_a_step_without_numbers_holds_what_a_real_one_holds(
     )
     real = really(plan, batch, checkpointing=checkpointing)
     assert counted.total() == pytest.approx(real.total(), rel=0.03)
+
+
+def uneven(plan: Plan) -> dict[str, torch.Tensor]:
+    """Three samples, of which two are shorter."""
+    batch = plan.batch(POSITIONS)
+    for row, length in enumerate((POSITIONS, 300, 200)):
+        batch["attention_mask"][row, length:], batch["labels"][row, length:] = 0, IGNORE_INDEX
+    return batch
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_packed_step_is_counted_as_the_one_row_that_it_is(checkpointing: bool) -> None:
+    plan = of(whole(packing=True, batch_size=3, gradient_checkpointing=checkpointing))
+    batch = uneven(plan)
+    with samples_apart(plan.joined.model.language_model):
+        counted = bytes_of_step(
+            plan.joined, in_one_row(batch), checkpointing=checkpointing, autocast=False, sharers=1, passes=1
+        )
+    real = really(plan, batch, checkpointing=checkpointing, packing=True)
+    assert counted.total() == pytest.approx(real.total(), rel=0.03)
+
+
+def test_a_packed_batch_is_planned_to_keep_less_than_a_padded_one() -> None:
+    packed, padded = (of(whole(packing=packing, batch_size=3)) for packing in (True, False))
+    batch = uneven(padded)
+    assert packed.memory(batch)["activations"] < 0.8 * padded.memory(batch)["activations"]
 
 
 @pytest.mark.slow

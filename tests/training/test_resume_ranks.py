@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from rank_cases import Workshop
+from workshop import Workshop
 
 from parrot.training.resume import COMPLETE
 

@@ -19,6 +19,7 @@ from parrot.training.assembly import assemble
 from parrot.training.run_progress import RunProgress
 
 FOUR_BITS = LORA.model_copy(update={"load_in_4bit": True})
+DORA = LORA.model_copy(update={"dora": True})
 
 needs_bitsandbytes = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
@@ -33,7 +34,7 @@ def no_gpu_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu_needed")
-@pytest.mark.parametrize("lora", [LORA, pytest.param(FOUR_BITS, marks=needs_bitsandbytes)])
+@pytest.mark.parametrize("lora", [LORA, DORA, pytest.param(FOUR_BITS, marks=needs_bitsandbytes)])
 def test_a_killed_run_with_adapters_goes_on_exactly(
     train: Train, lora: Lora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,12 +80,13 @@ def test_what_is_not_in_four_bits_is_float32(inputs: dict[str, Path], tmp_path: 
 
 @needs_bitsandbytes
 @pytest.mark.usefixtures("no_gpu_needed")
+@pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("architecture", MODELS)
 def test_adapters_learned_over_four_bits_are_merged_into_whole_weights(
-    train: Train, inputs: dict[str, Path], architecture: str
+    train: Train, inputs: dict[str, Path], architecture: str, dora: bool
 ) -> None:
     aligned = train("align", architecture)
-    output = train("sft", architecture, FOUR_BITS, aligned)
+    output = train("sft", architecture, FOUR_BITS.model_copy(update={"dora": dora}), aligned)
     after, before = (
         load_file(output / "model.safetensors"),
         load_file(inputs["language"] / "model.safetensors"),

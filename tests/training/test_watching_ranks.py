@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from rank_cases import Workshop
+from workshop import Workshop
 
 TWO_RANKS: dict[str, Any] = {"batch_size": 2, "launch": {"processes": 2}}
 """The global batch is the single process's: four."""

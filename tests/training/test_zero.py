@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from rank_cases import Workshop, coming_in_order
+from rank_cases import coming_in_order
 from safetensors.torch import load_file
+from workshop import Workshop
 
 TWO_RANKS: dict[str, Any] = {"batch_size": 2, "launch": {"processes": 2}}
 """The global batch is the single process's: four."""

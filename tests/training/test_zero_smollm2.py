@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from rank_cases import Workshop
 from real_models import publish_smollm2
+from workshop import Workshop
 
 from parrot.backbones.fit import fit
 

@@ -15,8 +15,9 @@ from parrot.errors import ParrotError
 from parrot.evaluation.benchmarks.benchmark import decoded
 from parrot.evaluation.benchmarks.mmmb import MultipleChoiceQuestion
 from parrot.evaluation.inference.chunks import Chunk, batches
-from parrot.evaluation.inference.decoding import Prefix, log_likelihoods, read_prompts, write_answers
+from parrot.evaluation.inference.decoding import Prefix, log_likelihoods, read_prompts
 from parrot.evaluation.inference.prompts import Protocol
+from parrot.evaluation.inference.writing import Writer
 from parrot.evaluation.samples import Answer, Sample
 from parrot.model.chat_text import answer_ids, prompts_of, without_images
 
@@ -24,6 +25,9 @@ TIE = 1e-5
 """Scores (nats) closer than this are equal: their rounding differs with the shape of the batch."""
 LETTER_TOKENS = 8
 """A letter that comes later than this is not what an answer begins with."""
+READ_AT_ONCE = 16
+"""So many prompts fill a processor and stay in its caches. A batch is read in parts of these or, where it is
+larger, in quarters, and up to a whole one is written at once."""
 _TEXT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
 _LETTER = re.compile(r"\W*([A-Z])(?:[.:)][)*]*\s|[*]*\n)")
 
@@ -68,20 +72,38 @@ class Inference:
             ParrotError: a picture cannot be read, or the model's scores are not finite.
         """
         pictures = self.load_pictures(chunk, swapped)
-        samples: list[Sample] = []
-        for batch in batches(sorted(chunk, key=_length, reverse=True), self.batch_size):
-            found: dict[str, list[Answer]] = {}
-            routing: list[list[float] | None] = [None] * len(batch)
+        found: dict[tuple[str, int], dict[str, Answer]] = {}
+        routing: dict[tuple[str, int], list[float]] = {}
+        writers: dict[str, Writer] = {}
+        ordered = sorted(chunk, key=_length, reverse=True)
+        for batch in batches(ordered, self._read_at_once):
+            keys = [(question.language, question.index) for question in batch]
             for sharing in _runs_by_prompt(batch, self.runs):
                 prefix = read_prompts(self.model, self.encode_prompts(batch, sharing[0], pictures, swapped))
                 for run in sharing:
-                    found[run.name] = self._answers(batch, run.protocol, prefix, last=run is sharing[-1])
+                    last = run is sharing[-1]
+                    if run.protocol.read == "written":
+                        _require_finite(batch, prefix.logits.isfinite().all(dim=-1).tolist())
+                        if run.name not in writers:
+                            writers[run.name] = self._writer(chunk, run.protocol)
+                        writers[run.name].add(keys, prefix, last=last)
+                        continue
+                    for key, answer in zip(
+                        keys, self._chosen(batch, run.protocol, prefix, last=last), strict=True
+                    ):
+                        found.setdefault(key, {})[run.name] = answer
                 if self.runs[0] in sharing and prefix.routing is not None:
-                    routing = prefix.routing.tolist()
-            samples += [
-                Sample(question, {run.name: found[run.name][place] for run in self.runs}, routing=weights)
-                for place, (question, weights) in enumerate(zip(batch, routing, strict=True))
-            ]
+                    routing |= zip(keys, prefix.routing.tolist(), strict=True)
+        for name, writer in writers.items():
+            writer.finish()
+            for key, ids in writer.written.items():
+                text = self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                found.setdefault(key, {})[name] = Answer(text=text)
+        samples = []
+        for question in ordered:
+            key = (question.language, question.index)
+            answers = {run.name: found[key][run.name] for run in self.runs}
+            samples.append(Sample(question, answers, routing=routing.get(key)))
         return samples
 
     def load_pictures(self, chunk: Chunk, swapped: Mapping[bytes, bytes]) -> Pictures:
@@ -134,21 +156,24 @@ class Inference:
         )
         return {name: inputs[name] for name in ("input_ids", "attention_mask")} | shown
 
-    def _answers(self, batch: Chunk, protocol: Protocol, prefix: Prefix, *, last: bool) -> list[Answer]:
+    @property
+    def _read_at_once(self) -> int:
+        return min(self.batch_size, max(READ_AT_ONCE, self.batch_size // 4))
+
+    def _writer(self, chunk: Chunk, protocol: Protocol) -> Writer:
         tokenizer = self.processor.tokenizer
-        if protocol.read == "written":
-            _require_finite(batch, prefix.logits.isfinite().all(dim=-1).tolist())
-            written = write_answers(
-                self.model,
-                prefix,
-                max_new_tokens=protocol.max_new_tokens,
-                ends=_ends(self.model, tokenizer),
-                complete=lambda row, ids: (
-                    protocol.shows_options and _has_its_letter(tokenizer, ids, batch[row].options)
-                ),
-                last=last,
-            )
-            return [Answer(text=tokenizer.decode(ids, skip_special_tokens=True).strip()) for ids in written]
+        asked = {(question.language, question.index): question.options for question in chunk}
+        options = asked if protocol.shows_options else {}
+        return Writer(
+            self.model,
+            max_new_tokens=protocol.max_new_tokens,
+            ends=_ends(self.model, tokenizer),
+            complete=lambda key, ids: _has_its_letter(tokenizer, ids, options.get(key, {})),
+            left_over=self.batch_size - self._read_at_once,
+        )
+
+    def _chosen(self, batch: Chunk, protocol: Protocol, prefix: Prefix, *, last: bool) -> list[Answer]:
+        """The likeliest option of each question."""
         options = [protocol.answers(question) for question in batch]
         texts = [without_images(text) for row in options for text in row.values()]
         encoded = iter(answer_ids(self.processor, texts, ended=protocol.read == "texts"))

@@ -1,11 +1,11 @@
-"""A model's answers to prompts that it has read: how likely given ones are, and which one it writes.
+"""A model's answers to prompts that it has read: how likely given ones are; `writing.py` has it write.
 
 A prompt is computed once, whatever is asked about its answer. A multilingual mixture of experts thereby
 sees the prompt alone, as in training: it routes when the prompt is computed, before any answer is there.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,52 +82,3 @@ def log_likelihoods(
     of_tokens = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
     sums = iter(of_tokens.masked_fill(~given, 0.0).sum(-1).tolist())
     return [[next(sums) for _ in answers] for answers in candidates]
-
-
-@torch.inference_mode()
-def write_answers(
-    model: Any,
-    prefix: Prefix,
-    *,
-    max_new_tokens: int,
-    ends: set[int],
-    complete: Callable[[int, list[int]], bool],
-    last: bool,
-) -> list[list[int]]:
-    """The greedy answer to each prompt, as token ids.
-
-    Args:
-        ends: tokens that end an answer and are not part of it.
-        complete: whether the answer to a prompt [row] needs no more tokens than these.
-        last: nobody needs the prefix afterwards.
-    """
-    answers: list[list[int]] = [[] for _ in prefix.logits]
-    active = torch.arange(len(answers), device=prefix.logits.device)  # row of each answer still written
-    logits, mask, position = prefix.logits, prefix.attention_mask, prefix.position
-    past = None
-    while True:
-        tokens = logits.argmax(-1)
-        going = []
-        for place, (row, token) in enumerate(zip(active.tolist(), tokens.tolist(), strict=True)):
-            if token in ends:
-                continue
-            answers[row].append(token)
-            if len(answers[row]) < max_new_tokens and not complete(row, answers[row]):
-                going.append(place)
-        if not going:
-            return answers
-        places = torch.tensor(going, device=active.device)
-        if past is None:
-            past = prefix.take(places, last=last)
-        elif len(going) < len(active):
-            past.batch_select_indices(places)
-        active, position = active[places], position[places]
-        mask = torch.cat([mask[places], mask.new_ones(len(places), 1)], dim=1)
-        logits = model(
-            input_ids=tokens[places, None],
-            attention_mask=mask,
-            position_ids=position[:, None],
-            past_key_values=past,
-            use_cache=True,
-        ).logits[:, -1]
-        position = position + 1

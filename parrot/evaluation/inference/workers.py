@@ -1,8 +1,9 @@
 """Answering all chunks, in this process or in several, each on an accelerator of its own if there are."""
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,21 @@ def answer_chunks(
     Args:
         swapped: the picture that a run with swapped pictures shows in a picture's place.
     """
-    processes = min(processes, len(chunks))
-    if processes <= 1:
-        if chunks:
-            inference = Inference(*load_model(model_dir, 0), runs, batch_size)
-            yield from (_rows(inference, chunk, swapped) for chunk in chunks)
+    if chunks:
+        with answering(
+            model_dir, runs, batch_size=batch_size, processes=min(processes, len(chunks))
+        ) as answer:
+            yield from answer(chunks, swapped)
+
+
+@contextmanager
+def answering(
+    model_dir: Path, runs: Sequence[InferenceRun], *, batch_size: int, processes: int
+) -> Iterator[Callable[[Sequence[Chunk], Mapping[bytes, bytes]], Iterator[list[dict[str, Any]]]]]:
+    """What `answer_chunks` does with chunks, as often as it is called, by processes that stay."""
+    if processes == 1:
+        inference = Inference(*load_model(model_dir, 0), runs, batch_size)
+        yield lambda chunks, swapped: (_rows(inference, chunk, swapped) for chunk in chunks)
         return
     numbers = multiprocessing.get_context("spawn").Queue()
     for number in range(processes):
@@ -45,12 +56,16 @@ def answer_chunks(
     threads = max(1, torch.get_num_threads() // processes)
     start = (model_dir, runs, batch_size, threads, numbers)
     with process_pool(processes, "speed.inference_processes", _start, *start) as pool:
-        futures = [
-            pool.submit(_answer, chunk, {q.image: swapped[q.image] for q in chunk} if swapped else {})
-            for chunk in chunks
-        ]
-        for future in as_completed(futures):
-            yield future.result()
+
+        def answer(chunks: Sequence[Chunk], swapped: Mapping[bytes, bytes]) -> Iterator[list[dict[str, Any]]]:
+            futures = [
+                pool.submit(_answer, chunk, {q.image: swapped[q.image] for q in chunk} if swapped else {})
+                for chunk in chunks
+            ]
+            for future in as_completed(futures):
+                yield future.result()
+
+        yield answer
 
 
 def _rows(inference: Inference, chunk: Chunk, swapped: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
