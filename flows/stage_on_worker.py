@@ -68,7 +68,7 @@ def run_on_worker(
     try:
         with cancellable(), file_lock(_QUEUE), gpus_held(), pipeline_lock(LOCK_FILE):
             check_out(commit, files or {})
-            travel("receive", what, log)
+            travel("receive", what, log, *(["anew"] if force else []))
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)
             made = travel("give", what, log)
     except StageFailed as error:
