@@ -31,6 +31,7 @@ DVC = [sys.executable, "-m", "dvc"]
 FLOW = [sys.executable, "-m", "flows.pipeline", "--no-publish"]
 ROOT = Path(__file__).parents[1]
 PORT = 4299
+START_SECONDS = 900.0
 IDLE_SECONDS = 60.0
 
 
@@ -79,6 +80,14 @@ def cost(command: list[str], folder: Path, **more: str) -> Cost:
     return Cost(took, children[1] - children[0])
 
 
+def answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     api = f"http://127.0.0.1:{PORT}/api"
@@ -87,13 +96,11 @@ def server(folder: Path) -> Iterator[str]:
         command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(600):
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(f"{api}/health"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{api}: the server that was started does not answer")
             time.sleep(0.3)
-            try:
-                urllib.request.urlopen(f"{api}/health", timeout=5).close()
-                break
-            except OSError:
-                continue
         yield api
     finally:
         process.terminate()

@@ -27,6 +27,7 @@ from pydantic import Field
 
 from flows.cancellation import cancellable
 from flows.console import console
+from flows.leases import slot_held
 from flows.needed import (
     PACKAGE,
     is_released,
@@ -97,7 +98,7 @@ def pipeline(
     """
     guard_descendants()
     claim_run()
-    with cancellable(), pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
+    with cancellable(), slot_held(), pipeline_lock(LOCK_FILE), chosen_params(profile, overrides or []):
         work_without_git()
         for file in update_data() if new_data else []:
             console.line(f"{file}: new data")

@@ -2,21 +2,16 @@
 
 import os
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prefect import flow, get_run_logger
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.concurrency.sync import concurrency
 from prefect.states import Crashed, Failed
 
 from flows.cancellation import cancellable
 from flows.console import console
+from flows.leases import gpus_held
 from flows.reproduce import LOCK_FILE, StageFailed, reproduce, stop_all, travel
 from flows.server import StageProgress, claim_run, wait_for_server
 from flows.tasks import ended
@@ -30,9 +25,6 @@ from parrot.tracking import PARENT_VARIABLE
 CLONE_VARIABLE = "PARROT_CLONE"
 _QUEUE = Path(".dvc/tmp/worker.lock")
 """Stages that are sent to one worker together run one after the other: a clone has one state."""
-_LEASE_SECONDS = 1200.0
-"""How long a killed worker keeps its GPUs from others, at most. It is renewed after three quarters, and
-a server may be away for less than the fourth: 5 minutes."""
 
 
 def enter_clone() -> dict[str, str]:
@@ -74,9 +66,9 @@ def run_on_worker(
     what = GraphStage(stage, frozenset(), 0.0, timeout_minutes=timeout_minutes)
     progress = StageProgress(display_name(stage))
     try:
-        with cancellable(), file_lock(_QUEUE), _gpus(), pipeline_lock(LOCK_FILE):
+        with cancellable(), file_lock(_QUEUE), gpus_held(), pipeline_lock(LOCK_FILE):
             check_out(commit, files or {})
-            travel("receive", what, log)
+            travel("receive", what, log, *(["anew"] if force else []))
             outcome = reproduce(what, log, progress.bar, force=force, pull=True)
             made = travel("give", what, log)
     except StageFailed as error:
@@ -93,38 +85,3 @@ def run_on_worker(
 
 def _reason(error: StageFailed, stage: str) -> str:
     return str(error).removeprefix(f"{display_name(stage)}: ")
-
-
-@contextmanager
-def _gpus() -> Iterator[None]:
-    """Hold a global limit of one for each GPU that this worker sees: two workers may see the same.
-
-    A server that is away ends no training, nor makes one fail that ends meanwhile: what is not given back is
-    free once the lease ends.
-    """
-    held = concurrency(
-        _limits(), lease_duration=_LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False
-    )
-    held.__enter__()
-    try:
-        yield
-    finally:
-        with suppress(httpx.HTTPError):
-            held.__exit__(None, None, None)
-
-
-def _limits() -> list[str]:
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        try:
-            listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
-        except FileNotFoundError:
-            return []
-        devices = [str(number) for number, _ in enumerate(listed.stdout.splitlines())]
-    else:
-        devices = [device.strip() for device in chosen.split(",") if device.strip()]
-    names = [f"gpu-{socket.gethostname()}-{device}" for device in devices]
-    with get_client(sync_client=True) as client:
-        for name in names:
-            client.upsert_global_concurrency_limit_by_name(name, 1)
-    return names

@@ -1,5 +1,6 @@
 """A Prefect server, a clone that runs the pipeline and clones of workers, all on this machine."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +31,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 ROOT = Path(__file__).parents[1]
+GPU = "99"
+"""For CUDA_VISIBLE_DEVICES: a stage on a worker then holds a GPU's limit, whether or not there is one."""
 GRAPH = """
 stages:
   prepare: {cmd: sh hold.sh prepare; cp source prepared, deps: [source], outs: [prepared]}
@@ -255,6 +259,18 @@ class Team:
 
     def client(self) -> SyncPrefectClient:
         return get_client(sync_client=True)
+
+    def gpus_in_use(self) -> int:
+        """Of those that `GPU` names: none or one."""
+        name = f"gpu-{socket.gethostname()}-{GPU}"
+        with temporary_settings({PREFECT_API_URL: self.api}), self.client() as client:
+            return client.read_global_concurrency_limit_by_name(name).active_slots
+
+    def leases(self) -> list[float]:
+        """For how many seconds more each slot that somebody holds stays taken if nobody renews it."""
+        files = (self.folder / "prefect/concurrency_leases").glob("????????-*.json")
+        ends = [datetime.fromisoformat(json.loads(file.read_text())["expiration"]) for file in files]
+        return [(end - datetime.now(UTC)).total_seconds() for end in ends]
 
     def log_of(self, run: Any) -> list[str]:
         with temporary_settings({PREFECT_API_URL: self.api}), self.client() as client:

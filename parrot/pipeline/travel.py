@@ -1,6 +1,7 @@
 """How a stage's files travel between the clone that runs the pipeline and a worker's clone: by DVC's remote.
 
     python -m parrot.pipeline.travel send|receive|give STAGE
+    python -m parrot.pipeline.travel receive STAGE anew
     python -m parrot.pipeline.travel take STAGE MADE
 
 The clone that runs the pipeline sends what the stage reads, the worker receives it, runs the stage and
@@ -10,6 +11,7 @@ that entry. Nothing else travels, so a worker holds the data of its own stages a
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from parrot.credentials import without_secrets
@@ -26,13 +28,23 @@ def send(address: str) -> None:
             repo.push(targets)
 
 
-def receive(address: str) -> None:
-    """Pull what the stage reads, and DVC's run cache: what was done before is not done again."""
+def receive(address: str, anew: str = "") -> None:
+    """Pull what the stage reads, and DVC's run cache: what was done before is not done again.
+
+    Unless all is to be made anew, what was made of these inputs before is put in place. `dvc repro --pull`
+    would leave out metrics and plots that are git's: a training that is cancelled has removed the last ones.
+    """
+    from dvc.stage.cache import RunCacheNotFoundError
+
     with _repo() as repo:
         with repo.lock:
             repo.stage_cache.pull(None)
         if targets := _tracked_inputs(repo, address):
             repo.pull(targets, force=True)
+        if not anew:
+            (stage,) = repo.stage.collect(address)
+            with suppress(RunCacheNotFoundError), repo.lock:
+                repo.stage_cache.restore(stage, pull=True)
 
 
 def give(address: str) -> str:

@@ -16,8 +16,9 @@ from parrot.errors import ParrotError
 
 Answer = TypeVar("Answer")
 
-WAITS = (2.0, 10.0, 30.0)
-"""Seconds before a call is made again. huggingface_hub has tried an upload for half a minute by then."""
+WAITS = (2.0, 10.0, 30.0, 60.0)
+"""Seconds before a call is made again: a Hub may be away for a minute and a half. Each time
+huggingface_hub itself has tried an upload for half a minute."""
 LONGEST_WAIT = 300.0
 """Seconds that the Hub may ask for."""
 

@@ -53,7 +53,7 @@ def test_kubernetes_knows_every_key_of_the_workers() -> None:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:

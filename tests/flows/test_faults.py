@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from mlflow import MlflowClient
 from servers import Postgres, free_port, skip_without_postgres
-from team import FILES, ROOT, Team, let_go, wait_for
+from team import FILES, GPU, ROOT, Team, let_go, wait_for
 
 pytestmark = pytest.mark.slow
 PIPELINE = (sys.executable, "-m", "flows.pipeline", "--no-publish")
@@ -28,7 +28,7 @@ def team(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         made.more = {
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
             "PREFECT_API_DATABASE_CONNECTION_URL": database.address("postgresql+asyncpg", "prefect"),
-            "CUDA_VISIBLE_DEVICES": "0",  # a stage on a worker holds the limit of its GPU
+            "CUDA_VISIBLE_DEVICES": GPU,
         }
         made.make_clone(FILES)
         made.share()
@@ -94,6 +94,25 @@ def test_what_is_away_for_a_minute_loses_and_doubles_nothing(
     team.run(sys.executable, "-m", "parrot.tracking")
     assert tracked(team) == ["FINISHED"] * (known + 1)
     assert "Data and pipelines are up to date" in team.run("dvc", "status")
+
+
+@pytest.mark.parametrize("away", [server_away, database_away])
+def test_a_living_run_keeps_its_gpu_and_its_deployments_slot(
+    team: Team, database: Postgres, away: Callable[..., Iterator[None]]
+) -> None:
+    with team.held_at("train") as held:
+        run = team.submit("parrot/manual", "publish=false", "force=true", "alone=true", 'stages=["train"]')
+        hanging = held()
+    with away(team, database):
+        time.sleep(AWAY_SECONDS)
+    for _ in range(90):  # until a lease that nobody renews is over, and the server has looked for such
+        assert team.gpus_in_use() == 1
+        time.sleep(1)
+    assert sorted(round(left / 60) for left in team.leases()) == [2, 5], "renewed to their whole length"
+    let_go(hanging)
+    wait_for(lambda: team.state(run).is_final(), 900, "the run does not end")
+    assert team.state(run).name == "Completed", team.state(run).message
+    assert team.gpus_in_use() == 0 and not team.leases()
 
 
 @pytest.mark.parametrize("first", ["manual", "retrain"])

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from process_end import ended
-from team import FILES, ROOT, Team, wait_for
+from team import FILES, GPU, ROOT, Team, wait_for
+
+from flows.leases import LEASE_SECONDS
 
 pytestmark = pytest.mark.slow
 PIPELINE = (sys.executable, "-m", "flows.pipeline", "--no-publish")
@@ -21,6 +23,7 @@ PIPELINE = (sys.executable, "-m", "flows.pipeline", "--no-publish")
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     with Team(tmp_path_factory.mktemp("team")) as made:
+        made.more = {"CUDA_VISIBLE_DEVICES": GPU}
         made.make_clone(FILES)
         made.share()
         made.serve_and_work("one")
@@ -116,6 +119,7 @@ def test_when_a_worker_is_killed_another_takes_its_stage_over(team: Team, moment
     worker = team.processes.pop(name)
     for process in [worker, *psutil.Process(worker.pid).children(recursive=True), hanging]:
         process.send_signal(signal.SIGKILL)  # the machine is gone
+    wait_for(lambda: team.gpus_in_use() == 0, LEASE_SECONDS + 30, "its GPU stays taken")
     wait_for(lambda: team.state(run).is_final(), 900, "nobody takes over")
     assert team.state(run).name == "Completed"
     assert team.trained.read_text().split()[-1] == str(team.folder / f"after-{moment}")

@@ -40,7 +40,7 @@ def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
 
 def reproduce(force: bool = False) -> None:
     with Repo() as repo:
-        repo.reproduce(targets=["train"], force=force, single_item=True)
+        repo.reproduce(targets=["train"], force=force, single_item=True, pull=True)
 
 
 def test_a_forced_training_is_taken_and_not_the_one_before(
@@ -51,7 +51,7 @@ def test_a_forced_training_is_taken_and_not_the_one_before(
         monkeypatch.chdir(here)
         send("train")
         monkeypatch.chdir(worker)
-        receive("train")
+        receive("train", "anew" if force else "")
         reproduce(force)
         made = give("train")
         monkeypatch.chdir(here)
@@ -60,3 +60,23 @@ def test_a_forced_training_is_taken_and_not_the_one_before(
         assert (here / "metrics.json").read_text() == f"{number}\n"
         with Repo() as repo:
             assert repo.status() == {}, "dvc.lock has what was taken"
+
+
+def test_what_a_cancelled_training_has_removed_is_there_again(
+    clones: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, worker = clones
+    for again in (False, True):
+        monkeypatch.chdir(here)
+        send("train")
+        monkeypatch.chdir(worker)
+        if again:
+            for name in ("model", "metrics.json"):  # DVC does, before a stage runs
+                (worker / name).unlink()
+        receive("train")
+        reproduce()
+        made = give("train")
+        monkeypatch.chdir(here)
+        take("train", made)
+        for clone in clones:
+            assert (clone / "model").read_text() == (clone / "metrics.json").read_text() == "0\n"

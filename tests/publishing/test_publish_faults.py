@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,32 @@ def test_one_that_is_killed_is_finished_by_the_next(
     hub.watch = lambda request: None
     assert process.returncode == -9 and len(hub.uploads) > 2
     publish(package(2), on_hub(hub), version="2")
+    assert numbers(hub.history(REPO)) == [None, 1, 2]
+    assert len(hub.uploads) == len(set(hub.uploads)) == 4
+    assert on_hub(hub).versions() == ["1", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["/store/", "/commit/", "/tag/"])
+def test_a_hub_that_is_away_for_a_minute_is_waited_for(
+    hub: HubServer, package: Make, started: Callable[[Path, str], subprocess.Popen[str]], place: str
+) -> None:
+    """From then on: between two uploads, or when its commit or its tag has just been made."""
+    publish(package(1), on_hub(hub), version="1")
+
+    def leave(request: Request) -> None:
+        if place in request.path:
+            hub.watch = lambda request: None
+            hub.faults = [Fault(".*", "", times=10_000)]
+            threading.Timer(60, hub.faults.clear).start()
+
+    hub.watch = leave
+    began, process = time.monotonic(), started(package(2), "2")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert time.monotonic() - began > 60 or place == "/tag/", "nothing is asked after the tag"
+    while hub.faults:
+        time.sleep(0.1)
     assert numbers(hub.history(REPO)) == [None, 1, 2]
     assert len(hub.uploads) == len(set(hub.uploads)) == 4
     assert on_hub(hub).versions() == ["1", "2"]
