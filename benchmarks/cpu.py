@@ -105,10 +105,10 @@ def make_inputs(folder: Path, threads: int) -> None:
         )  # fmt: skip
     for split in ("align", "sft"):
         mix(
-            params.seed, mixture, params.model, params.images, split=split,
+            params.seed, mixture, params.model, params.images, params.speed, split=split,
             prepared=folder / "prepared" / split, output=folder / "mixtures" / split,
             vision=folder / "backbones/vision", language=folder / "backbones/language",
-            metrics=folder / "metrics.json",
+            metrics=folder / "metrics.json", work=WorkFolder(folder / "work" / split),
         )  # fmt: skip
         train(split, params, own, folder)
 

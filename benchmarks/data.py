@@ -4,11 +4,11 @@
 
 Records of LLaVA's form without pictures go through `prepare` (read, checks), `mix` (duplicates, a
 benchmark's questions, lengths in positions) and `validate` (contract, expectations), each in a process of
-its own. What costs most is measured apart: `mix` with and without records that must be tokenized,
-`validate` with and without its search for near duplicates and other languages; the sum is of those without.
+its own, which starts others. What costs most is measured apart, and with the first number of records alone:
+`mix` where a fifth of the records must be tokenized, `validate` with its search for near duplicates and other
+languages. The sum is of the others. If `datasets` is installed, its `map` makes the same records, as a peer.
 With several numbers of records the last column says how much memory grows. Small pictures in a zip are
-checked as `prepare` does it, and decoded by Pillow alone; they take turns. If `datasets` is installed, its
-`map` makes the same records, as a peer.
+checked as `prepare` does it, and decoded by Pillow alone; they take turns.
 """
 
 import argparse
@@ -36,6 +36,7 @@ STEPS = {
     "validate near": "validate, near duplicates and languages too",
 }
 SUMMED = ("prepare", "mix", "validate")
+PEER = {"datasets": "datasets, the map of prepare alone"}
 LENGTH, NO_LENGTH = 2048, 1_000_000
 """Positions of a model: a fifth of the records may be longer; none is."""
 LIMITS = Validate(min_records=1, max_duplicate_share=0.01, max_text_only_share=1.0,
@@ -84,8 +85,8 @@ def _call(step: str, folder: Path, processes: int) -> Callable[[], Any]:
              "align": {"talk": 1.0}, "sft": {"talk": 1.0}}
         )  # fmt: skip
         return lambda: mix(
-            1, settings, model, IMAGES, vision=folder / "vision", language=folder / "language",
-            output=mixture, **common,
+            1, settings, model, IMAGES, speed, vision=folder / "vision", language=folder / "language",
+            output=mixture, work=folder / f"work {step}", **common,
         )  # fmt: skip
     from parrot.validation.validate import validate
 
@@ -153,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, nargs="+", default=[200_000, 2_000_000])
     parser.add_argument("--pictures", type=int, default=100_000)
-    parser.add_argument("--processes", type=int, default=2, help="of prepare, validate and datasets' map")
+    parser.add_argument("--processes", type=int, default=2, help="of each stage, and of datasets' map")
     parser.add_argument("--folder", help="where there is room for the records, about 4 KB for each")
     parser.add_argument("--run", nargs=3, metavar=("STEP", "FOLDER", "NUMBER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -165,7 +166,7 @@ def main() -> None:
         )
         print(json.dumps(found))
         return
-    steps = STEPS | ({"datasets": "datasets, the map of prepare alone"} if _has_datasets() else {})
+    steps = STEPS | (PEER if _has_datasets() else {})
     print(f"{args.processes} processes, {os.cpu_count()} cores; MiB of all processes together\n")
     print(
         "| step | records | seconds | CPU µs a record | peak MiB | grows |", "|---|" + "---:|" * 5, sep="\n"
@@ -176,6 +177,8 @@ def main() -> None:
             measure("inputs", Path(folder), count)  # elsewhere: a process's peak begins with its parent's
             found = {}
             for step, what in steps.items():
+                if step not in SUMMED and count != args.records[0]:
+                    continue
                 found[step] = measure(step, Path(folder), args.processes)
                 first.setdefault(step, found[step]["mib"])
                 print(_line(what, count, found[step], first[step]), flush=True)

@@ -3,6 +3,8 @@
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,14 @@ def records(count: int, language: str) -> Iterator[dict[str, Any]]:
             cut = max(1, len(text) // 4)
             talk = [("human", text[:cut]), ("gpt", [*text[cut:], str(number)])]
             turns = [{"from": who, "value": " ".join(said)} for who, said in talk]
-            entry = {"id": f"{number:09d}", "conversations": turns}
+            entry = {"id": f"{language}{number:09d}", "conversations": turns}
         yield entry or {"id": language, "conversations": [{"from": "human", "value": f"Is it {language}?"},
                                                           {"from": "gpt", "value": "It is."}]}  # fmt: skip
+
+
+def _write_records(folder: Path, count: int, language: str) -> None:
+    with (folder / f"{language}.jsonl").open("w") as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in records(count, language))
 
 
 def make_inputs(folder: Path, count: int) -> None:
@@ -45,10 +52,9 @@ def make_inputs(folder: Path, count: int) -> None:
 
     from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 
-    for language in LANGUAGES:
-        (folder / "talk").mkdir(exist_ok=True)
-        with (folder / "talk" / f"{language}.jsonl").open("w") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in records(count // len(LANGUAGES), language))
+    (folder / "talk").mkdir()
+    with ProcessPoolExecutor(len(LANGUAGES)) as pool:
+        list(pool.map(partial(_write_records, folder / "talk", count // len(LANGUAGES)), LANGUAGES))
     (folder / "benchmark").mkdir()
     draw, words = random.Random("benchmark"), vocabulary("en")
     rows = [[str(number), "0", *(" ".join(draw.choices(words, k=size)) for size in (12, 4, 4, 4, 4))]

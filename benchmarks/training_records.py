@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from parrot.data.records import IMAGE_TOKEN, Image, Message, Record, text_length
-from parrot.data.shards import Indexed, RecordDataset, write_index, write_shard
+from parrot.data.shards import Indexed, RecordDataset, index_table, write_index, write_shard
 
 MAX_LENGTH, IMAGE_POSITIONS = 2048, 577
 VOCABULARY = 32_000
@@ -110,16 +110,14 @@ def write_records(folder: Path, count: int) -> None:
     (folder / "prepared" / SHARD).parent.mkdir(parents=True)
     (folder / "mixture").mkdir()
     write_shard(folder / "prepared" / SHARD, records)
-    write_index(
-        folder / "mixture",
-        [
-            Indexed(
-                SHARD, row, record.id, record.source, record.language, text_length(record.messages),
-                positions(record.messages, len(record.images)), 1, len(record.messages),
-            )
-            for row, record in enumerate(records)
-        ],
-    )  # fmt: skip
+    rows = [
+        Indexed(
+            SHARD, row, record.id, record.source, record.language, text_length(record.messages),
+            positions(record.messages, len(record.images)), 1, len(record.messages),
+        )
+        for row, record in enumerate(records)
+    ]  # fmt: skip
+    write_index(folder / "mixture", [index_table(rows)])
 
 
 def open_records(folder: Path) -> RecordDataset:

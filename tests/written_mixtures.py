@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parrot.data.accounting import Account, write_balance
 from parrot.data.records import Record, text_length
-from parrot.data.shards import Indexed, write_index, write_shard
+from parrot.data.shards import Indexed, index_table, write_index, write_shard
 
 SHARD = "talk/part-00000.parquet"
 
@@ -36,7 +36,7 @@ def write_mixture(folder: Path, records: Sequence[MixedRecord]) -> tuple[Path, P
     (prepared / SHARD).parent.mkdir(parents=True)
     mixture.mkdir()
     write_shard(prepared / SHARD, records)
-    write_index(mixture, indexed(records))
+    write_index(mixture, [index_table(indexed(records))])
     sources = Counter(record.source for record in records)
     write_balance(mixture, {name: Account(count, count, 0, 0, 0, 0) for name, count in sources.items()})
     return prepared, mixture

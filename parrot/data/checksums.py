@@ -31,7 +31,6 @@ _TAIL = _WORD + len(b"PAR1")
 class _Chunk:
     """The pages of one column in one row group: `size` bytes from `start` on."""
 
-    group: int
     path: str
     """Of a nested column, such as `images.list.element.path`."""
     start: int
@@ -41,7 +40,8 @@ class _Chunk:
 def seal(path: Path) -> None:
     """Put the block of checksums into a Parquet file that has none."""
     content = pa.memory_map(str(path))
-    chunks = _chunks(pq.read_metadata(content))
+    metadata = pq.read_metadata(content)
+    chunks = (chunk for group in range(metadata.num_row_groups) for chunk in _chunks(metadata, group))
     sums = [zlib.crc32(content.read_at(chunk.size, chunk.start)) for chunk in chunks]
     footer = content.size() - _TAIL - _word(content, content.size() - _TAIL)
     ending = content.read_at(content.size() - footer, footer)
@@ -66,16 +66,15 @@ class SealedFile:
         self._path = path
         try:
             self._content = pa.memory_map(str(path))
-            sums = self._checked_block()
+            self._sums = self._checked_block()
             self._file = pq.ParquetFile(self._content)
         except (pa.ArrowException, OSError) as error:
             raise self._problem(f"not readable as Parquet ({error})") from None
-        chunks = list(_chunks(self._file.metadata))
-        if len(chunks) != len(sums):
-            raise self._problem(f"{len(chunks)} column chunks, but {len(sums)} checksums")
-        self._unchecked: list[list[tuple[_Chunk, int]]] = [[] for _ in self.group_sizes]
-        for chunk, expected in zip(chunks, sums, strict=True):
-            self._unchecked[chunk.group].append((chunk, expected))
+        self._width = self._file.metadata.num_columns
+        if (chunks := self._width * self._file.num_row_groups) != len(self._sums):
+            raise self._problem(f"{chunks} column chunks, but {len(self._sums)} checksums")
+        self._unchecked: dict[int, list[tuple[_Chunk, int]]] = {}
+        """Of row groups that were read."""
         self._starts = [0, *accumulate(self.group_sizes)]
 
     @property
@@ -107,6 +106,9 @@ class SealedFile:
             raise self._problem(f"not readable as Parquet ({error})") from None
 
     def _check(self, group: int, columns: Sequence[str] | None) -> None:
+        if group not in self._unchecked:
+            sums = self._sums[group * self._width : (group + 1) * self._width]
+            self._unchecked[group] = list(zip(_chunks(self._file.metadata, group), sums, strict=True))
         unread = []
         for chunk, expected in self._unchecked[group]:
             if columns is not None and not any(f"{chunk.path}.".startswith(f"{name}.") for name in columns):
@@ -139,13 +141,13 @@ class SealedFile:
         return ParrotError(f"{self._path}: {what}; run the stage that wrote it again")
 
 
-def _chunks(metadata: pq.FileMetaData) -> Iterator[_Chunk]:
-    """Every column chunk, in the order of the file."""
-    for group in range(metadata.num_row_groups):
-        for place in range(metadata.num_columns):
-            found = metadata.row_group(group).column(place)
-            start = found.dictionary_page_offset if found.has_dictionary_page else found.data_page_offset
-            yield _Chunk(group, found.path_in_schema, start, found.total_compressed_size)
+def _chunks(metadata: pq.FileMetaData, group: int) -> Iterator[_Chunk]:
+    """The column chunks of a row group, in the order of the file."""
+    row_group = metadata.row_group(group)
+    for place in range(metadata.num_columns):
+        found = row_group.column(place)
+        start = found.dictionary_page_offset if found.has_dictionary_page else found.data_page_offset
+        yield _Chunk(found.path_in_schema, start, found.total_compressed_size)
 
 
 def _word(content: pa.MemoryMappedFile, position: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from parrot.data.digests import digest
 from parrot.data.images import decode_base64_image, decode_image
 from parrot.data.looks import LOOK_BITS, as_rows, distances, look
-from parrot.data.records import Message
 from parrot.data.rejects import Rejected, kind, read_rejects
 from parrot.data.text_windows import Hashes, normalized, window_hashes
 from parrot.data.tsv import read_rows, wrong_cell
@@ -29,16 +28,14 @@ _REMEMBERED = 100_000
 _SHOWN = 5
 
 
-class _Conversation(Protocol):
-    @property
-    def messages(self) -> Sequence[Message]: ...
+class Asked(NamedTuple):
+    """What a record asks about."""
 
-    @property
-    def images(self) -> Sequence[tuple[str, bytes]]:
-        """Each picture's name and digest."""
-
-    @property
-    def looks(self) -> Sequence[bytes]: ...
+    questions: Sequence[tuple[int, str]]
+    """The user's messages, with their numbers."""
+    images: Sequence[tuple[str, bytes]] = ()
+    """Each picture's name and digest."""
+    looks: Sequence[bytes] = ()
 
 
 class Benchmarks:
@@ -77,20 +74,16 @@ class Benchmarks:
         self._known[self._ending(self._hashes)] = True
         self._asked = list(questions.values())
 
-    def look_for(self, records: Sequence[_Conversation]) -> list[Rejected | None]:
+    def look_for(self, records: Sequence[Asked]) -> list[Rejected | None]:
         """Of each record, whether it asks what a benchmark asks: then where in it, and where that is."""
-        users = [
-            [(number, turn.content) for number, turn in enumerate(record.messages) if turn.role == "user"]
-            for record in records
-        ]
-        asked = iter(self._same_questions([text for some in users for _, text in some]))
+        asked = iter(self._same_questions([text for record in records for _, text in record.questions]))
         found: list[Rejected | None] = []
-        for record, some in zip(records, users, strict=True):
-            same = [(number, where) for number, _ in some if (where := next(asked))]
+        for record in records:
+            same = [(number, where) for number, _ in record.questions if (where := next(asked))]
             found.append(self._picture(record) or (_same(*same[0]) if same else None))
         return found
 
-    def _picture(self, record: _Conversation) -> Rejected | None:
+    def _picture(self, record: Asked) -> Rejected | None:
         for name, picture in record.images:
             if where := self._pictures.get(picture):
                 return Rejected("image", f"{CONTAMINATED}: {name} is also in {where}")
@@ -132,11 +125,13 @@ class Benchmarks:
             return found
         hashes, owners = window_hashes([normalized(text) for text in texts])
         known = self._known[self._ending(hashes)]
+        # A text with fewer windows of all questions together than the shortest has is none of them.
+        least = _SHARE * self._sizes.min()
+        known &= (np.bincount(owners[known], minlength=len(texts)) >= least)[owners]
         hashes, owners = _distinct(hashes[known], owners[known])
         first = np.searchsorted(self._hashes, hashes)
         last = np.searchsorted(self._hashes, hashes, side="right")
-        # A text with fewer windows of all questions together than the shortest has is none of them.
-        enough = np.bincount(owners[last > first], minlength=len(texts)) >= _SHARE * self._sizes.min()
+        enough = np.bincount(owners[last > first], minlength=len(texts)) >= least
         counts = (last - first) * enough[owners]
         places = np.arange(counts.sum()) + np.repeat(first - (counts.cumsum() - counts), counts)
         pairs, windows = np.unique(

@@ -2,10 +2,9 @@
 
 import random
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from parrot.config import Mixed
 from parrot.errors import ParrotError
 
-Item = TypeVar("Item")
 Copies = NDArray[np.uint8]
 """Of each entry of a source, how often an epoch sees it."""
 
@@ -37,12 +35,18 @@ def draw_copies(folder: Path, total: int, mixed: Mixed, order: str) -> Copies:
     return copies
 
 
-def interleave(streams: Sequence[tuple[int, Iterator[Item]]], order: str) -> Iterator[Item]:
-    """The entries of all files, interleaved: each step draws a file in proportion to what it has left."""
-    remaining = [wanted for wanted, _ in streams]
-    draw = random.Random(f"mix/{order}").random
-    last = len(streams) - 1
-    for left in range(sum(remaining), 0, -1):
-        place = bisect(list(accumulate(remaining)), draw() * left, 0, last)  # as random.choices does it
+def interleave(wanted: Sequence[int], order: str) -> NDArray[np.uint16]:
+    """Of which file each entry of a mixture is: each step draws a file in proportion to what it has left.
+
+    Args:
+        wanted: how many entries each file gives.
+    """
+    remaining = list(wanted)
+    draw, last = random.Random(f"mix/{order}").random, len(remaining) - 1
+    drawn = np.empty(sum(remaining), np.uint16)
+    for number in range(len(drawn)):
+        # As random.choices does it.
+        place = bisect(list(accumulate(remaining)), draw() * (len(drawn) - number), 0, last)
         remaining[place] -= 1
-        yield next(streams[place][1])
+        drawn[number] = place
+    return drawn

@@ -27,7 +27,7 @@ _PACKAGE = Path(__file__).parents[1]
 def in_order(
     items: Iterable[Item], task: Callable[[Item], None], is_done: Callable[[Item], bool], speed: Speed
 ) -> Iterator[Item]:
-    """Do the task for each item that is not done yet, several beside one another.
+    """Do the task for each item that is not done yet, several beside one another; one at a time here.
 
     Yields the items in order, each when it is done; takes only so many ahead as keep all workers busy.
 
@@ -35,6 +35,12 @@ def in_order(
         ParrotError: a process has ended; Dask is not installed, or its scheduler or workers do not answer, or
             no longer.
     """
+    if speed.prepare_processes == 1 and not speed.cluster:
+        for item in items:
+            if not is_done(item):
+                task(item)
+            yield item
+        return
     waiting: deque[tuple[Item, Any]] = deque()
     with _workers(speed) as (submit, at_once):
 

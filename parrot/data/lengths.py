@@ -6,17 +6,19 @@ tower makes of each image.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
+from unicodedata import is_normalized
 
 from transformers import AutoConfig, AutoTokenizer
 
 from parrot.config import Model
-from parrot.data.records import IMAGE_TOKEN, Message, count_images
-from parrot.data.rejects import Reject, Rejected
+from parrot.data.columns import Talks
+from parrot.data.records import IMAGE_TOKEN, Message, Role, count_images
+from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.model.chat_format import template_of
 from parrot.model.chat_text import guard, texts_with_answers
@@ -26,8 +28,6 @@ from parrot.model.configuration_parrot import ParrotConfig
 _CONFIGS = {"parrot": ParrotConfig, "flamingo": FlamingoConfig}
 _SEAM = 8
 """Tokens that a turn may have more than its parts, because they are cut otherwise where they meet."""
-TOGETHER = 500
-"""Conversations that are looked at at a time."""
 
 
 class Ruler:
@@ -63,23 +63,34 @@ class Ruler:
         self._backend.no_padding()
         normalizer = self._backend.normalizer
         self._normalized = normalizer.normalize_str if normalizer else str
-        self._keeps_ascii = not normalizer or _keeps_ascii(json.loads(normalizer.__getstate__()))
-        self._frames: dict[tuple[str, ...], int] = {}
+        described = json.loads(normalizer.__getstate__()) if normalizer else {"type": "NFC"}
+        self._keeps_ascii = _keeps_ascii(described)
+        self._replaced = _replaced(described)
+        self._frames: dict[tuple[Role, ...], int] = {}
 
-    def at_most(self, messages: Sequence[Message]) -> int:
-        """No fewer positions than they take, found without their tokens: none is shorter than a byte."""
-        roles = tuple([message.role for message in messages])
-        if roles not in self._frames:
-            frame = [Message(message.role, "a") for message in messages]
-            [tokens] = self._tokens([self._text(frame)])
-            self._frames[roles] = tokens + _SEAM * len(roles)
-        images = count_images(messages)
-        bound = self._frames[roles] + self._per_image * images
-        for message in messages:
-            text = message.content.replace(IMAGE_TOKEN, "") if images else message.content
-            ascii_stays = self._keeps_ascii and text.isascii()
-            bound += len(text) if ascii_stays else len(self._normalized(text).encode())
+    def at_most(self, roles: Sequence[Role], texts: Sequence[str]) -> int:
+        """No fewer positions than messages take, found without their tokens: none is shorter than a byte."""
+        who = tuple(roles)
+        if who not in self._frames:
+            [tokens] = self._tokens([self._text([Message(role, "a") for role in who])])
+            self._frames[who] = tokens + _SEAM * len(who)
+        bound = self._frames[who]
+        for text in texts:
+            if images := text.count(IMAGE_TOKEN):
+                bound += self._per_image * images
+                text = text.replace(IMAGE_TOKEN, "")
+            bound += self._size(text)
         return bound
+
+    def _size(self, text: str) -> int:
+        """UTF-8 bytes of a text, as the tokenizer normalizes it; whether it has to is soon seen."""
+        if text.isascii():
+            return len(text) if self._keeps_ascii else len(self._normalized(text).encode())
+        replaced = self._replaced
+        stays = (
+            replaced is not None and is_normalized("NFC", text) and not any(map(text.__contains__, replaced))
+        )
+        return len((text if stays else self._normalized(text)).encode())
 
     def measure(self, *conversations: Sequence[Message]) -> list[int | ValueError]:
         """The positions that each takes, or why the chat template does not take it; on all cores."""
@@ -113,6 +124,16 @@ def _keeps_ascii(normalizer: dict[str, Any]) -> bool:
     return normalizer["type"] in ("NFC", "NFD", "NFKC", "NFKD")
 
 
+def _replaced(normalizer: dict[str, Any]) -> list[str] | None:
+    """Without these strings a composed text (NFC) surely stays as it is; None: nothing is sure."""
+    if normalizer["type"] == "Sequence":
+        parts = list(map(_replaced, normalizer["normalizers"]))
+        return None if None in parts else [one for part in parts if part for one in part]
+    if normalizer["type"] == "Replace":
+        return [text] if (text := normalizer["pattern"].get("String")) else None
+    return [] if normalizer["type"] == "NFC" else None
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """How much of a conversation is kept."""
@@ -125,53 +146,46 @@ class Fit:
     """What is left out and why, in words; nothing of one that is whole."""
 
 
-class _HasMessages(Protocol):
-    @property
-    def messages(self) -> Sequence[Message]: ...
-
-
-Item = TypeVar("Item", bound=_HasMessages)
-
-
 def fit_all(
-    items: Iterable[Item | Reject], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
-) -> Iterator[tuple[Item, Fit | Rejected] | Reject]:
-    """Each item with what of it fits into `max_length` positions, in their order.
+    talk: Talks, ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]
+) -> list[Fit | Rejected]:
+    """What of each conversation fits into `max_length` positions.
 
     With `cut` one that is too long loses questions with their answers, and the images in them, from
     its end until it fits, never a part of a text. One is rejected if it is too long and not to be cut, or
-    its first answer does not fit; or the chat template does not take it. The tokens of many are counted
+    its first answer does not fit; or the chat template does not take it. The tokens of all are counted
     together.
     """
-    items = iter(items)
-    while some := list(islice(items, TOGETHER)):
-        bounds: dict[int, int | ValueError] = {}
-        long: dict[int, Sequence[Message]] = {}
-        for place, item in enumerate(some):
-            if isinstance(item, Reject):
-                continue
-            try:
-                bounds[place] = bound = ruler.at_most(item.messages)
-                if bound > max_length:
-                    long[place] = item.messages
-            except ValueError as error:
-                bounds[place] = error
-        bounds |= zip(long, ruler.measure(*long.values()), strict=True)
-        for place, item in enumerate(some):
-            if isinstance(item, Reject):
-                yield item
-                continue
-            try:
-                yield item, _fit(item.messages, bounds[place], ruler, max_length, too_long)
-            except Rejected as error:
-                yield item, error
+    roles, texts = talk.roles.to_pylist(), talk.texts.to_pylist()
+    starts = talk.starts.tolist()
+    found: list[Fit | Rejected] = []
+    long: dict[int, tuple[Message, ...]] = {}
+    for place, (begin, end) in enumerate(pairwise(starts)):
+        try:
+            bound = ruler.at_most(roles[begin:end], texts[begin:end])
+        except ValueError as error:
+            found.append(_untaken(error))
+            continue
+        found.append(Fit(end - begin, bound))
+        if bound > max_length:
+            long[place] = tuple(map(Message, roles[begin:end], texts[begin:end]))
+    for (place, messages), positions in zip(long.items(), ruler.measure(*long.values()), strict=True):
+        try:
+            found[place] = _fit(messages, positions, ruler, max_length, too_long)
+        except Rejected as error:
+            found[place] = error
+    return found
+
+
+def _untaken(error: ValueError) -> Rejected:
+    return Rejected("messages", f"not in the chat template: {error}")
 
 
 def _fit(
     messages: Sequence[Message], positions: int | ValueError, ruler: Ruler, max_length: int, too_long: str
 ) -> Fit:
     if isinstance(positions, ValueError):
-        raise Rejected("messages", f"not in the chat template: {positions}")
+        raise _untaken(positions)
     if positions <= max_length:
         return Fit(len(messages), positions)
     pairs, lead = divmod(len(messages), 2)  # a system message leads
@@ -179,7 +193,7 @@ def _fit(
     def taken(count: int) -> int:
         [found] = ruler.measure(messages[: lead + 2 * count]) if count else [0]
         if isinstance(found, ValueError):
-            raise Rejected("messages", f"not in the chat template: {found}")
+            raise _untaken(found)
         return found
 
     fitting = bisect_right(range(pairs), max_length, key=taken) - 1 if too_long == "cut" else 0

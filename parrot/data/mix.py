@@ -6,40 +6,38 @@ and the entries of each file keep their order. No picture is read.
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from parrot.config import Images, Mix, Model, Split
+from parrot.config import Images, Mix, Model, Speed, Split
 from parrot.data.accounting import Account, write_balance
-from parrot.data.contamination import CONTAMINATED, Benchmarks, too_contaminated
+from parrot.data.columns import keys_of
+from parrot.data.contamination import CONTAMINATED, too_contaminated
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
-from parrot.data.lengths import TOGETHER, Fit, Ruler, fit_all
+from parrot.data.merging import Originals, Stream, merged
 from parrot.data.partitions import Partition, check_prepared, read_left_out, read_partitions
-from parrot.data.records import Message, count_images, digest_of, text_length
-from parrot.data.rejects import (
-    REJECTS,
-    Reject,
-    Rejected,
-    RejectsWriter,
-    as_json,
-    kind,
-    read_rejects,
-    too_many,
-)
+from parrot.data.rejects import REJECTS, RejectsWriter, too_many
+from parrot.data.repeats import Repeats
+from parrot.data.screening import SCREENED_SCHEMA, UNSTORED, Taken, screen_all
 from parrot.data.seen import FirstSeen
-from parrot.data.shards import INDEX, Indexed, open_shard, read_group, write_index
+from parrot.data.shards import INDEX, INDEX_SCHEMA, write_index
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
-_COLUMNS = ("id", "messages", "images.list.element.path", "length", "digest", "picture_digests", "looks")
 _DUPLICATE = "duplicate"
+Flags = NDArray[np.bool_]
+_NOWHERE = np.iinfo(np.uint16).max
+"""In place of a stream's number."""
 
 
 def mix(
@@ -47,6 +45,7 @@ def mix(
     mix: Mix,
     model: Model,
     images: Images,
+    speed: Speed,
     *,
     split: Split,
     prepared: Path,
@@ -54,19 +53,21 @@ def mix(
     language: Path,
     output: Path,
     metrics: Path,
+    work: Path,
 ) -> dict[str, Any]:
     """Say which records of a split are trained on, how often, and in which order.
 
     Writes `output/index.parquet`, `output/rejects.parquet`, `output/balance.json` (what became of each
-    source's entries) and `metrics`. Memory does not grow with the records.
+    source's entries) and `metrics`. Memory grows by a few bytes a record.
 
-    The same inputs and seed give the same bytes. The backbones in the folders `vision` and `language`
-    say how long a record is; their weights are not read.
+    The same inputs and seed give the same bytes, with any number of processes or workers. The backbones in
+    the folders `vision` and `language` say how long a record is; their weights are not read.
 
     Args:
         prepared: folder of the split's sources, each as `prepare` writes it.
         vision: folder of the vision tower, whose pictures take positions.
         language: folder of the language model, whose tokenizer counts them.
+        work: folder for what is found of each partition; a run that was killed finds it there.
 
     Returns:
         The metrics. `samples` are the records as often as the weights ask for them; `languages` and
@@ -80,7 +81,7 @@ def mix(
     sources = mix.split(split)
     check_prepared(prepared, list(sources), split)
     order = f"{seed}/{split}"
-    streams: list[tuple[int, Iterator[_Candidate | Reject]]] = []
+    streams: list[Stream] = []
     counts: dict[str, Counter[str]] = {}
     for name, mixed in sources.items():
         partitions = read_partitions(prepared / name)
@@ -89,42 +90,21 @@ def mix(
         sampled_away = int((copies == 0).sum())
         counts[name] = Counter(read=len(copies) + left_out, sampled_away=sampled_away, left_out=left_out)
         streams += _streams(prepared / name, partitions, copies)
-    if not (total := sum(wanted for wanted, _ in streams)):
+    if not (total := sum(stream.taken for stream in streams)):
         raise ParrotError(f"mix.{split}: its sources hold no entries; correct params.yaml")
-    screen = _Screen(Benchmarks(Path(mix.benchmarks), images.near_bits))
-    ruler = Ruler(model, vision, language)
-    seen: dict[str, Counter[Any]] = {name: Counter() for name in ("images", "languages", "sources")}
-
-    def admitted(rejects: RejectsWriter) -> Iterator[Indexed]:
-        items = tqdm(interleave(streams, order), f"mix {split}", total, unit=" records")
-        for found in screen.screened(fit_all(items, ruler, model.max_length, mix.too_long)):
-            if isinstance(found, Reject):
-                rejects.add(found)
-                counts[found.source]["rejected"] += 1
-                continue
-            item, kept = found
-            name = item.place.source
-            try:
-                if isinstance(kept, Rejected):
-                    raise kept
-                place = screen.admit(item, kept.positions)
-            except Rejected as error:
-                rejects.add(item.reject(error.field, error.reason))
-                counts[name]["deduplicated" if kind(error.reason) == _DUPLICATE else "rejected"] += 1
-                continue
-            counts[name]["mended" if kept.cut or item.mended else "kept"] += 1
-            seen["images"][len(item.images)] += 1
-            seen["languages"][place.language] += place.copies
-            seen["sources"][place.source] += place.copies
-            if kept.cut:
-                rejects.note(item.reject("messages", kept.cut))
-            yield place
-
+    parts = [part for stream in streams for part in stream.parts if part.taken]
+    with tqdm(desc=f"mix {split}", total=total, unit=" records") as progress:
+        for part in screen_all(
+            mix, model, images, parts, vision=vision, language=language, work=work, speed=speed
+        ):
+            progress.update(part.taken)
+    drawn = interleave([stream.taken for stream in streams], order)
     with atomic_directory(output) as partial:
+        mixing = _Mixing(streams, drawn, work, counts)
         with RejectsWriter(partial / REJECTS) as rejects:
-            write_index(partial, admitted(rejects))
+            write_index(partial, mixing.admitted(rejects, Originals(prepared)))
         accounts = {name: _account(split, name, of) for name, of in counts.items()}
-        values = _metrics(seen, rejects.kinds, rejects.noted, accounts)
+        values = _metrics(mixing.seen, rejects.kinds, rejects.noted, accounts)
         found = rejects.kinds[CONTAMINATED]
         problem = too_contaminated(partial / REJECTS, found, mix.max_contaminated, split, output / REJECTS)
         problem = problem or too_many(rejects.kinds, total, mix.max_reject_share, split, output / REJECTS)
@@ -146,137 +126,125 @@ def _account(split: Split, name: str, counts: Counter[str]) -> Account:
     return account
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A stored record on its way into the mixture, without its pictures."""
+class _Mixing:
+    """Screened entries in the order of the mixture: who is there already is refused, and ids become unique.
 
-    place: Indexed
-    """What the index would say of it; its positions are not known yet."""
-    messages: tuple[Message, ...]
-    images: tuple[tuple[str, bytes], ...]
-    """Each picture's name and digest."""
-    looks: tuple[bytes, ...]
-    digest: bytes
-    mended: bool
-    """Whether `prepare` mended it."""
-    position: int
-    """Of its entry among those of its language."""
-
-    def first(self, turns: int) -> "_Candidate":
-        """It with its first messages alone."""
-        if turns == len(self.messages):
-            return self
-        messages = self.messages[:turns]
-        images = self.images[: count_images(messages)]
-        digest = digest_of(messages, [picture for _, picture in images])
-        place = self.place._replace(length=text_length(messages), turns=turns)
-        looks = self.looks[: len(images)]
-        return _Candidate(place, messages, images, looks, digest, self.mended, self.position)
-
-    def reject(self, field: str, reason: str) -> Reject:
-        talk = [{"role": message.role, "content": message.content} for message in self.messages]
-        entry = {"id": self.place.id, "images": [name for name, _ in self.images], "messages": talk}
-        who = self.place.source, self.place.language, self.place.id
-        return Reject(*who, field, reason, self.position, as_json(entry))
-
-
-_Fitted = tuple[_Candidate, Fit | Rejected]
-
-
-class _Screen:
-    """Refuses what benchmarks ask and records that were there before, and makes ids unique.
-
-    An upstream id that comes again within its source gets a suffix: LLaVA's mixture repeats them.
+    Args:
+        drawn: of which of the `streams` each entry is.
+        counts: of each source, to be completed by what becomes of its entries.
     """
 
-    def __init__(self, benchmarks: Benchmarks) -> None:
-        self._benchmarks = benchmarks
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        drawn: NDArray[np.uint16],
+        work: Path,
+        counts: dict[str, Counter[str]],
+    ) -> None:
+        self.seen: dict[str, Counter[Any]] = {name: Counter() for name in ("images", "languages", "sources")}
+        """Of the records that are admitted."""
+        self._streams, self._drawn, self._work, self._counts = streams, drawn, work, counts
+        self._first = np.full(len(drawn), _NOWHERE, np.uint16)
+        """Of each entry that repeats another one, the stream of that."""
+        self._shared = np.zeros(len(drawn), bool)
+        """Whether another entry of the same source has the same id, or one that only `#2` tells apart."""
+        with Repeats() as contents, Repeats() as names:
+            for begin, table in merged(streams, drawn, work, ("row", "refused", "digest", "stem")):
+                places = np.flatnonzero(_is_fine(table))
+                contents.add(begin + places, keys_of(table["digest"].take(places)))
+                names.add(begin + places, keys_of(table["stem"].take(places)))
+            for later, earlier in contents.pairs():
+                self._first[later] = drawn[earlier]
+            for later, earlier in names.pairs():
+                self._shared[later] = self._shared[earlier] = True
+
+    def admitted(self, rejects: RejectsWriter, originals: Originals) -> Iterator[pa.Table]:
+        """The rows of the index; the others are listed in `rejects`, as is what was cut."""
+        ids = _Ids()
+        before = [stream.rejects() for stream in self._streams]
+        for begin, table in merged(self._streams, self._drawn, self._work, SCREENED_SCHEMA.names):
+            which, first = (of[begin : begin + len(table)] for of in (self._drawn, self._first))
+            fine, again = _is_fine(table), first != _NOWHERE
+            cut, stays = table["cut"].is_valid().to_numpy(), fine & ~again
+            self._count(which, table, stays, fine & again, cut | _flags(table["mended"]))
+            told = np.flatnonzero(~stays | cut)
+            for place, row in zip(told.tolist(), table.take(told).to_pylist(), strict=True):
+                if row["row"] == UNSTORED:
+                    rejects.add(next(before[which[place]]))
+                elif row["refused"]:
+                    rejects.add(originals.reject(row, row["field"], row["refused"]))
+                elif again[place]:
+                    source = self._streams[first[place]].source
+                    why = f"{_DUPLICATE}: the same images and messages came before, in {source}"
+                    rejects.add(originals.reject(row, "", why))
+                else:
+                    rejects.note(originals.reject(row, "messages", row["cut"]))
+            kept = table.filter(stays)
+            names = ids.unique(kept, self._shared[begin : begin + len(table)][stays])
+            columns = [names if name == "id" else kept[name] for name in INDEX_SCHEMA.names]
+            yield pa.table(columns, INDEX_SCHEMA)
+
+    def _count(
+        self, which: NDArray[np.uint16], table: pa.Table, stays: Flags, repeats: Flags, changed: Flags
+    ) -> None:
+        copies = table["copies"].to_numpy()
+        for number in np.unique(which):
+            source, here = self._streams[number].source, which == number
+            of, used = self._counts[source], here & stays
+            of["mended"] += (mended := int((used & changed).sum()))
+            of["kept"] += int(used.sum()) - mended
+            of["deduplicated"] += (repeated := int((here & repeats).sum()))
+            of["rejected"] += int((here & ~stays).sum()) - repeated
+            if samples := int(copies[used].sum()):
+                self.seen["languages"][self._streams[number].language] += samples
+                self.seen["sources"][source] += samples
+        numbers, records = np.unique(table["images"].to_numpy()[stays].astype(int), return_counts=True)
+        self.seen["images"].update(dict(zip(numbers.tolist(), records.tolist(), strict=True)))
+
+
+def _is_fine(table: pa.Table) -> Flags:
+    """Of each row, whether nothing is said against it."""
+    return _flags(pc.and_(pc.not_equal(table["row"], UNSTORED), table["refused"].is_null()))
+
+
+def _flags(column: pa.ChunkedArray) -> Flags:
+    found: Flags = column.fill_null(False).to_numpy()
+    return found
+
+
+class _Ids:
+    """Makes ids unique: one that comes again within its source, as in LLaVA's mixture, gets a suffix."""
+
+    def __init__(self) -> None:
         self._seen = FirstSeen()
-        """Digest of a record's content -> its source."""
-        self._ids = FirstSeen()
         self._repeated: Counter[tuple[str, str]] = Counter()
         """How often a source and id that came before came again."""
 
-    def screened(self, items: Iterable[_Fitted | Reject]) -> Iterator[_Fitted | Reject]:
-        """Each candidate cut to what fits, or with why it may not be trained on."""
-        items = iter(items)
-        while some := list(islice(items, TOGETHER)):
-            cut = [
-                (one[0].first(one[1].turns), one[1])
-                for one in some
-                if not isinstance(one, Reject) and isinstance(one[1], Fit)
-            ]
-            asked = self._benchmarks.look_for([item for item, _ in cut])
-            fitting = ((item, found or fit) for (item, fit), found in zip(cut, asked, strict=True))
-            for one in some:
-                yield one if isinstance(one, Reject) or isinstance(one[1], Rejected) else next(fitting)
-
-    def admit(self, item: _Candidate, positions: int) -> Indexed:
-        """Its place in the mixture, with a unique id.
-
-        Raises:
-            Rejected: it was there before.
-        """
-        source, given = item.place.source, item.place.id
-        if first := self._seen.earlier(item.digest, source):
-            raise Rejected("", f"{_DUPLICATE}: the same images and messages came before, in {first}")
-        name = given
-        while self._ids.earlier(digest(repr((source, name)).encode())) is not None:
-            self._repeated[source, given] += 1
-            name = f"{given}#{self._repeated[source, given] + 1}"
-        return item.place._replace(id=name, positions=positions)
+    def unique(self, table: pa.Table, shared: Flags) -> pa.ChunkedArray | list[str]:
+        """The ids of records; only those that are `shared` can come again."""
+        if not shared.any():
+            return table["id"]
+        sources, names = table["source"].to_pylist(), table["id"].to_pylist()
+        for place in np.flatnonzero(shared).tolist():
+            source, given = sources[place], names[place]
+            while self._seen.earlier(digest(repr((source, names[place])).encode())) is not None:
+                self._repeated[source, given] += 1
+                names[place] = f"{given}#{self._repeated[source, given] + 1}"
+        return names
 
 
-def _streams(
-    folder: Path, partitions: Sequence[Partition], copies: Copies
-) -> Iterator[tuple[int, Iterator[_Candidate | Reject]]]:
-    """For each file of a source, how many of its entries are taken, and these in order."""
+def _streams(folder: Path, partitions: Sequence[Partition], copies: Copies) -> Iterator[Stream]:
+    """The files of a source."""
     begin = refused = 0
-    for language, same in groupby(partitions, key=lambda partition: partition.language):
-        file = list(same)
-        end = begin + sum(partition.entries for partition in file)
-        wanted = copies[begin:end]
-        rejects = islice(read_rejects(folder / REJECTS), refused, None)
-        yield int(np.count_nonzero(wanted)), _items(folder, language, file, wanted, rejects)
-        begin, refused = end, refused + sum(len(partition.rejected) for partition in file)
-
-
-def _items(
-    folder: Path,
-    language: str,
-    partitions: Sequence[Partition],
-    copies: Copies,
-    rejects: Iterator[Reject],
-) -> Iterator[_Candidate | Reject]:
-    """The entries of a file that are taken."""
-    position = 0
-    for partition in partitions:
-        rejected, mended = set(partition.rejected), set(partition.mended)
-        file, row, group = open_shard(folder / partition.shard), -1, -1
-        for place in range(partition.entries):
-            wanted = int(copies[position])
-            position += 1
-            if place in rejected:
-                reject = next(rejects)
-                if wanted:
-                    yield reject
-                continue
-            row += 1
-            if not wanted:
-                continue
-            found, offset = file.locate(row)
-            if found != group:
-                group, rows = found, read_group(file, found, _COLUMNS)
-            stored = rows[offset]
-            messages = tuple([Message(turn["role"], turn["content"]) for turn in stored["messages"]])
-            names = [image["path"] for image in stored["images"]]
-            where = Indexed(
-                f"{folder.name}/{partition.shard}", row, stored["id"], folder.name, language,
-                stored["length"], positions=0, copies=wanted, turns=len(messages),
-            )  # fmt: skip
-            images = tuple(zip(names, stored["picture_digests"], strict=True))
-            looks = tuple(stored["looks"])
-            yield _Candidate(where, messages, images, looks, stored["digest"], place in mended, position - 1)
+    for _, same in groupby(enumerate(partitions), key=lambda partition: partition[1].language):
+        parts: list[Taken] = []
+        start = begin
+        for number, partition in same:
+            end = begin + partition.entries
+            parts.append(Taken(number, folder, partition, copies[begin:end], begin - start))
+            begin = end
+        yield Stream(parts, refused)
+        refused += sum(len(part.partition.rejected) for part in parts)
 
 
 def _metrics(

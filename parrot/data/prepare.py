@@ -167,13 +167,14 @@ def _stretch(entries: Iterator[tuple[str, int, Any]], size: int) -> Iterator[tup
 def _picture_bytes(entry: Any) -> int:
     """Of the pictures that an entry brings itself, encoded or as data URIs."""
     held, inside = 0, [entry]
-    while inside:
-        one = inside.pop()
-        if isinstance(one, dict):
+    for one in inside:  # which grows meanwhile
+        if isinstance(one, str):
+            held += len(one) if one.startswith("data:") else 0
+        elif isinstance(one, dict):
             inside += one.values()
         elif isinstance(one, list):
             inside += one
-        elif isinstance(one, bytes) or (isinstance(one, str) and one.startswith("data:")):
+        elif isinstance(one, bytes):
             held += len(one)
     return held
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from parrot.data.digests import content_digest, digest
 
@@ -116,13 +118,15 @@ def to_table(records: Sequence[Record]) -> pa.Table:
     messages = [message for record in records for message in record.messages]
     images = [image for record in records for image in record.images]
     pictures = [[digest(image.bytes) for image in record.images] for record in records]
-    talks = pa.StructArray.from_arrays(
-        [
-            pa.array([message.role for message in messages], pa.string()),
-            pa.array([message.content for message in messages], pa.string()),
-        ],
-        ["role", "content"],
+    roles = pa.array([message.role for message in messages], pa.string())
+    texts = pa.array([message.content for message in messages], pa.string())
+    talks = pa.StructArray.from_arrays([roles, texts], ["role", "content"])
+    counts = [len(record.messages) for record in records]
+    bare = (
+        np.asarray(pc.binary_length(texts))
+        - len(IMAGE_TOKEN) * pc.count_substring(texts, IMAGE_TOKEN).to_numpy()
     )
+    until = np.cumsum([0, *bare])[np.cumsum([0, *counts])]
     files = pa.StructArray.from_arrays(
         [
             pa.array([image.bytes for image in images], pa.binary()),
@@ -134,9 +138,9 @@ def to_table(records: Sequence[Record]) -> pa.Table:
         "id": [record.id for record in records],
         "source": [record.source for record in records],
         "language": [record.language for record in records],
-        "messages": _lists(talks, [len(record.messages) for record in records], "messages"),
+        "messages": _lists(talks, counts, "messages"),
         "images": _lists(files, [len(record.images) for record in records], "images"),
-        "length": [text_length(record.messages) for record in records],
+        "length": np.diff(until),
         "digest": [digest_of(record.messages, own) for record, own in zip(records, pictures, strict=True)],
         "picture_digests": pictures,
         "looks": [record.looks for record in records],

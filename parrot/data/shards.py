@@ -5,7 +5,6 @@ is checksummed, and checked when it is read.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -24,7 +23,6 @@ INDEX = "index.parquet"
 INDEX_ROWS = 10_000
 """Of each row group of an index."""
 TRAINED_ON = ("messages", "images")
-_LOOKED_AT = (*TRAINED_ON, "looks")
 
 
 class Indexed(NamedTuple):
@@ -90,18 +88,25 @@ def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
         yield group
 
 
-def write_index(folder: Path, index: Iterable[Indexed]) -> None:
-    """Write a mixture's index, in the order of training."""
-    path, rows = folder / INDEX, iter(index)
+def index_table(rows: Sequence[Indexed]) -> pa.Table:
+    """Rows of a mixture's index."""
+    return pa.Table.from_pylist([row._asdict() for row in rows], INDEX_SCHEMA)
+
+
+def write_index(folder: Path, tables: Iterable[pa.Table]) -> None:
+    """Write a mixture's index, in the order of training, from tables of `INDEX_SCHEMA`."""
+    path = folder / INDEX
     with pq.ParquetWriter(
         path, INDEX_SCHEMA, compression="none", use_dictionary=["shard", "source", "language"]
     ) as writer:
-        while some := list(islice(rows, INDEX_ROWS)):
-            columns = [
-                pa.array(values, field.type)
-                for values, field in zip(zip(*some, strict=True), INDEX_SCHEMA, strict=True)
-            ]
-            writer.write_table(pa.table(columns, INDEX_SCHEMA))
+        waiting = INDEX_SCHEMA.empty_table()
+        for table in tables:
+            waiting = pa.concat_tables([waiting, table])
+            while len(waiting) >= INDEX_ROWS:
+                writer.write_table(waiting.slice(0, INDEX_ROWS).combine_chunks())
+                waiting = waiting.slice(INDEX_ROWS)
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks())
     seal(path)
 
 
@@ -117,7 +122,12 @@ def open_shard(path: Path) -> SealedFile:
     return file
 
 
-def _open_index(mixture: Path | str) -> SealedFile:
+def open_index(mixture: Path | str) -> SealedFile:
+    """A mixture's index.
+
+    Raises:
+        ParrotError: it is missing, damaged, or another file.
+    """
     path = Path(mixture, INDEX)
     file = SealedFile(path)
     if not file.schema.equals(INDEX_SCHEMA):
@@ -129,7 +139,7 @@ class _OpenMixture:
     """An index and the shards that it names, each opened."""
 
     def __init__(self, records: Path | str, mixture: Path | str) -> None:
-        self.index: pa.Table = _open_index(mixture).read().combine_chunks()
+        self.index: pa.Table = open_index(mixture).read().combine_chunks()
         self.shards = {
             name: open_shard(Path(records, name)) for name in self.index["shard"].unique().to_pylist()
         }
@@ -203,56 +213,20 @@ class RecordDataset:
         return self._opened
 
 
-def index_groups(mixture: Path | str) -> list[int]:
-    """Rows of each row group of a mixture's index.
+class ShardRows:
+    """Some columns of a shard, `messages` among them, that is read from its beginning to its end."""
 
-    Raises:
-        ParrotError: it is missing, damaged, or another file.
-    """
-    return _open_index(mixture).group_sizes
-
-
-def iterate(
-    records: Path | str, mixture: Path | str, groups: Iterable[int] | None = None
-) -> Iterator[dict[str, Any]]:
-    """The rows of a mixture's index in order, each with the `messages` and `images` that are trained on,
-    and the `looks` of these.
-
-    Every row group is read once, and of each source and language one shard is open at a time, so that
-    memory does not grow with the records. Bytes of a text that are no UTF-8 become U+FFFD; images are
-    `{"bytes", "path"}`.
-
-    Args:
-        groups: row groups of the index; without it all.
-    """
-    index = _open_index(mixture)
-    # The records of a source in one language are in the order of their shards.
-    in_hand: dict[tuple[str, str], _InHand] = {}
-    for some in range(len(index.group_sizes)) if groups is None else groups:
-        for batch in index.read([some]).to_batches(max_chunksize=GROUP_ROWS):
-            for indexed in batch.to_pylist():
-                shard, stream = indexed["shard"], (indexed["source"], indexed["language"])
-                if stream not in in_hand or in_hand[stream].shard != shard:
-                    in_hand[stream] = _InHand(shard, open_shard(Path(records, shard)))
-                stored = in_hand[stream].row(indexed["row"])
-                messages, images = kept(stored["messages"], stored["images"], indexed["turns"])
-                looks = stored["looks"][: len(images)]
-                yield indexed | {"messages": messages, "images": images, "looks": looks}
-
-
-class _InHand:
-    """A shard that is read from its beginning to its end."""
-
-    def __init__(self, shard: str, file: SealedFile) -> None:
-        self.shard = shard
-        self._file = file
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self._columns = columns
+        self._file = open_shard(path)
         self._group = -1
         self._rows: list[dict[str, Any]] = []
 
     def row(self, number: int) -> dict[str, Any]:
         group, offset = self._file.locate(number)
         if group != self._group:
-            self._group, self._rows = group, read_group(self._file, group, _LOOKED_AT)
+            self._group, self._rows = group, read_group(self._file, group, self._columns)
         return self._rows[offset]
 
 

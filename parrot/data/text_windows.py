@@ -28,6 +28,7 @@ def normalized(text: str) -> bytes:
     if text.isascii():  # what follows, in a tenth of the time
         return text.encode().translate(_LOWER, _NO_ASCII_LETTER)
     text = unicodedata.normalize("NFKC", text).casefold()
+    text = "".join(text.split())  # the expression finds spaces, too, and takes ten times as long
     return _NO_LETTER.sub("", text).encode(errors="replace")
 
 

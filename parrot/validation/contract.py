@@ -10,7 +10,7 @@ FAILURE_COLUMNS = ("shard", "source", "record", "field", "check", "value")
 
 
 def contract(languages: list[str], images: Images, max_length: int) -> pa.DataFrameSchema:
-    """What must be true of every row of `read_metadata`."""
+    """What must be true of every row of `as_frame`."""
 
     def none(problem: str) -> pa.Column:
         return pa.Column(int, pa.Check.eq(0, error=problem))
@@ -33,7 +33,6 @@ def contract(languages: list[str], images: Images, max_length: int) -> pa.DataFr
             "language": pa.Column(
                 str, pa.Check.isin(languages, error=f"must be one of {', '.join(languages)}")
             ),
-            "repeated_id": pa.Column(bool, pa.Check.eq(False, error="source and id must be unique")),
             "roles": pa.Column(
                 str,
                 pa.Check.str_matches(

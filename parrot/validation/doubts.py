@@ -9,11 +9,10 @@ import pandas as pd
 
 from parrot.config import Images, Validate
 from parrot.data.accounting import Account
-from parrot.data.checksums import SealedFile
-from parrot.data.shards import INDEX
 from parrot.validation.contract import FAILURE_COLUMNS
 from parrot.validation.languages import other_language
 from parrot.validation.near_duplicates import BANDS, NearDuplicates, look_keys
+from parrot.validation.repeated import index_rows
 
 NEAR_DUPLICATES, NEAR_PICTURES = "near_duplicate_share", "near_picture_share"
 
@@ -24,7 +23,7 @@ def other_language_share(source: str) -> str:
 
 
 class Doubts:
-    """Looks for what `limits` limit, in the frames of `read_metadata`; closes its files at the block's end.
+    """Looks for what `limits` limit, in the frames of `as_frame`; closes its files at the block's end.
 
     Args:
         accounts: how many records each source has, of which `language_sample` are drawn evenly.
@@ -78,7 +77,9 @@ class Doubts:
             if search
             for later, earlier in search.pairs()
         ]
-        names = _names(mixture, {number for pair in found for number in pair[:2]})
+        numbers = sorted({number for pair in found for number in pair[:2]})
+        table = index_rows(mixture, np.array(numbers, np.int64), ("shard", "source", "id"))
+        names = dict(zip(numbers, map(tuple, zip(*table.to_pydict().values(), strict=True)), strict=True))
         rows = [
             (*names[later], field, "nearly repeats an earlier record", " ".join(names[earlier][1:]))
             for later, earlier, field in found
@@ -97,6 +98,8 @@ class Doubts:
         return near | others
 
     def _in_other_languages(self, frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+        if not self._steps:
+            return
         columns = ("shard", "source", "id", "language", "longest_text")
         for shard, source, name, language, text in zip(*(frame[column] for column in columns), strict=True):
             self._passed[source] += 1
@@ -111,20 +114,3 @@ class Doubts:
 def _about(looks: Sequence[bytes], digests: Sequence[bytes]) -> bytes:
     """What a text is about: its first picture, as it looks, or its digest; nothing without one."""
     return next(iter(looks or digests), b"")
-
-
-def _names(mixture: Path, numbers: set[int]) -> dict[int, tuple[str, str, str]]:
-    """Number in the mixture -> shard, source and id."""
-    index, wanted = SealedFile(mixture / INDEX), np.array(sorted(numbers), np.int64)
-    found: dict[int, tuple[str, str, str]] = {}
-    start = 0
-    for group, size in enumerate(index.group_sizes):
-        here = wanted[(wanted >= start) & (wanted < start + size)]
-        if len(here):
-            rows = index.read([group], ["shard", "source", "id"]).take(here - start).to_pylist()
-            found |= {
-                int(number): (row["shard"], row["source"], row["id"])
-                for number, row in zip(here, rows, strict=True)
-            }
-        start += size
-    return found

@@ -1,86 +1,110 @@
-"""What is found of one record, whatever the others are."""
+"""What is found of records, whatever the others are: column by column, and of pictures one by one."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_type_hints
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from parrot.data.digests import content_digest, digest
+from parrot.data.columns import Integers, Talks, talks
+from parrot.data.digests import digest
 from parrot.data.images import image_header
 from parrot.data.records import IMAGE_TOKEN
+from parrot.validation.near_duplicates import text_keys
 
 LOST = "\N{REPLACEMENT CHARACTER}"
-
-
-class Measures(NamedTuple):
-    """Of a record as a mixture has it; `read_metadata` says what each is."""
-
-    shard: str
-    id: str
-    source: str
-    language: str
-    positions: int
-    copies: int
-    stored_length: int
-    name_digest: bytes
-    """By which it is found that source and id come again."""
-    content_digest: bytes
-    looks: list[bytes]
-    picture_digests: list[bytes]
-    roles: str
-    turns: int
-    text: str
-    longest_text: str
-    text_bytes: int
-    empty_texts: int
-    broken_texts: int
-    placeholders: int
-    answer_placeholders: int
-    images: int
-    unreadable_images: int
-    shorter_side: float
-    longer_side: float
-
-
+STORED = ("messages", "images", "looks")
+"""Columns of the shards that are looked at."""
+_INDEXED = ("shard", "id", "source", "language", "positions", "copies")
 _TYPES = {
-    str: pa.string(), int: pa.int64(), float: pa.float64(), bytes: pa.binary(),
-    list[bytes]: pa.list_(pa.binary()),
+    pa.string(): ("shard", "id", "source", "language", "roles", "longest_text"),
+    pa.int64(): ("positions", "copies", "stored_length", "turns", "text_bytes", "empty_texts", "broken_texts",
+                 "placeholders", "answer_placeholders", "images", "unreadable_images"),
+    pa.float64(): ("shorter_side", "longer_side"),
+    pa.binary(16): ("name_digest", "content_digest"),
+    pa.binary(): ("near_keys",),
+    pa.list_(pa.binary()): ("looks", "picture_digests"),
 }  # fmt: skip
-SCHEMA = pa.schema([pa.field(name, _TYPES[kind]) for name, kind in get_type_hints(Measures).items()])
+SCHEMA = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in names])
+"""`read_measures` says what each column is."""
 
 
-def measure(record: Mapping[str, Any]) -> Measures:
-    """Of one that `iterate` gives."""
-    roles = [turn["role"] for turn in record["messages"]]
-    texts = [turn["content"] for turn in record["messages"]]
-    pictures = [image["bytes"] or b"" for image in record["images"]]
-    digests = [digest(picture) for picture in pictures]
-    images = [text.count(IMAGE_TOKEN) for text in texts]
-    asked = sum([count for role, count in zip(roles, images, strict=True) if role == "user"])
-    bare = [text.replace(IMAGE_TOKEN, "") for text in texts] if any(images) else texts
-    return Measures(
-        record["shard"], record["id"], record["source"], record["language"], record["positions"],
-        record["copies"], record["length"],
-        digest(repr((record["source"], record["id"])).encode()),
-        content_digest(zip(roles, texts, strict=True), digests),
-        record["looks"],
-        digests,
-        " ".join(roles),
-        len(texts),
-        "\n".join(bare),
-        max(bare, key=len, default=""),
-        sum([len(text) if text.isascii() else len(text.encode()) for text in bare]),
-        sum([not text or text.isspace() for text in texts]),
-        sum([LOST in text for text in texts]),
-        asked,
-        sum(images) - asked,
-        *(_measure_pictures(pictures) if pictures else (0, 0, np.nan, np.nan)),
-    )  # fmt: skip
+def measure(indexed: pa.Table, stored: pa.Table, near_texts: bool, languages: bool) -> pa.Table:
+    """The measures of records as a mixture has them.
+
+    Args:
+        indexed: their rows of its index.
+        stored: the `STORED` columns of the same records.
+        near_texts, languages: whether `near_keys` and `longest_text` are wanted.
+    """
+    talk = talks(stored["messages"], indexed["turns"].to_numpy().astype(np.int64))
+    sizes, marks = pc.binary_length(talk.texts), pc.count_substring(talk.texts, IMAGE_TOKEN)
+    blank = pc.or_(pc.equal(sizes, 0), pc.utf8_is_space(talk.texts))
+    lost = pc.match_substring(talk.texts, LOST)
+    asked = talk.sums(_numbers(marks) * _numbers(pc.equal(talk.roles, "user")))
+    turns, placed = np.diff(talk.starts), talk.sums(_numbers(marks))
+    whole = turns == _numbers(pc.list_value_length(stored["messages"]))
+    pictures = _pictures(stored["images"], np.where(whole, np.iinfo(np.int64).max, placed))
+    digests = [[digest(picture) for picture in some] for some in pictures]
+    sides = [_measure_pictures(some) if some else (0, np.nan, np.nan) for some in pictures]
+    unreadable, shorter, longer = zip(*sides, strict=True) if sides else ((), (), ())
+    roles = pc.binary_join(pa.ListArray.from_arrays(talk.starts.astype(np.int32), talk.roles), " ")
+    columns: dict[str, Any] = {
+        "stored_length": indexed["length"],
+        "roles": roles,
+        "turns": turns,
+        "text_bytes": talk.sums(_numbers(sizes)) - len(IMAGE_TOKEN) * placed,
+        "empty_texts": talk.sums(_numbers(blank)),
+        "broken_texts": talk.sums(_numbers(lost)),
+        "placeholders": asked,
+        "answer_placeholders": placed - asked,
+        "images": [len(some) for some in pictures],
+        "unreadable_images": unreadable,
+        "shorter_side": shorter,
+        "longer_side": longer,
+        "name_digest": _name_digests(indexed),
+        "content_digest": _content_digests(talk, roles, digests),
+        "looks": [looks[: len(some)] for looks, some in zip(_lists(stored["looks"]), pictures, strict=True)],
+        "picture_digests": digests,
+    } | {name: indexed[name] for name in _INDEXED}
+    if near_texts or languages:
+        bare = [text.replace(IMAGE_TOKEN, "") for text in talk.texts.to_pylist()]
+        said = [bare[begin:end] for begin, end in pairwise(talk.starts.tolist())]
+        columns["near_keys"] = _near_keys(said) if near_texts else None
+        columns["longest_text"] = [max(texts, key=len, default="") for texts in said] if languages else None
+    arrays = [_array(columns.get(field.name), field.type, len(indexed)) for field in SCHEMA]
+    return pa.table(arrays, SCHEMA)
 
 
-def _measure_pictures(pictures: Sequence[bytes]) -> tuple[int, int, float, float]:
-    """How many, how many of them unreadable, and the shortest and the longest side of the others."""
+def _numbers(found: pa.Array | pa.ChunkedArray) -> Integers:
+    return np.asarray(found).astype(np.int64)
+
+
+def _array(values: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedArray:
+    if values is None:
+        return pa.nulls(count, kind)
+    return values.cast(kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
+
+
+def _lists(column: pa.ChunkedArray) -> Sequence[Sequence[Any]]:
+    """A column of lists, which are hardly ever filled."""
+    filled = pc.max(pc.list_value_length(column)).as_py()
+    found: list[list[Any]] = column.to_pylist() if filled else [[]] * len(column)
+    return found
+
+
+def _pictures(column: pa.ChunkedArray, kept: Integers) -> list[list[bytes]]:
+    """Of each record the first pictures, so many as are kept."""
+    return [
+        [image["bytes"] or b"" for image in some[:count]]
+        for some, count in zip(_lists(column), kept.tolist(), strict=True)
+    ]
+
+
+def _measure_pictures(pictures: Sequence[bytes]) -> tuple[int, float, float]:
+    """How many are unreadable, and the shortest and the longest side of the others."""
     sides: list[float] = []
     unreadable = 0
     for picture in pictures:
@@ -90,4 +114,33 @@ def _measure_pictures(pictures: Sequence[bytes]) -> tuple[int, int, float, float
             unreadable += 1
             continue
         sides += width, height
-    return len(pictures), unreadable, min(sides, default=np.nan), max(sides, default=np.nan)
+    return unreadable, min(sides, default=np.nan), max(sides, default=np.nan)
+
+
+def _name_digests(indexed: pa.Table) -> list[bytes]:
+    """By which it is found that source and id come again."""
+    names = zip(indexed["source"].to_pylist(), indexed["id"].to_pylist(), strict=True)
+    return [digest(f"{source}\n{name}".encode()) for source, name in names]
+
+
+def _content_digests(talk: Talks, roles: pa.StringArray, pictures: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """By which it is found that texts and pictures come again; of the texts as they lie in memory."""
+    _, offsets, content = talk.texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[talk.texts.offset :][: len(talk.texts) + 1]
+    sizes = np.diff(ends).astype("<i4").tobytes()
+    said = memoryview(content) if content else memoryview(b"")
+    found = []
+    for (begin, end), who, own in zip(
+        pairwise(talk.starts.tolist()), roles.to_pylist(), pictures, strict=True
+    ):
+        parts = who.encode(), b"\n", sizes[4 * begin : 4 * end], *own, said[ends[begin] : ends[end]]
+        found.append(digest(b"".join(parts)))
+    return found
+
+
+def _near_keys(said: Sequence[Sequence[str]]) -> list[bytes | None]:
+    """Of the texts of each record together; none of one that is too short."""
+    keys: list[bytes | None] = [None] * len(said)
+    for place, own in zip(*text_keys(["\n".join(texts) for texts in said]), strict=True):
+        keys[place] = own.tobytes()
+    return keys

@@ -13,12 +13,14 @@ from parrot.validation.expectations import share_of
 
 
 class Totals:
-    """Sums over the frames of `read_metadata`; shares are of what training sees, copies counted."""
+    """Sums over the frames of `as_frame`; shares are of what training sees, copies counted."""
 
     def __init__(self) -> None:
         self.records = 0
+        self.duplicates = 0
+        """How often training sees a record that repeats an earlier one; to be told by `Repeated`."""
         self.shards: set[str] = set()
-        self._samples = self._text_only = self._duplicates = self._text_bytes = self._turns = 0
+        self._samples = self._text_only = self._text_bytes = self._turns = 0
         self._languages: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
         self._source_samples: Counter[str] = Counter()
@@ -29,12 +31,12 @@ class Totals:
         self.shards.update(frame["shard"].unique())
         self._samples += int(copies.sum())
         self._text_only += int(copies[frame["images"] == 0].sum())
-        self._duplicates += int(copies[frame["duplicate"]].sum())
         self._text_bytes += int(frame["text_bytes"].sum())
         self._turns += int(frame["turns"].sum())
         for name, count in copies.groupby(frame["language"]).sum().items():
             self._languages[str(name)] += int(count)
-        self._sources.update(map(str, frame["source"]))
+        for name, count in frame["source"].value_counts().items():
+            self._sources[str(name)] += int(count)
         for name, count in copies.groupby(frame["source"]).sum().items():
             self._source_samples[str(name)] += int(count)
 
@@ -55,7 +57,7 @@ class Totals:
     def summary(self, languages: Sequence[str]) -> dict[str, float]:
         """The row on which there are expectations."""
         shares = {share_of(language): self._share(self._languages[language]) for language in languages}
-        text_only, duplicate = self._share(self._text_only), self._share(self._duplicates)
+        text_only, duplicate = self._share(self._text_only), self._share(self.duplicates)
         return {"records": self.records, **shares, "text_only_share": text_only, "duplicate_share": duplicate}
 
     def metrics(self) -> dict[str, Any]:
@@ -65,7 +67,7 @@ class Totals:
             "language_share": self._shares(self._languages),
             "source_share": self._shares(self._source_samples),
             "text_only_share": round(self._share(self._text_only), 4),
-            "duplicate_share": round(self._share(self._duplicates), 4),
+            "duplicate_share": round(self._share(self.duplicates), 4),
             "mean_text_bytes": round(self._text_bytes / self.records, 1),
             "mean_turns": round(self._turns / self.records, 2),
         }

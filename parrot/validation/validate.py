@@ -21,8 +21,9 @@ from parrot.validation.contract import FAILURE_COLUMNS, contract, contract_failu
 from parrot.validation.doubts import Doubts
 from parrot.validation.drift import committed_metrics, drift
 from parrot.validation.expectations import check_split
-from parrot.validation.metadata import read_metadata
+from parrot.validation.metadata import as_frame, read_measures
 from parrot.validation.offline_docs import Finding
+from parrot.validation.repeated import Repeated
 from parrot.validation.totals import Totals
 
 FAILURES = "contract_failures.parquet"
@@ -68,16 +69,23 @@ def validate(
     totals, accounts = Totals(), read_balance(mixture)
     with (
         Doubts(validate, images, accounts) as doubts,
+        Repeated() as repeated,
         tqdm(desc=f"validate {split}", unit=" records") as progress,
         _FailuresWriter(reports / FAILURES) as failures,
         _FailuresWriter(reports / DOUBTS) as doubtful,
     ):
-        near_texts = validate.max_near_duplicate_share is not None
-        for frame in read_metadata(prepared, mixture, near_texts, speed, work):
+        for measures in read_measures(
+            prepared, mixture, near_texts=validate.max_near_duplicate_share is not None,
+            languages=validate.max_other_language_share is not None, speed=speed, work=work,
+        ):  # fmt: skip
+            repeated.add(measures)
+            frame = as_frame(measures)
             totals.add(frame)
             failures.add(contract_failures(schema, frame))
             doubtful.add(doubts.add(frame))
             progress.update(len(frame))
+        failures.add(repeated.failures(mixture))
+        totals.duplicates = repeated.samples(mixture)
         doubtful.add(doubts.near(mixture))
     if not totals.records:
         raise ParrotError(f"{mixture}: a mixture of no records; correct params.yaml's `mix`")

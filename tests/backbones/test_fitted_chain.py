@@ -53,6 +53,7 @@ from parrot.training.sft import sft
 from parrot.training.trainer import TrainingRun
 
 ROOT = Path(__file__).parents[2]
+SPEED = Speed(workers=0, inference_batch_size=1, inference_processes=1)
 PARAMS = load_params(ROOT / "params.yaml")
 REPORTED = ROOT.parent / "shared/reference/reported"
 REPORTED_MODELS = ("19_lm_without_image_token", "20_lm_without_pad_token", "21_lm_without_chatml")
@@ -115,7 +116,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(
         ["en"], IMAGES,
         Prepare(partition_records=5, max_reject_share=0.0), {"talk": source},
-        Speed(workers=0, inference_batch_size=1, inference_processes=1), source="talk",
+        SPEED, source="talk",
         output=folder / "prepared/talk", metrics=folder / "prepare.json", work=WorkFolder(folder / "work"),
     )  # fmt: skip
     return folder / "prepared"
@@ -129,7 +130,8 @@ def train(vision: Path, language: Path, prepared: Path, folder: Path, **training
     shared: dict[str, Any] = {"vision": vision, "language": language, "metrics": folder / "metrics.json"}
     for split in ("align", "sft"):
         mix(
-            1, mixture, MODEL, IMAGES, split=split, prepared=prepared, output=folder / "mixtures" / split,
+            1, mixture, MODEL, IMAGES, SPEED, split=split, prepared=prepared,
+            output=folder / "mixtures" / split, work=folder / "work" / split,
             **shared | {"metrics": folder / "mix" / f"{split}.json"},
         )  # fmt: skip
     shared |= {"records": prepared, "curve": folder / "curve.csv"}

@@ -22,7 +22,7 @@ from parrot.data.accounting import Account, write_balance
 from parrot.data.mix import mix
 from parrot.data.prepare import prepare
 from parrot.data.records import Record, text_length
-from parrot.data.shards import Indexed, RecordDataset, write_index, write_shard
+from parrot.data.shards import Indexed, RecordDataset, index_table, write_index, write_shard
 
 
 def picture(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -119,17 +119,21 @@ class World:
             work=Path(tempfile.mkdtemp(dir=self.folder)),
         )
 
-    def mix_split(self, split: Split = "align", seed: int = 1, max_length: int = 512) -> dict[str, Any]:
+    def mix_split(
+        self, split: Split = "align", seed: int = 1, max_length: int = 512, work: Path | None = None
+    ) -> dict[str, Any]:
         return mix(
             seed,
             self.mix,
             MODEL.model_copy(update={"max_length": max_length}),
             self.images,
+            self.speed,
             split=split,
             prepared=self.prepared(split),
             **small_backbones(self.folder / "backbones"),
             output=self.mixture(split),
             metrics=self.folder / "metrics" / f"{split}.json",
+            work=work or Path(tempfile.mkdtemp(dir=self.folder)),
         )
 
     def run(self, split: Split = "align", seed: int = 1, max_length: int = 512) -> dict[str, Any]:
@@ -214,16 +218,14 @@ def write_mixture(folder: Path, records: list[Record], copies: int = 1) -> tuple
     (prepared / shard).parent.mkdir(parents=True)
     mixture.mkdir(parents=True)
     write_shard(prepared / shard, records)
-    write_index(
-        mixture,
-        [
-            Indexed(
-                shard, row, item.id, item.source, item.language, text_length(item.messages), positions=1,
-                copies=copies, turns=len(item.messages),
-            )
-            for row, item in enumerate(records)
-        ],
-    )  # fmt: skip
+    rows = [
+        Indexed(
+            shard, row, item.id, item.source, item.language, text_length(item.messages), positions=1,
+            copies=copies, turns=len(item.messages),
+        )
+        for row, item in enumerate(records)
+    ]  # fmt: skip
+    write_index(mixture, [index_table(rows)])
     write_balance(mixture, {records[0].source: Account(len(records), len(records), 0, 0, 0, 0)})
     return prepared, mixture
 

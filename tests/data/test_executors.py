@@ -81,6 +81,10 @@ def test_two_workers_make_the_same_bytes(tmp_path: Path, cluster: Cluster) -> No
     first = digests(world.prepared("align"))
     assert prepared_by(world, cluster).prepare_source("talk")["rejected"] == {"total": 1, "empty text": 1}
     assert digests(world.prepared("align")) == first
+    world.mix_split()
+    mixed = digests(world.mixture("align"))
+    prepared_by(world, cluster).mix_split()
+    assert digests(world.mixture("align")) == mixed
 
 
 def test_a_worker_with_other_code_is_refused(

@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Literal
+from unicodedata import category, is_normalized
 
 import PIL.Image
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,11 +19,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipVisionConfig
 
 from parrot.config import FlamingoArchitecture
-from parrot.data import lengths
+from parrot.data.columns import Talks, talks
 from parrot.data.lengths import Fit, Ruler, fit_all
-from parrot.data.records import Message
-from parrot.data.rejects import Reject, Rejected
+from parrot.data.records import RECORD_SCHEMA, Message
+from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
+from parrot.model.chat_text import BREAK
 from parrot.model.processing_parrot import ParrotProcessor
 from parrot.training.conversations import ConversationCollator
 
@@ -48,12 +52,20 @@ def talk(*texts: str, system: str = "") -> tuple[Message, ...]:
     return (*lead, *turns)
 
 
+def stored(*conversations: tuple[Message, ...]) -> Talks:
+    rows = [[asdict(message) for message in messages] for messages in conversations]
+    return talks(pa.chunked_array([pa.array(rows, RECORD_SCHEMA.field("messages").type)]))
+
+
+def at_most(ruler: Ruler, turns: tuple[Message, ...]) -> int:
+    return ruler.at_most([turn.role for turn in turns], [turn.content for turn in turns])
+
+
 def fit(turns: tuple[Message, ...], ruler: Ruler, max_length: int, too_long: Literal["drop", "cut"]) -> Fit:
-    [found] = fit_all([SimpleNamespace(messages=turns)], ruler, max_length, too_long)
-    assert isinstance(found, tuple)
-    if isinstance(found[1], Rejected):
-        raise found[1]
-    return found[1]
+    [found] = fit_all(stored(turns), ruler, max_length, too_long)
+    if isinstance(found, Rejected):
+        raise found
+    return found
 
 
 def measured(ruler: Ruler, turns: tuple[Message, ...]) -> int:
@@ -98,7 +110,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1
 @settings(max_examples=100, deadline=None)
 def test_the_quick_bound_is_never_too_low(ruler: Ruler, texts: list[str], system: str) -> None:
     item = talk(*texts, system=system)
-    assert measured(ruler, item) <= ruler.at_most(item)
+    assert measured(ruler, item) <= at_most(ruler, item)
 
 
 def other_tokenizers(folder: Path) -> Iterator[PreTrainedTokenizerFast]:
@@ -140,7 +152,7 @@ def test_the_bound_holds_for_other_tokenizers(backbones: dict[str, Path], tmp_pa
     for ruler in other_rulers(backbones, tmp_path):
         for text in texts:
             item = talk(f"<image>\n{text}", f"{text}!", system=text)
-            assert measured(ruler, item) <= ruler.at_most(item)
+            assert measured(ruler, item) <= at_most(ruler, item)
 
 
 def test_a_cut_leaves_as_many_whole_turns_as_fit(ruler: Ruler) -> None:
@@ -162,16 +174,12 @@ def test_a_cut_leaves_as_many_whole_turns_as_fit(ruler: Ruler) -> None:
         fit(turns, ruler, measured(ruler, turns[:3]) - 1, "cut")
 
 
-def test_many_together_are_what_each_is_alone(ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lengths, "TOGETHER", 3)
-    reject = Reject("talk", "en", "r", "", "empty text", 0, "{}")
+def test_many_together_are_what_each_is_alone(ruler: Ruler) -> None:
     texts = [("What?", "A word. " * number) for number in (1, 90, 2, 40, 60)]
-    items: list[Any] = [*(SimpleNamespace(messages=talk(*pair)) for pair in texts), reject]
-    items += [SimpleNamespace(messages=talk(*texts[1], "And?", "No."))]
-    alone = [found for item in items for found in fit_all([item], ruler, 300, "cut")]
-    assert list(map(str, fit_all(items, ruler, 300, "cut"))) == list(map(str, alone))
-    assert len({type(found[1]) for found in alone if found is not reject}) == 2
-    assert alone[5] is reject
+    items = [*(talk(*pair) for pair in texts), talk(*texts[1], "And?", "No."), talk("A", *texts[0], "B")]
+    alone = [found for item in items for found in fit_all(stored(item), ruler, 300, "cut")]
+    assert list(map(str, fit_all(stored(*items), ruler, 300, "cut"))) == list(map(str, alone))
+    assert {type(found) for found in alone} == {Fit, Rejected}
 
 
 def test_ascii_is_not_normalized_where_that_changes_nothing(
@@ -179,14 +187,34 @@ def test_ascii_is_not_normalized_where_that_changes_nothing(
 ) -> None:
     item = talk("What is  it?\n", "~ It's 7. ", "<image>", "e\u0301")
     for ruler in other_rulers(backbones, tmp_path):
-        bound = ruler.at_most(item)
+        bound = at_most(ruler, item)
         ruler._keeps_ascii = False
-        assert ruler.at_most(item) == bound
+        assert at_most(ruler, item) == bound
+
+
+def test_what_is_composed_is_not_normalized(
+    ruler: Ruler, backbones: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Python's tables a text is composed where it is by the tokenizer's."""
+    assert ruler._replaced == [BREAK]
+    for one in (ruler, *other_rulers(backbones, tmp_path)):
+        texts = ["e\u0301", f"é{BREAK}", "\ufdfa ▁é", "é"]
+        for start in range(0xA0, sys.maxunicode, 500):
+            alone = (chr(number) for number in range(start, min(start + 500, sys.maxunicode)))
+            letters = [each for each in alone if category(each) not in ("Cs", "Cn")]
+            texts += (
+                "a".join(letters),
+                "".join(letters),
+                "".join(x for x in letters if is_normalized("NFC", x)),
+            )
+        quick = list(map(one._size, texts))
+        monkeypatch.setattr(one, "_replaced", None)
+        assert quick == list(map(one._size, texts))
 
 
 def test_what_surely_fits_is_not_encoded(ruler: Ruler) -> None:
     short = talk("a", "b")
-    assert measured(ruler, short) < (bound := ruler.at_most(short)) < 512
+    assert measured(ruler, short) < (bound := at_most(ruler, short)) < 512
     assert fit(short, ruler, 512, "cut") == Fit(2, bound)
 
 

@@ -10,17 +10,22 @@ from pathlib import Path
 import pytest
 from full_disks import full_database, full_disk
 from small_sources import (
+    changed,
     digests,
     instruction,
     small_world,
 )
 
+from parrot.data import screening
+from parrot.data.screening import Taken
 from parrot.errors import ParrotError
 
 
 @pytest.mark.parametrize(
     ("call", "full"),
     [
+        ("screening.pa.ipc.new_file", full_disk),
+        ("mix.Repeats.add", full_disk),
         ("mix.FirstSeen.earlier", full_database),
         ("mix.write_balance", full_disk),
         ("mix.write_json", full_disk),
@@ -31,7 +36,7 @@ from parrot.errors import ParrotError
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
     call: str, full: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = [instruction(number) for number in (*range(20), 3)]
+    items = [instruction(number) | {"id": str(number % 20)} for number in (*range(21), 3)]
     world = small_world(tmp_path).only(items)
     assert world.run()["duplicates"] == 1
     before = digests(world.mixture("align")), digests(tmp_path / "metrics")
@@ -47,15 +52,12 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from small_sources import small_world
 from parrot.data import mix as module
-earlier, asked = module.FirstSeen.earlier, []
-def killed(*arguments):
-    asked.append(arguments)
-    if len(asked) == 30:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return earlier(*arguments)
+def killed(folder, tables):
+    next(tables)
+    os.kill(os.getpid(), signal.SIGKILL)
 world = small_world(Path({folder!r}))
 world.run()
-module.FirstSeen.earlier = killed
+module.write_index = killed
 world.mix_split(seed=2)
 """
 
@@ -75,3 +77,30 @@ def test_a_killed_run_leaves_the_old_mixture_and_the_next_the_same_bytes(tmp_pat
     assert [path.name for path in mixture.parent.iterdir()] == ["align"]  # … until the next run
     world.mix_split(seed=2)
     assert digests(mixture) == digests(world.mixture("align"))
+
+
+def test_any_number_of_processes_gives_the_same_bytes_and_partitions_that_are_done_stay_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(tmp_path)
+    world = replace(world, prepare=changed(world.prepare, partition_records=7))
+    world.run()
+    first = digests(world.mixture("align"))
+    several = replace(world, speed=changed(world.speed, prepare_processes=2))
+    work = tmp_path / "work"
+    several.mix_split(work=work)
+    assert digests(world.mixture("align")) == first
+    done = sorted(work.rglob("*.arrow"))
+    assert len(done) == 5  # of 20 records in one language and 10 in the other
+    done[1].unlink()
+    screened: list[Taken] = []
+    screen_part = screening._screen_part
+
+    def noting(screen: screening.Screen, folder: Path, part: Taken) -> None:
+        screened.append(part)
+        screen_part(screen, folder, part)
+
+    monkeypatch.setattr(screening, "_screen_part", noting)
+    world.mix_split(work=work)
+    assert [part.number for part in screened] == [1]
+    assert digests(world.mixture("align")) == first

@@ -2,14 +2,26 @@ import pickle
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_sources import picture, write_mixture
 
 from parrot.data.checksums import seal
+from parrot.data.columns import read_rows
 from parrot.data.records import RECORD_SCHEMA, Image, Message, Record, text_length
-from parrot.data.shards import GROUP_BYTES, Indexed, RecordDataset, iterate, write_index, write_shard
+from parrot.data.shards import (
+    GROUP_BYTES,
+    TRAINED_ON,
+    Indexed,
+    RecordDataset,
+    ShardRows,
+    index_table,
+    open_shard,
+    write_index,
+    write_shard,
+)
 from parrot.errors import ParrotError
 
 
@@ -105,13 +117,6 @@ def test_a_shard_of_no_records(tmp_path: Path) -> None:
     assert len(pq.read_table(tmp_path / "none.parquet")) == 0
 
 
-def test_iterate_goes_from_end_to_end(folders: tuple[Path, Path], records: list[Record]) -> None:
-    for row, expected in zip(iterate(*folders), records, strict=True):
-        assert (row["id"], row["shard"], row["turns"]) == (expected.id, "s/part-00000.parquet", 4)
-        assert [message["content"] for message in row["messages"]] == [m.content for m in expected.messages]
-        assert [image["path"] for image in row["images"]] == [image.path for image in expected.images]
-
-
 def scattered(folder: Path) -> tuple[Path, Path, list[str]]:
     """Two sources of two shards each, every second record left out, in one order; the ids in this order."""
     for source in "ab":
@@ -128,27 +133,17 @@ def scattered(folder: Path) -> tuple[Path, Path, list[str]]:
         number = left[source].pop(0)
         shard = f"{source}/part-{number // 300}.parquet"
         index.append(Indexed(shard, number % 300, f"{source}{number}", source, "en", 1, 1, number % 4, 2))
-    write_index(folder / "mixture", index)
+    write_index(folder / "mixture", [index_table(index)])
     return folder / "prepared", folder / "mixture", [row.id for row in index]
 
 
-def test_a_mixture_of_several_shards_is_read_in_its_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mixture_of_several_shards_is_read_in_its_order(tmp_path: Path) -> None:
     prepared, mixture, ids = scattered(tmp_path)
-    read: list[object] = []
-    whole = pq.ParquetFile.read_row_groups
-    monkeypatch.setattr(
-        pq.ParquetFile, "read_row_groups", lambda *given, **named: read.append(0) or whole(*given, **named)
-    )
-    rows = list(iterate(prepared, mixture))
-    assert [row["id"] for row in rows] == ids
-    assert len(read) <= 1 + 12  # the index, and every row group once
     dataset = RecordDataset(prepared, mixture)
     expected = [name for name in ids for _ in range(int(name[1:]) % 4)]
     assert len(dataset) == len(dataset.lengths) == len(dataset.languages) == len(expected)
     assert [row["id"] for row in dataset] == expected
-    for row in (rows[0], rows[77], dataset[50]):  # cut to a question and its answer
+    for row in (dataset[0], dataset[50]):  # cut to a question and its answer
         number = int(row["id"][1:])
         assert [turn["content"] for turn in row["messages"]] == [
             turn.content for turn in record(number).messages[:2]
@@ -161,21 +156,21 @@ def test_pictures_that_are_cut_off_are_left_out(tmp_path: Path) -> None:
     messages = [Message("assistant" if n % 2 else "user", text) for n, text in enumerate(turns)]
     images = tuple(Image(f"{number}.jpg", picture(number)) for number in range(3))
     prepared, mixture = write_mixture(tmp_path, [Record("r", "s", "en", tuple(messages), images)])
-    write_index(mixture, [Indexed("s/part-00000.parquet", 0, "r", "s", "en", 1, 1, 1, turns=2)])
+    row = Indexed("s/part-00000.parquet", 0, "r", "s", "en", 1, 1, 1, turns=2)
+    write_index(mixture, [index_table([row])])
     assert RecordDataset(prepared, mixture)[0]["images"] == [picture(0), picture(1)]
-    [row] = iterate(prepared, mixture)
-    assert [image["path"] for image in row["images"]] == ["0.jpg", "1.jpg"]
 
 
 def test_text_that_is_no_utf_8_reads_as_lost_characters(tmp_path: Path, records: list[Record]) -> None:
     """A shard that another program wrote and sealed."""
-    prepared, mixture = write_mixture(tmp_path, records[:3])
+    prepared, _ = write_mixture(tmp_path, records[:3])
     shard = prepared / "s" / "part-00000.parquet"
     pq.write_table(pq.read_table(shard), shard, use_dictionary=False, compression="none")
     shard.write_bytes(shard.read_bytes().replace("größer".encode(), "größer".encode()[:2] + b"\xff" * 6))
     seal(shard)
-    for row in iterate(prepared, mixture):
-        assert "gr" + "\N{REPLACEMENT CHARACTER}" * 6 in row["messages"][0]["content"]
+    rows = ShardRows(shard, TRAINED_ON)
+    for number in range(3):
+        assert "gr" + "\N{REPLACEMENT CHARACTER}" * 6 in rows.row(number)["messages"][0]["content"]
 
 
 def test_folders_that_are_no_mixtures(tmp_path: Path, records: list[Record]) -> None:
@@ -196,18 +191,19 @@ def test_folders_that_are_no_mixtures(tmp_path: Path, records: list[Record]) -> 
         seal(file)
         with pytest.raises(ParrotError, match=problem):
             RecordDataset(prepared, mixture)
-        with pytest.raises(ParrotError, match=problem):
-            list(iterate(prepared, mixture))
         file.write_bytes(content)
     write_shard(shard, records[:5])
     with pytest.raises(ParrotError, match="has 5 rows, none has number 9"):
         RecordDataset(prepared, mixture)[9]
+    with pytest.raises(ParrotError, match="has 5 rows, none has number 9"):
+        read_rows(open_shard(shard), np.array([2, 9]), ["id"])
+    assert read_rows(open_shard(shard), np.array([4, 1]), ["id"])["id"].to_pylist() == ["r4", "r1"]
 
 
 def read_all(folders: tuple[Path, Path]) -> tuple[object, ...]:
     """All that training and validation see."""
     dataset = RecordDataset(*folders)
-    return list(dataset), dataset.lengths, dataset.languages, list(iterate(*folders))
+    return list(dataset), dataset.lengths, dataset.languages
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:

@@ -72,8 +72,8 @@ def test_from_the_file_to_a_step_of_stage_one(
     model = MODELS["parrot"].model_copy(update={"max_length": 1024})
     backbones = {part: inputs[part] for part in ("vision", "language")}
     mixed = mix(
-        1, params.mix, model, images, split="align", prepared=Path("prepared"), **backbones,
-        output=Path("mixture"), metrics=Path("mix.json"),
+        1, params.mix, model, images, params.speed, split="align", prepared=Path("prepared"), **backbones,
+        output=Path("mixture"), metrics=Path("mix.json"), work=Path("work", "mix"),
     )  # fmt: skip
     assert mixed["languages"] == CAPTIONS
     checked = validate(

@@ -8,16 +8,22 @@ import pytest
 from talks import IMAGES, LANGUAGES, MAX_LENGTH, TWO, Plant, change, good, picture, say
 from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
 
+from parrot.config import Speed
 from parrot.data.checksums import seal
 from parrot.data.records import Image
-from parrot.data.shards import write_index
+from parrot.data.shards import index_table, write_index
 from parrot.validation.contract import contract, contract_failures
-from parrot.validation.metadata import read_metadata
+from parrot.validation.metadata import as_frame, read_measures
 
 
 def frame_of(folder: Path, records: list[MixedRecord]) -> pd.DataFrame:
-    [frame] = read_metadata(*write_mixture(folder, records))
-    return frame
+    return measured(*write_mixture(folder, records))
+
+
+def measured(prepared: Path, mixture: Path) -> pd.DataFrame:
+    speed = Speed(workers=0, inference_batch_size=1, inference_processes=1)
+    [measures] = read_measures(prepared, mixture, speed=speed, work=mixture.parent / "work")
+    return as_frame(measures)
 
 
 def breaches(frame: pd.DataFrame) -> pd.DataFrame:
@@ -29,7 +35,6 @@ def breaches(frame: pd.DataFrame) -> pd.DataFrame:
     [
         (change(3, language="xx"), "language"),
         (change(3, id=""), "id"),
-        (change(3, id="r4"), "repeated_id"),
         (change(3, messages=TWO[:1], images=()), "roles"),
         (change(3, messages=TWO[::-1], images=()), "roles"),
         (change(3, messages=say(("user", "<image>\nWhat?"), ("assistant", " "))), "empty_texts"),
@@ -52,7 +57,7 @@ def test_a_planted_breach_of_the_contract_is_found(tmp_path: Path, plant: Plant,
     found = breaches(frame_of(tmp_path, plant(good())))
     [row] = found[found["field"] == field].to_dict("records")
     assert (row["shard"], row["source"]) == (SHARD, "talk")
-    assert row["record"] == ("" if field == "id" else "r4" if field == "repeated_id" else "r3")
+    assert row["record"] == ("" if field == "id" else "r3")
 
 
 def test_good_records_break_nothing_in_any_order(tmp_path: Path) -> None:
@@ -69,12 +74,12 @@ def test_a_record_is_held_to_it_as_the_mixture_cuts_it(tmp_path: Path) -> None:
     pictures = (Image("1.jpg", picture(1)), Image("2.jpg", b"no picture"))
     records = change(3, messages=asked, images=pictures)(good())
     prepared, mixture = write_mixture(tmp_path, records)
-    [whole] = read_metadata(prepared, mixture)
+    whole = measured(prepared, mixture)
     assert set(breaches(whole)["field"]) == {"empty_texts", "unreadable_images"}
     rows = indexed(records)
     rows[3] = rows[3]._replace(turns=2, length=len("\nWhat?It."))
-    write_index(mixture, rows)
-    [cut] = read_metadata(prepared, mixture)
+    write_index(mixture, [index_table(rows)])
+    cut = measured(prepared, mixture)
     assert breaches(cut).empty
     assert cut["turns"][3] == 2
 
@@ -85,7 +90,7 @@ def test_text_that_is_not_utf8_is_a_finding(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(shard), shard, compression="none")
     shard.write_bytes(shard.read_bytes().replace(b"Number 3.", b"Number \xff."))
     seal(shard)
-    [frame] = read_metadata(prepared, mixture)
+    frame = measured(prepared, mixture)
     found = breaches(frame)
     assert ("r3", "broken_texts") in zip(found["record"], found["field"], strict=True)
 
@@ -93,7 +98,7 @@ def test_text_that_is_not_utf8_is_a_finding(tmp_path: Path) -> None:
 def test_a_wrong_length_in_the_index_is_a_finding(tmp_path: Path) -> None:
     prepared, mixture = write_mixture(tmp_path, good())
     first, *others = indexed(good())
-    write_index(mixture, [first._replace(length=1), *others])
-    [frame] = read_metadata(prepared, mixture)
+    write_index(mixture, [index_table([first._replace(length=1), *others])])
+    frame = measured(prepared, mixture)
     found = breaches(frame)
     assert list(zip(found["record"], found["field"], strict=True)) == [("r0", "length_error")]

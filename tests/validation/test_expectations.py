@@ -7,8 +7,10 @@ import pytest
 from talks import LANGUAGES, LIMITS, TWO, Plant, good
 from written_mixtures import write_mixture
 
+from parrot.config import Speed
 from parrot.validation.expectations import check_split
-from parrot.validation.metadata import read_metadata
+from parrot.validation.metadata import as_frame, read_measures
+from parrot.validation.repeated import Repeated
 from parrot.validation.totals import Totals
 
 PLANTS: dict[str, tuple[Plant, str, str]] = {
@@ -51,8 +53,13 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
 def test_a_planted_violation_misses_its_expectation(tmp_path: Path, name: str) -> None:
     plant, expectation, observed = PLANTS[name]
     totals = Totals()
-    for frame in read_metadata(*write_mixture(tmp_path, plant(good()))):
-        totals.add(frame)
+    prepared, mixture = write_mixture(tmp_path, plant(good()))
+    speed = Speed(workers=0, inference_batch_size=1, inference_processes=1)
+    with Repeated() as repeated:
+        for measures in read_measures(prepared, mixture, speed=speed, work=tmp_path / "work"):
+            repeated.add(measures)
+            totals.add(as_frame(measures))
+        totals.duplicates = repeated.samples(mixture)
     findings = check_split("sft", totals.summary(LANGUAGES), LIMITS, LANGUAGES, {}, tmp_path / "docs")
     missed = {item.expectation: item.observed for item in findings if not item.passed}
     if expectation:

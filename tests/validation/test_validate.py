@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from full_disks import full_database, full_disk
+from full_disks import full_disk
 from talks import IMAGES, LANGUAGES, LIMITS, MAX_LENGTH, TWO, change, good, say
-from written_mixtures import SHARD, MixedRecord, indexed, write_mixture
+from written_mixtures import SHARD, MixedRecord, write_mixture
 
 from parrot.config import Images, ParrotArchitecture, Speed, Validate
 from parrot.data.accounting import Account, write_balance
@@ -109,6 +109,12 @@ def test_a_breach_stops_it(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["contract_failures"] == 1
 
 
+def test_a_name_that_comes_again_stops_it(tmp_path: Path) -> None:
+    with pytest.raises(ParrotError, match=r"record r4 of talk: id: source and id must be unique, found r4"):
+        run(tmp_path, change(7, id="r4")(change(3, id="r4")(good())))
+    assert [(row["record"], row["field"]) for row in failures(tmp_path)] == [("r4", "id")] * 2
+
+
 def test_a_missed_expectation_stops_it(tmp_path: Path) -> None:
     (tmp_path / "stamp.json").write_text("of an earlier run")
     with pytest.raises(ParrotError) as error:
@@ -154,7 +160,8 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("call", "full"),
     [
-        ("metadata.FirstSeen.earlier", full_database),
+        ("metadata.pa.ipc.new_file", full_disk),
+        ("repeated.Repeats.add", full_disk),
         ("validate._FailuresWriter.add", full_disk),
         ("expectations.make_offline", full_disk),
     ],
@@ -221,7 +228,7 @@ def test_nothing_to_validate(tmp_path: Path) -> None:
     with pytest.raises(ParrotError, match=r"balance\.json: not readable .*; run the stage mix"):
         run(tmp_path)
     write_mixture(tmp_path, good())
-    write_index(tmp_path / "mixture", indexed([]))
+    write_index(tmp_path / "mixture", [])
     with pytest.raises(ParrotError, match=r"mixture: a mixture of no records; correct params\.yaml's `mix`"):
         run(tmp_path)
 

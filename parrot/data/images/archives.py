@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from parrot.data.images.names import Names
 from parrot.data.images.tables import open_table
+from parrot.data.images.zips import whole_member
 from parrot.data.rejects import Rejected, kind
 from parrot.errors import ParrotError
 from parrot.model.image_kinds import kind_of_file
@@ -141,6 +142,8 @@ def _open_zip(path: Path, folder: str) -> Load:
         members = {_zip_name(info): info for info in archive.infolist() if not info.is_dir()}
     except Exception as error:  # whatever zipfile stumbles over in a broken archive
         raise ParrotError(f"{path}: a zip archive that is broken ({_said(error)}); fetch it again") from None
+    assert archive.fp
+    descriptor = archive.fp.fileno()
     names = Names(members, _ZIP_NAMES, folder)
     _check_folder(path, names, folder)
 
@@ -155,6 +158,8 @@ def _open_zip(path: Path, folder: str) -> Load:
                 "image", f"unreadable image: {name} in {path} is encrypted; unpack it with its password"
             )
         try:
+            if (content := whole_member(descriptor, info, MAX_ENCODED_BYTES)) is not None:
+                return content
             with archive.open(info) as file:
                 return _bounded(file, name)
         except Rejected:

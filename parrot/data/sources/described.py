@@ -5,7 +5,7 @@ from typing import Any
 
 from parrot.config import Format
 from parrot.data.images import ImageStore, decode_base64_image
-from parrot.data.records import IMAGE_TOKEN, Image, Message, Record
+from parrot.data.records import IMAGE_TOKEN, Image, Message, Record, count_images
 from parrot.data.rejects import Rejected
 from parrot.data.sources.fields import is_blank, one_of, refuse_unread
 from parrot.data.sources.json_items import Unreadable
@@ -39,7 +39,7 @@ def to_record(
     images = _image_names(entry, form)
     talk = read_talk(entry, form) if columns.messages else _asked(entry, number, form, len(images))
     images += talk.images
-    placeholders = sum(message.content.count(IMAGE_TOKEN) for message in talk.messages)
+    placeholders = count_images(talk.messages)
     if placeholders != len(images):
         field, _ = one_of(entry, *(columns.messages or columns.prompt or columns.response))
         raise Rejected(field, f"placeholders: {placeholders} {IMAGE_TOKEN} for {len(images)} images")

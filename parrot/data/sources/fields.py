@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from parrot.data.rejects import Rejected
@@ -29,11 +29,13 @@ _METADATA = re.compile(
 
 def is_blank(value: Any) -> bool:
     """Whether a value is one of the ways in which data sets write "none": null, "", "None", NaN, [""], …"""
+    if value is None:
+        return True
     if isinstance(value, str):
         return value.strip().lower() in _BLANK
     if isinstance(value, list):
         return all(not isinstance(item, list) and is_blank(item) for item in value)
-    return value is None or value == {} or (isinstance(value, float) and math.isnan(value))
+    return value == {} or (isinstance(value, float) and math.isnan(value))
 
 
 def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
@@ -42,10 +44,17 @@ def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
     Raises:
         Rejected: two of them say different things.
     """
-    present = [name for name in names if name in entry] if len(names) > 1 else names
-    if len(present) < 2:
-        name = present[0] if present else names[0]
-        return name, entry.get(name)
+    found = None
+    for name in names:
+        if name in entry:
+            if found is not None:
+                return _agreed(entry, [name for name in names if name in entry])
+            found = name
+    name = names[0] if found is None else found
+    return name, entry.get(name)
+
+
+def _agreed(entry: Mapping[str, Any], present: Sequence[str]) -> tuple[str, Any]:
     first, *others = [name for name in present if not is_blank(entry.get(name))] or present[:1]
     for other in others:
         if entry[other] != entry[first]:

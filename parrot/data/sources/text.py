@@ -25,6 +25,8 @@ def checked_text(value: Any, field: str) -> str:
         raise Rejected(field, "empty text")
     if _LOST in value:
         raise Rejected(field, "broken text: characters were lost in a conversion (U+FFFD)")
+    if value.isprintable():  # then nothing of what follows is in it: most texts on one line are soon through
+        return value
     try:
         encoded = value.encode()
     except UnicodeEncodeError:

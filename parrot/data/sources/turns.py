@@ -1,6 +1,6 @@
 """A list of turns as people have it -> messages in which questions and answers alternate."""
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -56,10 +56,10 @@ def read_talk(entry: dict[str, Any], form: Format) -> Talk:
         raise Rejected(field, "turns: no question with an answer")
     images: list[Any] = []
     said = [(turn.role, _text(turn, images)) for turn in turns]
-    talk = [(role, "\n".join(text for _, text in same)) for role, same in groupby(said, key=itemgetter(0))]
-    if len(talk) < len(said):
+    if any(one.role == other.role for one, other in pairwise(turns)):
+        said = [(role, "\n".join(text for _, text in same)) for role, same in groupby(said, itemgetter(0))]
         mended.append(JOINED)
-    placed = (Message(role, placed_image(text) if role == "user" else text) for role, text in talk)
+    placed = [Message(role, placed_image(text) if role == "user" else text) for role, text in said]
     return Talk((*system, *placed), images, tuple(mended))
 
 
