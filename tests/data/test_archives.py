@@ -15,6 +15,7 @@ from archives_made import raw_zip, reason, write_folder, write_tar
 from small_sources import picture, write_zip
 
 from parrot.data.images import ImageStore
+from parrot.data.images.zips import whole_member
 from parrot.data.rejects import kind
 from parrot.errors import ParrotError
 
@@ -122,6 +123,21 @@ def test_a_zip_that_ends_early(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ParrotError, match=r"a zip archive that is broken \(.*\); fetch it again"):
         ImageStore(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_members_are_read_however_they_are_packed(method: int, tmp_path: Path) -> None:
+    """Also of a zip behind something else, such as the program that unpacks it."""
+    path = tmp_path / "images.zip"
+    path.write_bytes(b"a program" * 50)
+    with zipfile.ZipFile(path, "a", method) as archive:
+        archive.writestr("a.jpg", picture(1))
+        archive.writestr("b.jpg", picture(2))
+    store = ImageStore(path)
+    assert [store.read(f"{name}.jpg") for name in "bab"] == [picture(2), picture(1), picture(2)]
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        found = [whole_member(file.fileno(), info, 1 << 20) for info in archive.infolist()]
+    assert found == ([None, None] if method == zipfile.ZIP_LZMA else [picture(1), picture(2)])
 
 
 def test_zip64(tmp_path: Path) -> None:
