@@ -64,7 +64,7 @@ def _call(step: str, folder: Path, processes: int) -> Callable[[], Any]:
     speed = Speed(workers=0, inference_batch_size=1, inference_processes=1, prepare_processes=processes)
     prepared, mixture = folder / "prepared", folder / "mixture"
     stage = step.partition(" ")[0]
-    common = {"split": "align", "prepared": prepared, "metrics": folder / f"{stage}.json"}
+    common: dict[str, Any] = {"split": "align", "prepared": prepared, "metrics": folder / f"{stage}.json"}
     if stage == "prepare":
         from parrot.data.prepare import prepare
 
@@ -161,10 +161,8 @@ def main() -> None:
     if args.run:
         step, folder, number = args.run
         pictures = step == "pictures"
-        found = (
-            check_pictures(Path(folder), int(number)) if pictures else run(step, Path(folder), int(number))
-        )
-        print(json.dumps(found))
+        told = check_pictures(Path(folder), int(number)) if pictures else run(step, Path(folder), int(number))
+        print(json.dumps(told))
         return
     steps = STEPS | (PEER if _has_datasets() else {})
     print(f"{args.processes} processes, {os.cpu_count()} cores; MiB of all processes together\n")
@@ -175,7 +173,7 @@ def main() -> None:
     for count in args.records:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             measure("inputs", Path(folder), count)  # elsewhere: a process's peak begins with its parent's
-            found = {}
+            found: dict[str, dict[str, float]] = {}
             for step, what in steps.items():
                 if step not in SUMMED and count != args.records[0]:
                     continue
@@ -192,7 +190,7 @@ def main() -> None:
         )
     if args.pictures:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-            found = measure("pictures", Path(folder), args.pictures)
+            rates = measure("pictures", Path(folder), args.pictures)
         print(
             f"\n| {args.pictures:,} pictures of 256 × 192 | per CPU second | of Pillow's |",
             "|---|---:|---:|",
@@ -201,7 +199,7 @@ def main() -> None:
         for name, what in (("pillow", "decoded by Pillow alone"), ("picture", "read and checked"),
                            ("record", "with their records (`parrot data check`)"),
                            ("look", "with looks, for near pictures, too")):  # fmt: skip
-            print(f"| {what} | {found[name]:,.0f} | {found[f'{name} share']:.0%} |")
+            print(f"| {what} | {rates[name]:,.0f} | {rates[f'{name} share']:.0%} |")
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ QUESTIONS = 2000
 
 def vocabulary(language: str) -> list[str]:
     draw = random.Random(language)
-    letters, lengths = "etaoinshrdlucmfw", (2, 3, 4, 5, 7, 9)
+    letters, lengths = "etaoinshrdlucmfw", [2, 3, 4, 5, 7, 9]
     if language == "zh":
-        letters, lengths = "".join(map(chr, range(0x4E00, 0x4E00 + 2000))), (1, 2, 2, 3)
+        letters, lengths = "".join(map(chr, range(0x4E00, 0x4E00 + 2000))), [1, 2, 2, 3]
     return ["".join(draw.choices(letters, k=draw.choice(lengths))) for _ in range(5000)]
 
 
