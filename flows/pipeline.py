@@ -243,6 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them
         if not PREFECT_API_URL.value():
+            # Of its own server nobody wants automations, for which it would look every five seconds.
+            os.environ["PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED"] = "false"
             print("parrot: starting Prefect's own server (some seconds; more the first time)", flush=True)
         pipeline(**vars(args))
     except ParrotError as error:
