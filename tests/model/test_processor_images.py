@@ -14,9 +14,9 @@ import torch
 from drawn_pictures import drawing, encoded, exif, transparent, turned
 
 from parrot.data.images import decode
-from parrot.errors import ParrotError
 from parrot.model.registered import ParrotProcessor
-from parrot.training.conversations import ConversationCollator
+from parrot.training.conversations import ConversationCollator, WatchedCollator
+from parrot.training.watching import SEEN
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,9 @@ def test_what_the_processor_cannot_read_is_one_sentence(
         processor(images=[image], text=["<image>"])
 
 
-def test_a_broken_picture_in_training_names_its_record(processor: ParrotProcessor) -> None:
+def test_a_broken_picture_in_training_is_told_of_its_record(processor: ParrotProcessor) -> None:
     chat = [{"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "It."}]
-    row = {"id": "r7", "source": "s", "messages": chat, "images": [PICTURES["plain.jpg"][:100]]}
-    with pytest.raises(ParrotError, match=r"r7.*no image could be read"):
-        ConversationCollator(processor, 64)([row])
+    row = {"id": "r7", "source": "s", "language": "en", "messages": chat}
+    (seen,) = WatchedCollator(processor, 64)([{**row, "images": [PICTURES["plain.jpg"][:100]]}])[SEEN]
+    assert (seen.id, seen.images, seen.labels) == ("r7", 0, 0)
+    assert "image 0: no image could be read" in seen.broken

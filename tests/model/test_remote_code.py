@@ -41,12 +41,12 @@ FILES = {
     "parrot": {
         "chat_format.py", "chat_text.py", "chunking.py", "configuration_parrot.py", "configuration_vlm.py",
         "image_decoding.py", "image_inputs.py", "image_kinds.py", "image_positions.py", "modeling_parrot.py",
-        "modeling_vlm.py", "multilingual_moe.py", "processing_parrot.py",
+        "modeling_vlm.py", "multilingual_moe.py", "places.py", "processing_parrot.py",
     },
     "flamingo": {
         "chat_format.py", "chat_text.py", "chunking.py", "configuration_flamingo.py", "configuration_vlm.py",
         "image_decoding.py", "image_inputs.py", "image_kinds.py", "image_positions.py",
-        "modeling_flamingo.py", "modeling_vlm.py", "processing_parrot.py",
+        "modeling_flamingo.py", "modeling_vlm.py", "places.py", "processing_parrot.py",
     },
 }  # fmt: skip
 CHAT = [{"role": "user", "content": "<image>\nWhat is red?"}]
