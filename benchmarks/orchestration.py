@@ -107,8 +107,15 @@ def server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def idle_share(folder: Path) -> float:
-    """Of one core, what the flow and the server that it started for itself take while a stage runs."""
+class Idle(NamedTuple):
+    """Shares of one core while a stage runs."""
+
+    server: float
+    """Of the server that the flow has started for itself."""
+    flow: float
+
+
+def idle_shares(folder: Path) -> Idle:
     command = [*FLOW, "idle:sleeper"]
     flow = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
     try:
@@ -118,14 +125,12 @@ def idle_share(folder: Path) -> float:
                 sys.exit("the flow with a server of its own has ended before its stage ran")
             time.sleep(0.5)
         time.sleep(20)  # what a start leaves to be done
-        watched = [
-            own,
-            *(child for child in own.children(recursive=True) if "uvicorn" in " ".join(child.cmdline())),
-        ]
-        before = sum(sum(process.cpu_times()[:2]) for process in watched)
+        children = own.children(recursive=True)
+        (served,) = [child for child in children if "uvicorn" in " ".join(child.cmdline())]
+        before = [sum(process.cpu_times()[:2]) for process in (served, own)]
         time.sleep(IDLE_SECONDS)
-        after = sum(sum(process.cpu_times()[:2]) for process in watched)
-        return (after - before) / IDLE_SECONDS
+        after = [sum(process.cpu_times()[:2]) for process in (served, own)]
+        return Idle(*((end - start) / IDLE_SECONDS for start, end in zip(before, after, strict=True)))
     finally:
         flow.terminate()
         flow.wait()
@@ -146,7 +151,7 @@ def compare(folder: Path, at: Path, repeats: int) -> dict[str, Cost]:
     return {name: Cost(*map(median, zip(*values, strict=True))) for name, values in seen.items()}
 
 
-def table(costs: dict[str, Cost], idle: float) -> str:
+def table(costs: dict[str, Cost], idle: Idle) -> str:
     """The flow's own cost beside what it may be."""
     rows = [("", "dvc repro", "flow", "its own", "at most")]
     for unit, of_run, of_stage in (("seconds", "6", "3"), ("processor", "", "")):
@@ -159,8 +164,9 @@ def table(costs: dict[str, Cost], idle: float) -> str:
         ):
             rows.append((f"{label}, {what}", f"{one:.2f}", f"{other:.2f}", f"{other - one:.2f}", most))
     rows.append(
-        ("while a stage runs, with the flow's own server, % of a core", "", "", f"{100 * idle:.2f}", "2")
+        ("while a stage runs, the flow's own server, % of a core", "", "", f"{100 * idle.server:.2f}", "2")
     )
+    rows.append(("while a stage runs, the flow itself, % of a core", "", "", f"{100 * idle.flow:.2f}", ""))
     return "\n".join(f"{row[0]:<60}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows)
 
 
@@ -173,10 +179,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_chain(folder)
-        costs, idle = compare(folder, args.project or folder, args.repeats), idle_share(folder)
+        costs, idle = compare(folder, args.project or folder, args.repeats), idle_shares(folder)
     print(table(costs, idle))
     if args.output:
-        result = {name: of._asdict() for name, of in costs.items()} | {"idle share": idle}
+        result = {name: of._asdict() for name, of in costs.items()} | {"idle": idle._asdict()}
         args.output.write_text(json.dumps(result, indent=2) + "\n")
 
 

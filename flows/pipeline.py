@@ -61,8 +61,6 @@ from parrot.pipeline.processes import guard_descendants, pipeline_lock
 from parrot.tracking import log_states, track_pipeline
 
 _REPORT_SECONDS = 30.0
-_OF_DEPLOYMENTS = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER", "TRIGGERS")
-"""Services that the flow's own server does without: some look every five seconds for what is never there."""
 
 
 # Threads for as many stages as could ever be ready at once; `parallel` decides how many are started.
@@ -245,8 +243,6 @@ def main(arguments: list[str] | None = None) -> int:
         _check_prefect()
         guard_descendants()  # Prefect's own server among them
         if not PREFECT_API_URL.value():
-            for service in _OF_DEPLOYMENTS:
-                os.environ[f"PREFECT_SERVER_SERVICES_{service}_ENABLED"] = "false"
             print("parrot: starting Prefect's own server (some seconds; more the first time)", flush=True)
         pipeline(**vars(args))
     except ParrotError as error:
