@@ -99,6 +99,18 @@ def shown(entries: Sequence[Entry], name: str) -> Entry | None:
     return next((one for one in reversed(entries) if one["name"] == name and one["event"] in _CHANGES), None)
 
 
+def promised(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """Verdicts since the last change that let a version be published, of which no publication tells: it
+    waits for a person, or was killed."""
+    found: list[Entry] = []
+    for entry in (one for one in entries if one["name"] == name):
+        if entry["event"] in _CHANGES:
+            found = []
+        elif entry["event"] == "verdict" and entry.get("decision") == "PROMOTE" and entry.get("version"):
+            found = [*(one for one in found if one["version"] != entry["version"]), entry]
+    return found
+
+
 def published_before(entries: Sequence[Entry], name: str, version: str) -> str | None:
     """The version that this one replaced when it was published."""
     for entry in reversed(entries):

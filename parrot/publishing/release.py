@@ -3,6 +3,7 @@
 Each step can be done again after a kill: the same weights are the same version, a verdict or publication that
 the ledger holds gets no second line, and what is published already is not sent again. The alias `champion`
 moves last: before that a repeated release judges the same two models, and after it there is nothing to do.
+Where another model comes instead, `_champion` finishes what the killed release began.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from parrot.files import write_json
 from parrot.lineage import dvc_hashes
 from parrot.pipeline.processes import file_lock
 from parrot.publishing.gate import AGAIN, GateVerdict, gate, undecided
-from parrot.publishing.ledger import LEDGER, append, held_back, published_before, read_ledger, shown
+from parrot.publishing.ledger import LEDGER, append, held_back, promised, published_before, read_ledger, shown
 from parrot.repository import as_sentence, read_repo
 from parrot.tracking.attachments import attach
 
@@ -114,17 +115,18 @@ def rollback(params: Params, version: str | None = None, *, hold: bool = False) 
 
     name = params.package.name
     with _alone(params):
-        entries = read_ledger(_ledger(params))
         known = {one.version: one for one in registry.versions(name)}
         there = f"there: {', '.join(known) or 'none'}"
+        last = shown(read_ledger(_ledger(params)), name)
         try:
-            champion = registry.champion(name)
+            # A way back that was killed before its last step is done again, from the champion of then.
+            again = last is not None and last["event"] == "rollback"
+            champion = registry.champion(name) if again else _champion(params)
             current = champion and _identity(champion)
         except ParrotError:  # it was deleted; the ledger knows which it was
-            last = shown(entries, name)
             current = {key: str(last[key]) for key in _IDENTITY} if last else None
         if version is None and current:
-            version = published_before(entries, name, current["version"])
+            version = published_before(read_ledger(_ledger(params)), name, current["version"])
         if version is None:
             raise ParrotError(f"{name}: the ledger knows no version before; name one ({there})")
         if (to := known.get(version)) is None:
@@ -144,7 +146,7 @@ def _judge(params: Params, challenger: Path, champion: Path | None, *, dry_run: 
     if challenger == EVALUATION:
         _check_up_to_date()
         version = _registered(name) if dry_run else registry.register(name)
-    verdict, before = _verdict(params, version, challenger, champion)
+    verdict, before = _verdict(params, version, challenger, champion, dry_run=dry_run)
     judged = Release(verdict, version, before)
     if dry_run or judged.is_champion:
         return judged
@@ -162,14 +164,19 @@ def _judge(params: Params, challenger: Path, champion: Path | None, *, dry_run: 
 
 
 def _verdict(
-    params: Params, version: "ModelVersion | None", challenger: Path, champion: Path | None
+    params: Params,
+    version: "ModelVersion | None",
+    challenger: Path,
+    champion: Path | None,
+    *,
+    dry_run: bool,
 ) -> tuple[GateVerdict, "ModelVersion | None"]:
     """The verdict, and the version that the challenger was compared with."""
     from parrot.tracking import registry
 
     name, config, before = params.package.name, params.gate, None
     try:
-        before = registry.champion(name)
+        before = _champion(params, version and version.version, dry_run=dry_run)
     except ParrotError as error:
         if champion is None:
             return undecided(f"the champion is gone: {error}", config), None
@@ -188,6 +195,43 @@ def _verdict(
                 reason = f"the evaluation of version {before.version} cannot be had ({error}); {AGAIN}"
                 return undecided(reason, config), before
         return gate(challenger, champion, config), before
+
+
+def _champion(
+    params: Params, challenger: str | None = None, *, dry_run: bool = False
+) -> "ModelVersion | None":
+    """The version that is shown. What a killed release or way back had still to do is done first.
+
+    Args:
+        challenger: the version whose release this is: it goes on by itself.
+        dry_run: only look.
+
+    Raises:
+        ParrotError: as `registry.champion`, or the target cannot be asked.
+    """
+    from parrot.publishing.publish import target_of
+    from parrot.tracking import registry
+
+    name, entries = params.package.name, read_ledger(_ledger(params))
+    last = shown(entries, name)
+    if waiting := [entry for entry in promised(entries, name) if entry["version"] != challenger]:
+        target = target_of(params)
+        current = target.current()
+        for entry in (one for one in waiting if one["version"] == current):
+            last = {key: entry[key] for key in _IDENTITY}
+            last |= {"replaced": entry["champion"], "target": target.name}
+            if not dry_run:
+                append(_ledger(params), "publication", name, last)
+    champion = registry.champion(name)
+    # Another champion than the one before it: a clone with a ledger of its own has published since.
+    if last is None or (champion and _identity(champion)) != last["replaced"]:
+        return champion
+    to = {key: last[key] for key in _IDENTITY}
+    if (version := next((one for one in registry.versions(name) if _identity(one) == to), None)) is None:
+        return champion
+    if not dry_run:
+        registry.promote(version)
+    return version
 
 
 def _check_up_to_date() -> None:

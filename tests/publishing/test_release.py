@@ -17,7 +17,7 @@ from parrot.errors import ParrotError
 from parrot.pipeline.processes import file_lock
 from parrot.publishing import release as module
 from parrot.publishing.ledger import read_ledger
-from parrot.publishing.release import judge, release
+from parrot.publishing.release import judge, release, rollback
 
 
 def test_first_better_and_worse(world: World, params: Params) -> None:
@@ -96,6 +96,44 @@ def test_a_release_killed_at_any_step_is_finished_by_the_next(world: World, para
         world.dies_at = None
         release(params)
         assert state(world) == expected, step
+
+
+@pytest.mark.parametrize("step", [7, 8, 9, 10])
+def test_a_release_killed_once_its_version_was_shown_is_finished_when_another_model_comes(
+    world: World, params: Params, step: int
+) -> None:
+    train(world, "w1")
+    release(params)
+    train(world, "w2")
+    world.dies_at = step
+    with pytest.raises(Killed):
+        release(params)
+    world.dies_at = None
+    assert (world.current, world.aliases["champion"]) == ("2", "1")
+    train(world, "worse")
+    before = state(world)
+    looked = release(params, dry_run=True)
+    assert looked.champion and looked.champion.version == "2" and state(world) == before
+    judged = release(params)
+    assert judged.champion and judged.champion.version == "2" and judged.verdict.decision == "REJECT"
+    assert world.aliases["champion"] == "2"
+    assert events() == [
+        ("verdict", "1"), ("publication", "1"), ("verdict", "2"), ("publication", "2"), ("verdict", "3"),
+    ]  # fmt: skip
+    assert rollback(params).version == "1"
+
+
+def test_a_champion_of_another_ledger_stays(world: World, params: Params) -> None:
+    for weights in ("w1", "w2"):
+        train(world, weights)
+        release(params)
+    ledger = LEDGER.read_bytes()
+    train(world, "w3")
+    release(params)
+    LEDGER.write_bytes(ledger)  # the third was published by a clone that has a ledger of its own
+    train(world, "worse")
+    assert release(params).verdict.decision == "REJECT"
+    assert world.aliases["champion"] == "3"
 
 
 def test_two_releases_at_once_wait_for_each_other(world: World, params: Params) -> None:

@@ -54,6 +54,35 @@ def test_a_way_back_killed_at_any_step_goes_one_version_back_and_not_two(
     assert [event for event, _ in events()].count("rollback") == 1
 
 
+@pytest.mark.parametrize("step", [7, 8, 9, 10])
+def test_the_way_back_from_a_release_that_was_killed_once_its_version_was_shown(
+    world: World, params: Params, step: int
+) -> None:
+    train(world, "w1")
+    release(params)
+    train(world, "w2")
+    world.dies_at = step
+    with pytest.raises(Killed):
+        release(params)
+    world.dies_at = None
+    assert rollback(params, hold=True).version == "1"
+    assert (world.aliases["champion"], world.current) == ("1", "1")
+    assert "version 2 was taken back" in release(params).verdict.reasons[0]
+
+
+def test_a_way_back_that_was_killed_is_finished_by_a_release(world: World, params: Params) -> None:
+    for weights in ("w1", "w2"):
+        train(world, weights)
+        release(params)
+    world.dies_at = 3
+    with pytest.raises(Killed):
+        rollback(params, hold=True)
+    world.dies_at = None
+    train(world, "w3")
+    done = release(params)
+    assert done.champion and done.champion.version == "1" and done.is_champion
+
+
 def test_a_version_that_is_not_there_is_named_with_those_that_are(world: World, params: Params) -> None:
     with pytest.raises(ParrotError, match=r"no version before; name one \(there: none\)"):
         rollback(params)
