@@ -12,3 +12,7 @@ class ParrotError(Exception):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(without_secrets(sentence))
+
+
+class Gone(ParrotError):
+    """What is asked for was there and has been deleted: the answer of a store that can be used."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parrot.config import Params
-from parrot.errors import ParrotError
+from parrot.errors import Gone, ParrotError
 from parrot.files import write_json
 from parrot.lineage import dvc_hashes
 from parrot.pipeline.processes import file_lock
@@ -123,7 +123,7 @@ def rollback(params: Params, version: str | None = None, *, hold: bool = False) 
             again = last is not None and last["event"] == "rollback"
             champion = registry.champion(name) if again else _champion(params)
             current = champion and _identity(champion)
-        except ParrotError:  # it was deleted; the ledger knows which it was
+        except Gone:  # the ledger knows which it was
             current = {key: str(last[key]) for key in _IDENTITY} if last else None
         if version is None and current:
             version = published_before(read_ledger(_ledger(params)), name, current["version"])
@@ -176,8 +176,8 @@ def _verdict(
 
     name, config, before = params.package.name, params.gate, None
     try:
-        before = _champion(params, version and version.version, dry_run=dry_run)
-    except ParrotError as error:
+        before = _champion(params, version.version if version else None, dry_run=dry_run)
+    except Gone as error:
         if champion is None:
             return undecided(f"the champion is gone: {error}", config), None
     if version is not None and version == before:
@@ -191,7 +191,7 @@ def _verdict(
         if champion is None and before is not None:
             try:
                 champion = registry.fetch_evaluation(before, Path(folder))
-            except ParrotError as error:
+            except Gone as error:
                 reason = f"the evaluation of version {before.version} cannot be had ({error}); {AGAIN}"
                 return undecided(reason, config), before
         return gate(challenger, champion, config), before
@@ -207,7 +207,7 @@ def _champion(
         dry_run: only look.
 
     Raises:
-        ParrotError: as `registry.champion`, or the target cannot be asked.
+        Gone, ParrotError: as `registry.champion`, or the target cannot be asked.
     """
     from parrot.publishing.publish import target_of
     from parrot.tracking import registry

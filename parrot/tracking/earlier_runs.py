@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parrot.errors import ParrotError
+from parrot.errors import Gone, ParrotError
 from parrot.files import read_json_object
 from parrot.lineage import flatten
 from parrot.pipeline.graph import display_name
 from parrot.profiles import profile_of_params
 from parrot.tracking.dvc_stages import LockedStage
-from parrot.tracking.store import check_store, connect, database_file, reason, shown_uri
+from parrot.tracking.store import check_store, connect, database_file, reason, refusal, shown_uri
 from parrot.tracking.values import (
     Point,
     Values,
@@ -152,8 +152,8 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
         run: the id of a stage's run or of the pipeline run that it is a child of.
 
     Raises:
-        ParrotError: the store cannot be used, there is no such run, or neither it nor a child of it
-            has the folder.
+        Gone: there is no such run, or neither it nor a child of it has the folder.
+        ParrotError: the store cannot be used.
     """
     from mlflow.exceptions import MlflowException
 
@@ -166,13 +166,12 @@ def fetch_artifact(run: str, folder: str, target: Path) -> Path:
         client, _ = connect()
         owner = _owner(client, run, folder)
         if owner is None:
-            raise ParrotError(f"{shown_uri()}: neither run {run} nor a child of it has the artifact "
-                              f"folder '{folder}'; name a run that ended well")  # fmt: skip
+            raise Gone(f"{shown_uri()}: neither run {run} nor a child of it has the artifact "
+                       f"folder '{folder}'; name a run that ended well")  # fmt: skip
         return Path(client.download_artifacts(owner, folder, str(target)))
     except MlflowException as error:
-        raise ParrotError(
-            f"{shown_uri()}: run {run} cannot be read ({reason(error)}); `mlflow ui` shows the runs there are"
-        ) from None
+        said = f"run {run} cannot be read ({reason(error)}); `mlflow ui` shows the runs there are"
+        raise refusal(error, f"{shown_uri()}: {said}") from None
 
 
 def _owner(client: "MlflowClient", run: str, folder: str) -> str | None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parrot.errors import ParrotError
+from parrot.errors import Gone, ParrotError
 from parrot.tracking.dvc_stages import locked_stages
 from parrot.tracking.earlier_runs import fetch_artifact, find_maker
 from parrot.tracking.logged_models import EVALUATED, EVALUATION, MODEL, WEIGHTS, record_model
-from parrot.tracking.store import check_store, connect, existing_run, reason, shown_uri
+from parrot.tracking.store import check_store, connect, existing_run, reason, refusal, shown_uri
 from parrot.tracking.values import allowed, input_digests, tag_texts
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def champion(name: str) -> ModelVersion | None:
     """The version with this alias, or None: nothing has been promoted yet.
 
     Raises:
-        ParrotError: what was promoted last has been deleted, or the store cannot be used.
+        Gone: what was promoted last has been deleted.
+        ParrotError: the store cannot be used.
     """
     return by_alias(name, CHAMPION)
 
@@ -89,7 +90,7 @@ def by_alias(name: str, alias: str) -> ModelVersion | None:
     """The version that an alias points to, or None.
 
     Raises:
-        ParrotError: as for `champion`.
+        Gone, ParrotError: as for `champion`.
     """
     with registry_client() as client:
         registered = client.search_registered_models(f"name = '{_checked(name)}'", max_results=1)
@@ -100,7 +101,7 @@ def by_alias(name: str, alias: str) -> ModelVersion | None:
             return _version(client.get_model_version(name, number))
         promoted = registered[0].tags.get(alias)
         if promoted is not None:  # MLflow takes an alias away with its version, and says nothing
-            raise ParrotError(
+            raise Gone(
                 f"models:/{name}@{alias}: version {promoted} or its alias has been deleted from the "
                 f"registry; `parrot rollback` names another champion"
             )
@@ -145,7 +146,8 @@ def fetch_evaluation(version: ModelVersion, folder: Path) -> Path:
     """Copy the evaluation of this version, and of no other, into `folder`: what `parrot compare` reads.
 
     Raises:
-        ParrotError: its run or its files have been deleted, or the store cannot be used.
+        Gone: its run or its files have been deleted.
+        ParrotError: the store cannot be used.
     """
     with registry_client() as client:
         run = client.get_model_version(version.name, version.version).tags[f"{EVALUATED}.run"]
@@ -201,4 +203,5 @@ def registry_client() -> Iterator["MlflowClient"]:
     try:
         yield connect()[0]
     except MlflowException as error:
-        raise ParrotError(f"{shown_uri()}: the registry of models says: {reason(error)}") from None
+        said = f"{shown_uri()}: the registry of models says: {reason(error)}"
+        raise refusal(error, said) from None

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from parrot.credentials import split_address, without_secrets
-from parrot.errors import ParrotError
+from parrot.errors import Gone, ParrotError
 from parrot.pipeline.processes import file_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.exceptions import MlflowException
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -65,6 +66,11 @@ def shown_uri() -> str:
 def reason(error: Exception) -> str:
     """The first line of what MLflow says of an error, as it may be printed."""
     return without_secrets(str(error)).strip().partition("\n")[0][:300]
+
+
+def refusal(error: "MlflowException", said: str) -> ParrotError:
+    """The sentence `said` as an error, as `Gone` if what was asked for is not in the store."""
+    return Gone(said) if error.error_code == "RESOURCE_DOES_NOT_EXIST" else ParrotError(said)
 
 
 def hand_over_credentials() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from parrot.errors import ParrotError
+from parrot.errors import Gone, ParrotError
 from parrot.publishing.ledger import read_ledger
 from parrot.publishing.release import EVALUATION
 
@@ -90,7 +90,7 @@ class World:
         for version in self.registered:
             if version.version == number:
                 return version
-        raise ParrotError(f"models:/{name}@champion: version {number} has been deleted")
+        raise Gone(f"models:/{name}@champion: version {number} has been deleted")
 
     def promote(self, version: Version) -> None:
         self.step("promote")
@@ -102,7 +102,7 @@ class World:
 
     def fetch_evaluation(self, version: Version, folder: Path) -> Path:
         if version.weights not in self.evaluations:
-            raise ParrotError(f"run {version.run_id}: its files have been deleted")
+            raise Gone(f"run {version.run_id}: its files have been deleted")
         return self.evaluations[version.weights]
 
     # parrot.publishing.publish

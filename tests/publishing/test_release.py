@@ -183,6 +183,26 @@ def test_an_evaluation_of_the_champion_that_is_lost_holds_until_it_is_given(
     assert release(params, champion=kept).is_champion
 
 
+@pytest.mark.parametrize("asked", ["champion", "fetch_evaluation"])
+def test_a_store_that_is_away_decides_nothing(
+    world: World, params: Params, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    train(world, "w1")
+    release(params)
+    train(world, "w2")
+    before = events()
+
+    def away(*given: object) -> None:
+        raise ParrotError("no MLflow server answers")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world, asked, away)
+        with pytest.raises(ParrotError, match="no MLflow server answers"):
+            release(params)
+    assert events() == before
+    assert release(params).is_champion
+
+
 def test_anothers_evaluation_is_judged_and_not_registered(
     world: World, params: Params, evaluations: dict[str, Path]
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 from called import call, dvc
 from mlflow import MlflowClient
 
-from parrot.errors import ParrotError
+from parrot.errors import Gone, ParrotError
 from parrot.lineage_report import as_json, as_text, trace
 from parrot.tracking import registry, track_pipeline
+from parrot.tracking.earlier_runs import fetch_artifact
 from parrot.tracking.registry import ModelVersion
 from parrot.tracking.store import connect
 
@@ -159,13 +160,24 @@ def test_a_tag_is_seen_on_version_run_and_pipeline(made: Made, client: MlflowCli
     }
 
 
-def test_a_champion_that_was_deleted_is_no_first_model(made: Made, client: MlflowClient) -> None:
+def test_a_champion_that_was_deleted_is_no_first_model(
+    made: Made, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.create_registered_model("other")
     version = client.create_model_version("other", "file:///nowhere", made.good.run_id)
-    registry.promote(replace(made.good, name="other", version=version.version))
+    other = replace(made.good, name="other", version=version.version)
+    registry.promote(other)
     client.delete_model_version("other", version.version)
-    with pytest.raises(ParrotError, match="version 1 or its alias has been deleted"):
+    with pytest.raises(Gone, match="version 1 or its alias has been deleted"):
         registry.champion("other")
+    with pytest.raises(Gone, match="the registry of models says"):
+        registry.fetch_evaluation(other, Path("elsewhere"))
+    with pytest.raises(Gone, match="cannot be read"):
+        fetch_artifact("0" * 32, "evaluation", Path("elsewhere"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ParrotError, match="no MLflow server answers") as away:
+        registry.champion("other")
+    assert not isinstance(away.value, Gone)
 
 
 def test_a_pipeline_run_shows_accuracies_and_what_changed_since(made: Made, client: MlflowClient) -> None:
