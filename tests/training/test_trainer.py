@@ -260,6 +260,14 @@ def test_sampler_groups_similar_lengths() -> None:
     assert sorted(spans)[len(spans) // 2] < 60
 
 
+def test_samples_that_are_packed_come_in_no_order_of_length() -> None:
+    lengths = list(range(800))
+    order = list(LengthGroupedSampler(lengths, 8, seed=1, grouped=False))
+    assert sorted(order) == lengths
+    first, last = (sum(order[place::8]) / 100 for place in (0, 7))  # as many ranks would get them
+    assert abs(first - last) < 100
+
+
 @pytest.fixture(autouse=True)
 def _clean(tmp_path: Path):
     yield
