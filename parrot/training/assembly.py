@@ -170,9 +170,9 @@ def placed_by_first_rank(output: Path) -> Iterator[Path | None]:
 
 
 def report(history: LogHistory, *, curve: Path, metrics: Path) -> dict[str, Any]:
-    """Write the losses to `curve`, and to `metrics` what is returned: steps and last loss, if there are."""
+    """Write the losses to `curve`, and to `metrics` what is returned: steps, and the last loss if any."""
     last = [row["loss"] for row in history.rows[-LAST:]]
-    measured: dict[str, Any] = {"steps": int(history.rows[-1]["step"]) if history.rows else 0}
+    measured: dict[str, Any] = {"steps": history.steps}
     measured |= {"loss": round(sum(last) / len(last), 4)} if last else {}
     if rank() == 0:
         history.write_csv(curve)

@@ -22,6 +22,8 @@ class LogHistory:
     """What was logged, in order; each row has `LOG_COLUMNS`."""
 
     rows: list[Metrics] = field(default_factory=list)
+    steps: int = 0
+    """That were trained; the last ones need not be logged."""
 
     def write_csv(self, path: Path) -> None:
         """Write `LOG_COLUMNS`, the form that `dvc plots` reads."""

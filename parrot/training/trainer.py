@@ -127,7 +127,8 @@ def fit(
     with naming_full_disk(run.checkpoints), _one_sentence():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     gather_whole(model, learned=[parameter for group in groups for parameter in group.parameters])
-    return LogHistory([row for row in map(curve_row, trainer.state.log_history) if row])
+    rows = [row for row in map(curve_row, trainer.state.log_history) if row]
+    return LogHistory(rows, trainer.state.global_step)
 
 
 @contextmanager

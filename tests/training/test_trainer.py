@@ -239,6 +239,14 @@ def test_curve_is_written_for_dvc_plots(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in lines[1:]] == ["12", "24"]
 
 
+@pytest.mark.parametrize("logging_steps", [2, 10])
+def test_all_steps_are_reported_and_not_those_up_to_the_last_log(tmp_path: Path, logging_steps: int) -> None:
+    training = TRAINING.model_copy(update={"max_steps": 5, "logging_steps": logging_steps})
+    _, history = train(tmp_path, training)
+    told = assembly.report(history, curve=tmp_path / "curve.csv", metrics=tmp_path / "metrics.json")
+    assert told["steps"] == 5
+
+
 def test_sampler_depends_on_seed_and_epoch_only() -> None:
     sampler = LengthGroupedSampler(list(range(100)), 8, seed=1)
     first = list(sampler)
