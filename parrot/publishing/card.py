@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parrot.config import HubModel
+from parrot.config import HubModel, Launch
 from parrot.publishing.card_facts import CardFacts, ModelFacts
 from parrot.publishing.card_metadata import card_metadata
 from parrot.publishing.snippets import ask_many, ask_one
@@ -69,7 +69,7 @@ letter read from what the model writes, *VLMEvalKit* the same as that reads it\
 
 {_sources(facts.mixtures)}
 
-{_how(facts.trained)}
+{_how(facts.trained, facts.trainings)}
 
 ## Parameters
 
@@ -135,7 +135,7 @@ def _sources(mixtures: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _how(trained: Mapping[str, Any]) -> str:
+def _how(trained: Mapping[str, Any], trainings: Mapping[str, Mapping[str, Any]]) -> str:
     """Which settings, and which commit."""
     if not trained:
         return "How it was trained is not recorded."
@@ -151,8 +151,8 @@ def _how(trained: Mapping[str, Any]) -> str:
         rows.append(
             [
                 SPLITS[split],
-                str(run["max_steps"]),
-                str(run["batch_size"] * run["gradient_accumulation_steps"]),
+                str(trainings[split]["steps"]),
+                str(run["batch_size"] * run["gradient_accumulation_steps"] * Launch(**run["launch"]).ranks),
                 run["optimizer"],
                 " / ".join(f"{rate:g}" for rate in rates if rate is not None),
                 f"`{str(made_by.get('commit', 'unknown'))[:12]}`",

@@ -38,6 +38,8 @@ class CardFacts:
     """As `metrics/evaluate.json`."""
     mixtures: Mapping[str, Mapping[str, Any]]
     """Split -> as `metrics/mix/SPLIT.json`."""
+    trainings: Mapping[str, Mapping[str, Any]]
+    """Split -> as `metrics/align.json` and `metrics/sft.json`."""
     trained: Mapping[str, Any]
     """See `parrot.provenance`; empty if that is not known."""
     example: Mapping[str, str]

@@ -42,6 +42,7 @@ def package(
     model: Path,
     evaluation: Path,
     mixtures: Path,
+    trainings: Path,
     validated: Path,
     output: Path,
 ) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def package(
         model: folder of the model, as `sft` writes it.
         evaluation: JSON that `evaluate` wrote as metrics.
         mixtures: folder of the JSON files that `mix` wrote as metrics, one a split.
+        trainings: folder of the JSON files that `align` and `sft` wrote as metrics.
         validated: folder of the stamps that `validate` wrote, one a split.
         output: folder to write: weights, processor, code, card, licence, lineage and a recorded answer.
 
@@ -89,6 +91,7 @@ def package(
             facts,
             scores=_read(evaluation),
             mixtures=_of_splits(mixtures),
+            trainings=_of_splits(trainings),
             trained=trained,
             example=example,
             questions=[some[0].question for some in questions.values() if some[0].image == first.image],

@@ -127,18 +127,18 @@ def train(vision: Path, language: Path, prepared: Path, folder: Path, **training
     write_benchmark(folder / "benchmark")
     settings = {"too_long": "drop", "max_reject_share": 0.0, "benchmarks": str(folder / "benchmark")}
     mixture = Mix.model_validate(settings | {"align": {"talk": 1.0}, "sft": {"talk": 1.0}})
-    shared: dict[str, Any] = {"vision": vision, "language": language, "metrics": folder / "metrics.json"}
+    shared: dict[str, Any] = {"vision": vision, "language": language}
     for split in ("align", "sft"):
         mix(
             1, mixture, MODEL, IMAGES, SPEED, split=split, prepared=prepared,
             output=folder / "mixtures" / split, work=folder / "work" / split,
-            **shared | {"metrics": folder / "mix" / f"{split}.json"},
+            metrics=folder / "mix" / f"{split}.json", **shared,
         )  # fmt: skip
     shared |= {"records": prepared, "curve": folder / "curve.csv"}
     rated = RatedTraining(**{**TRAINING, **training}, learning_rate=1e-3)
     align(
         Align(training=rated), MODEL, 1, mixture=folder / "mixtures/align", output=folder / "align",
-        run=TrainingRun("align", folder / "checkpoints/align"), **shared,
+        metrics=folder / "align.json", run=TrainingRun("align", folder / "checkpoints/align"), **shared,
     )  # fmt: skip
     params = Sft(
         learning_rate=1e-3,
@@ -149,7 +149,7 @@ def train(vision: Path, language: Path, prepared: Path, folder: Path, **training
     )
     sft(
         params, MODEL, 1, mixture=folder / "mixtures/sft", aligned=folder / "align", output=folder / "sft",
-        run=TrainingRun("sft", folder / "checkpoints/sft"), **shared,
+        metrics=folder / "sft.json", run=TrainingRun("sft", folder / "checkpoints/sft"), **shared,
     )  # fmt: skip
     losses = [line.split(",")[1] for line in (folder / "curve.csv").read_text().splitlines()[1:]]
     assert len(losses) == 3 and all(float(loss) > 0 for loss in losses)
@@ -254,7 +254,8 @@ def to_a_package(model: Path, workplace: Path) -> Path:
     package(
         PARAMS.package.model_copy(update={"license_file": str(ROOT / "LICENSE")}), params, PARAMS.backbones,
         PARAMS.hub, PARAMS.sources, ["en"], model=model, evaluation=workplace / "evaluate.json",
-        mixtures=workplace / "mix", validated=workplace / "validated", output=workplace / "package",
+        mixtures=workplace / "mix", trainings=workplace, validated=workplace / "validated",
+        output=workplace / "package",
     )  # fmt: skip
     return workplace / "package"
 

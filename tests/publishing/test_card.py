@@ -50,6 +50,7 @@ def facts(**changes: Any) -> CardFacts:
         "model": ModelFacts("an architecture", {"projector": 2000, "language_model": 30000}, 64, 17, 2048),
         "scores": SCORES,
         "mixtures": {"align": SPLIT, "sft": SPLIT},
+        "trainings": {"align": {"steps": 1800}, "sft": {"steps": 400, "loss": 0.5}},
         "trained": {
             "commit": COMMIT, "seed": 7, "torch": "2.13", "transformers": "5.23",
             "uncommitted_changes": "True",
@@ -128,6 +129,16 @@ def test_a_reader_finds_what_it_is_made_of() -> None:
     assert "| language_model | 30,000 |\n| all | 32,000 |" in text
     assert PARAMS.package.limits in text and "64 × 64 pixels" in text
     assert "mlflow" not in text and "git.dirty" not in text
+
+
+def test_steps_are_those_that_were_trained_and_a_batch_is_that_of_all_ranks() -> None:
+    sft = PARAMS.sft.model_dump()
+    sft["training"] |= {"batch_size": 4, "launch": {"kind": "slurm", "processes": 8, "nodes": 2}}
+    made = facts(
+        trained={"params": {"sft": sft}, "commit": COMMIT},
+        trainings={"align": {"steps": 0}, "sft": {"steps": 250}},  # patience was over
+    )
+    assert "| stage two | 250 | 64 | muon |" in model_card(made, Path("package"))
 
 
 def test_base_models_of_the_hub_are_named_and_folders_only_by_their_names() -> None:

@@ -28,7 +28,7 @@ PARROT = (sys.executable, "-c", "from parrot.cli import main; main()")
 FLOW = (sys.executable, "-m", "flows.pipeline")
 PACKAGE = (
     "parrot package --model artifacts/sft --evaluation made/evaluate.json --mixtures made/mix "
-    "--validated made/validated --output artifacts/package"
+    "--trainings made --validated made/validated --output artifacts/package"
 )
 
 PLACES = (

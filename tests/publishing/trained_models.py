@@ -99,6 +99,7 @@ def make_trained(folder: Path, chat_template: str | None = None) -> Path:
     for name, content in (
         ("evaluate", scores),
         *((f"mix/{name}", split) for name in ("align", "sft")),
+        *((name, {"steps": 1}) for name in ("align", "sft")),
         *((f"validated/{name}", {"sha256": f"of {name}"}) for name in ("align", "sft")),
     ):
         file = folder / f"{name}.json"
@@ -121,6 +122,7 @@ def make_package(trained: Path, output: Path, **changes: Any) -> None:
         model=trained / "model",
         evaluation=trained / "evaluate.json",
         mixtures=trained / "mix",
+        trainings=trained,
         validated=trained / "validated",
         output=output,
     )
