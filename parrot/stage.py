@@ -154,10 +154,16 @@ def _run(
 
 def _training_run(name: str, work: Path, tracked: Any, params: Any, training: Any) -> Any:
     from parrot.config import Params
+    from parrot.training.held_out import AskedQuestion
     from parrot.training.trainer import TrainingRun
 
     evaluation = training.evaluation if training and isinstance(params, Params) else None
-    questions = first_questions(params, evaluation.questions) if evaluation and evaluation.questions else []
+    questions: list[AskedQuestion] = []
+    if evaluation and evaluation.questions:
+        from parrot.evaluation.ahead import first_questions
+
+        of_folder = params.evaluate.model_copy(update={"benchmark": evaluation.questions})
+        questions = [AskedQuestion(*one) for one in first_questions(of_folder, params.languages)]
     return TrainingRun(
         name,
         work,
@@ -166,20 +172,6 @@ def _training_run(name: str, work: Path, tracked: Any, params: Any, training: An
         attach=tracked.log_artifact,
         questions=questions,
     )
-
-
-def first_questions(params: Any, folder: str) -> list[Any]:
-    """The first question of each language in the benchmark's files in `folder`, for an answer in words."""
-    from parrot.evaluation.benchmarks.benchmark import benchmark_files, read_benchmark
-    from parrot.evaluation.inference.prompts import protocols
-    from parrot.training.held_out import AskedQuestion
-
-    files = benchmark_files(params.evaluate.model_copy(update={"benchmark": folder}), params.languages)
-    protocol = protocols()["option_likelihood"]
-    return [
-        AskedQuestion(one.language, protocol.ask(one, picture=True), one.image, one.options[one.answer])
-        for one in (questions[0] for questions in read_benchmark(files).values())
-    ]
 
 
 def _load(target: str) -> Callable[..., Any]:

@@ -28,3 +28,24 @@ def check_ahead(params: Evaluate, languages: Sequence[str], *, seed: int) -> Non
             decoded(question, question.image)
     except ParrotError as error:
         raise ParrotError(f"{error} (found ahead: `evaluate` would stop there after all training)") from None
+
+
+def first_questions(params: Evaluate, languages: Sequence[str]) -> list[tuple[str, str, bytes, str]]:
+    """The first question of each language, to be answered in words while a model is trained.
+
+    Returns:
+        Of each its language, the user's turn, the picture, the right answer.
+
+    Raises:
+        ParrotError: a file is missing or wrong, or a picture cannot be decoded.
+    """
+    protocol = protocols()["option_likelihood"]
+    try:
+        first = [some[0] for some in read_benchmark(benchmark_files(params, languages)).values()]
+        for one in first:
+            decoded(one, one.image)
+    except ParrotError as error:
+        raise ParrotError(f"training.evaluation.questions ({params.benchmark}): {error}") from None
+    return [
+        (one.language, protocol.ask(one, picture=True), one.image, one.options[one.answer]) for one in first
+    ]

@@ -3,7 +3,6 @@
 import base64
 import csv
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from parrot.config import Evaluate, HeldOut, Sft, Training
 from parrot.data.records import Image, Message
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
+from parrot.evaluation.ahead import first_questions
 from parrot.loading import load_model, load_processor
-from parrot.stage import first_questions
 from parrot.training.conversations import ConversationCollator
 from parrot.training.evaluator import Evaluator
 from parrot.training.held_out import ANSWERS, AskedQuestion, hold_out, out_of_patience
@@ -192,13 +191,16 @@ def test_the_first_question_of_each_language_is_asked(tmp_path: Path) -> None:
                     [index, f"{colour}, {language}?", "yes", "no", "AB"[index % 2], "colour", image]
                 )
     evaluate = Evaluate(
-        name="small", benchmark="elsewhere", files={"en": "en.tsv", "tr": "tr.tsv"}, circular=False,
+        name="small", benchmark=str(tmp_path), files={"en": "en.tsv", "tr": "tr.tsv"}, circular=False,
         blind="removed",
         free=False,
     )  # fmt: skip
-    params = SimpleNamespace(evaluate=evaluate, languages=["en", "tr"])
-    assert first_questions(params, str(tmp_path)) == [
-        AskedQuestion(language, f"<image>\nred, {language}?", picture(0), "yes") for language in ("en", "tr")
+    assert first_questions(evaluate, ["en", "tr"]) == [
+        (language, f"<image>\nred, {language}?", picture(0), "yes") for language in ("en", "tr")
     ]
     with pytest.raises(ParrotError, match=r"elsewhere/en\.tsv: not found"):
-        first_questions(params, "elsewhere")
+        first_questions(evaluate.model_copy(update={"benchmark": "elsewhere"}), ["en", "tr"])
+    file = tmp_path / "tr.tsv"
+    file.write_text(file.read_text().replace(base64.b64encode(picture(0)).decode(), "/9j/" * 40))
+    with pytest.raises(ParrotError, match=r"evaluation\.questions .*: question 0 in 'tr', column 'image': "):
+        first_questions(evaluate, ["en", "tr"])
