@@ -154,6 +154,7 @@ def _run(
 
 def _training_run(name: str, work: Path, tracked: Any, params: Any, training: Any) -> Any:
     from parrot.config import Params
+    from parrot.pipeline.travel import WORKER_VARIABLE
     from parrot.training.held_out import AskedQuestion
     from parrot.training.trainer import TrainingRun
 
@@ -162,6 +163,11 @@ def _training_run(name: str, work: Path, tracked: Any, params: Any, training: An
     if evaluation and evaluation.questions:
         from parrot.evaluation.ahead import first_questions
 
+        if WORKER_VARIABLE in os.environ:
+            raise ParrotError(
+                f"params.yaml: training.evaluation.questions: '{evaluation.questions}' does not travel to a "
+                f"worker, which gets what the stage reads; leave it empty, or train without workers"
+            )
         of_folder = params.evaluate.model_copy(update={"benchmark": evaluation.questions})
         questions = [AskedQuestion(*one) for one in first_questions(of_folder, params.languages)]
     return TrainingRun(

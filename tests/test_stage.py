@@ -130,6 +130,19 @@ def test_a_training_is_preceded_by_a_look_at_its_evaluation(
     assert len(CALLED) == 1
 
 
+def test_a_worker_asks_no_questions_of_a_folder_that_it_does_not_have(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (project / "params.yaml").read_text()
+    evaluation = "evaluation: {every_steps: 1, records: 1, questions: data/mmmb/dev}"
+    text = text.replace("    max_steps: 1800\n", f"    max_steps: 1800\n    {evaluation}\n")
+    (project / "params.yaml").write_text(text)
+    monkeypatch.setenv("PARROT_WORKER", "gpu-machine")
+    with pytest.raises(ParrotError, match="questions: 'data/mmmb/dev' does not travel to a worker"):
+        run("training", *TRAINING)
+    assert CALLED == []
+
+
 def test_a_training_is_fed_by_as_many_processes_as_speed_says(project: Path) -> None:
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("  workers: 1 ", "  workers: 3 "))
