@@ -48,10 +48,13 @@ def starts_ranks(training: Training) -> bool:
 
 def is_rank() -> bool:
     """Whether this process trains together with others, or alone with DeepSpeed."""
-    if os.environ.get(LAUNCH_VARIABLE) == OUT_OF_SIGHT and "SLURM_PROCID" in os.environ:
-        names = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
-        os.environ.update({name: os.environ[slurm] for name, slurm in names.items()})
-    return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+    names = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
+    if names.keys() <= os.environ.keys():  # DeepSpeed's ranks, too, where one task of Slurm began them all
+        return True
+    if os.environ.get(LAUNCH_VARIABLE) != OUT_OF_SIGHT or "SLURM_PROCID" not in os.environ:
+        return False
+    os.environ.update({name: os.environ[slurm] for name, slurm in names.items()})
+    return True
 
 
 def is_first() -> bool:

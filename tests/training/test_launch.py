@@ -16,6 +16,7 @@ from process_end import ended
 
 from parrot.config import Launch, Training
 from parrot.errors import ParrotError
+from parrot.pipeline.processes import LAUNCH_VARIABLE, OUT_OF_SIGHT
 from parrot.training import launch as launching
 from parrot.training.launch import launch
 
@@ -178,6 +179,15 @@ def test_deepspeeds_launcher_is_given_hosts_and_sizes(tmp_path: Path) -> None:
     given = (tmp_path / "given").read_text()
     assert given.startswith("--hostfile hosts --num_nodes 2 --num_gpus 8 --no_python --no_local_rank ")
     assert given.split()[8:10] == [sys.executable, "program.py"]
+
+
+def test_deepspeeds_ranks_keep_their_numbers_within_a_task_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "8"}
+    slurm = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "1"}
+    for name, value in {**ranks, **slurm, LAUNCH_VARIABLE: OUT_OF_SIGHT}.items():
+        monkeypatch.setenv(name, value)
+    assert launching.is_rank() and not launching.is_first()
+    assert {name: os.environ[name] for name in ranks} == ranks
 
 
 def test_what_a_launch_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
