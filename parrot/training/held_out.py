@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from parrot.config import HeldOut
 from parrot.errors import ParrotError
 from parrot.files import atomic_file
-from parrot.training.distributed import rank
+from parrot.training.distributed import from_first, rank
 
 if TYPE_CHECKING:
     from parrot.training.evaluator import Evaluator
@@ -102,8 +102,10 @@ class HeldOutEvaluation(TrainerCallback):
             return
         self._trainer.watch.check()
         with looking_at(self._trainer.model) as model:
-            loss = self._evaluator.loss(model, self._trainer.prepared)
+            own = self._evaluator.loss(model, self._trainer.prepared)
             answers = list(self._evaluator.answers(model, self._trainer.prepared))
+        # Ranks may differ in the last digit, and must not in when they end: the others would wait for ever.
+        loss = from_first(lambda: own)
         before = [row["eval_loss"] for row in state.log_history if "eval_loss" in row]
         state.log_history.append({"eval_loss": loss, "step": step})
         if out_of_patience(state.log_history, self._settings):

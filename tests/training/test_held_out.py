@@ -3,6 +3,7 @@
 import base64
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from parrot.evaluation.ahead import first_questions
 from parrot.loading import load_model, load_processor
 from parrot.training.conversations import ConversationCollator
 from parrot.training.evaluator import Evaluator
-from parrot.training.held_out import ANSWERS, AskedQuestion, hold_out, out_of_patience
+from parrot.training.held_out import ANSWERS, AskedQuestion, HeldOutEvaluation, hold_out, out_of_patience
 from parrot.training.history import Metrics
 from parrot.training.sft import sft
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
@@ -178,6 +179,22 @@ def test_a_training_ends_when_the_held_out_loss_rises_and_is_not_gone_on_with(tm
     assert evaluator.calls == 5
     assert start() == rows
     assert evaluator.calls == 5
+
+
+def test_a_rank_ends_by_the_loss_of_the_first_and_not_by_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parrot.training.held_out.from_first", lambda make: 1.0)
+    watch = SimpleNamespace(check=lambda: None)
+    trainer: Any = SimpleNamespace(watch=watch, model=torch.nn.Linear(1, 1), prepared=None)
+    settings = HeldOut(every_steps=1, records=1, patience=1)
+    falling: Any = Falling()
+    evaluation = HeldOutEvaluation(TrainingRun("toy", tmp_path), trainer, settings, falling)
+    state = SimpleNamespace(global_step=1, max_steps=9, log_history=[])
+    control = SimpleNamespace(should_training_stop=False, should_save=False)
+    for ended in (False, True):
+        evaluation.on_step_end(None, state, control)
+        assert control.should_training_stop == ended
 
 
 def test_the_first_question_of_each_language_is_asked(tmp_path: Path) -> None:
