@@ -5,14 +5,16 @@ server that is away at longer and longer intervals. A short lease ends meanwhile
 """
 
 import os
+import re
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import cache
+from itertools import takewhile
 from uuid import UUID
 
 import httpx
@@ -141,10 +143,20 @@ def _limits() -> list[str]:
     """
     listed = _listed()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = listed if chosen is None else [device.strip() for device in chosen.split(",") if device.strip()]
-    here = {device: f"{socket.gethostname()}-{device}" for device in devices}
-    known = here | listed | {name: name for name in listed.values()}
-    return [f"gpu-{known[device].removeprefix('GPU-')}" for device in devices]
+    devices = listed if chosen is None else takewhile(_is_gpu, map(str.strip, chosen.split(",")))
+    return list(dict.fromkeys(_limit(device, listed) for device in devices))
+
+
+def _is_gpu(device: str) -> bool:
+    """CUDA sees nothing from the first on that is none: `-1`, or `NoDevFiles`, as Slurm writes it."""
+    return device.isdecimal() or device.startswith(("GPU-", "MIG-"))
+
+
+def _limit(device: str, listed: Mapping[str, str]) -> str:
+    """Its name may be cut short, as CUDA allows; one that is not listed has a name on this machine."""
+    names = [listed[device]] if device in listed else [n for n in listed.values() if n.startswith(device)]
+    name = names[0] if len(names) == 1 else f"{socket.gethostname()}-{device}"
+    return f"gpu-{name.removeprefix('GPU-')}"
 
 
 def _listed() -> dict[str, str]:
@@ -154,5 +166,5 @@ def _listed() -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
         return {}
-    lines = [] if done.returncode else done.stdout.splitlines()
-    return dict(line.split(", ") for line in lines)
+    # Among its lines may be warnings, or that there are no devices.
+    return {} if done.returncode else dict(re.findall(r"^(\d+), (\S+)$", done.stdout, re.MULTILINE))

@@ -78,13 +78,18 @@ def test_what_the_server_has_given_up_is_taken_again(taken: list[UUID | None]) -
         ("GPU-b2, 0", ["gpu-b2", "gpu-a1"]),
         ("7", [NAME]),
         ("", []),
+        ("-1", []),
+        ("1,-1,0", ["gpu-b2"]),
+        ("NoDevFiles", []),
+        ("GPU-b, 1", ["gpu-b2"]),
+        ("GPU-", [f"gpu-{socket.gethostname()}-GPU-"]),
     ],
 )
 def test_a_gpu_has_one_name_however_a_worker_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, names: list[str]
 ) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nprintf '0, GPU-a1\\n1, GPU-b2\\n'\n")
+    program.write_text("#!/bin/sh\nprintf '0, GPU-a1\\n1, GPU-b2\\nWARNING: infoROM is corrupted\\n'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen or "")
