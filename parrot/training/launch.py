@@ -113,7 +113,9 @@ def as_rank(launch: Launch | None) -> Iterator[None]:
             record["traceback"] = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):  # another node's folder
             file = Path(os.environ[ERRORS_VARIABLE], f"rank-{record['rank']}.json")
-            file.write_text(json.dumps(record), encoding="utf-8")
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(record), encoding="utf-8")
+            partial.replace(file)
             os._exit(1)  # not by way of the process group, which waits for the others
         raise
 

@@ -239,6 +239,23 @@ def test_more_or_fewer_ranks_than_chosen_are_refused(monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_an_error_that_cannot_be_written_whole_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(launching.ERRORS_VARIABLE, str(tmp_path))
+
+    def half(file: Path, text: str, **_: str) -> None:
+        file.write_bytes(text.encode()[:9])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(ParrotError, match="record 7: no such picture"), launching.as_rank(None):
+        raise ParrotError("record 7: no such picture")
+    assert not list(tmp_path.glob("rank-*.json"))
+
+
 def test_the_example_for_slurm_is_a_script_and_asks_for_what_a_launch_can_say() -> None:
     script = Path("examples/train.slurm")
     subprocess.run(["bash", "-n", script], check=True)
