@@ -30,11 +30,11 @@ def check_ahead(params: Evaluate, languages: Sequence[str], *, seed: int) -> Non
         raise ParrotError(f"{error} (found ahead: `evaluate` would stop there after all training)") from None
 
 
-def first_questions(params: Evaluate, languages: Sequence[str]) -> list[tuple[str, str, bytes, str]]:
+def first_questions(params: Evaluate, languages: Sequence[str]) -> list[tuple[str, str, str, bytes, str]]:
     """The first question of each language, to be answered in words while a model is trained.
 
     Returns:
-        Of each its language, the user's turn, the picture, the right answer.
+        Of each its language, the system's turn, the user's, the picture, the right answer.
 
     Raises:
         ParrotError: a file is missing or wrong, or a picture cannot be decoded.
@@ -47,5 +47,6 @@ def first_questions(params: Evaluate, languages: Sequence[str]) -> list[tuple[st
     except ParrotError as error:
         raise ParrotError(f"training.evaluation.questions ({params.benchmark}): {error}") from None
     return [
-        (one.language, protocol.ask(one, picture=True), one.image, one.options[one.answer]) for one in first
+        (one.language, protocol.system, protocol.ask(one, picture=True), one.image, one.options[one.answer])
+        for one in first
     ]

@@ -63,7 +63,11 @@ class Evaluator:
         """What the model writes, greedily."""
         tokenizer = self._processor.tokenizer
         for question in self._questions:
-            [text] = prompts_of(self._processor, [[{"role": "user", "content": question.text}]])
+            chat = [
+                {"role": "system", "content": question.system},
+                {"role": "user", "content": question.text},
+            ]
+            [text] = prompts_of(self._processor, [chat])
             inputs = self._processor(text=text, images=[question.image], return_tensors="pt")
             ids = model.generate(
                 **prepared(dict(inputs)),

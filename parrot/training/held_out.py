@@ -32,6 +32,8 @@ class AskedQuestion(NamedTuple):
     """Asked at each evaluation."""
 
     language: str
+    system: str
+    """The turn before the user's."""
     text: str
     """The user's turn, with `<image>` where the picture stands."""
     image: bytes

@@ -28,8 +28,8 @@ from parrot.training.sft import sft
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
 QUESTIONS = [
-    AskedQuestion("en", "<image>\nWhat is it?", picture(0), "red"),
-    AskedQuestion("tr", "<image>\nBu ne?", picture(1), "yeşil"),
+    AskedQuestion("en", "Help.", "<image>\nWhat is it?", picture(0), "red"),
+    AskedQuestion("tr", "Help.", "<image>\nBu ne?", picture(1), "yeşil"),
 ]
 
 
@@ -197,6 +197,22 @@ def test_a_rank_ends_by_the_loss_of_the_first_and_not_by_its_own(
         assert control.should_training_stop == ended
 
 
+def test_a_question_is_put_with_the_system_turn_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(Exception):
+        pass
+
+    def ask(processor: Any, chats: Any) -> None:
+        raise Asked(chats)
+
+    monkeypatch.setattr("parrot.training.evaluator.prompts_of", ask)
+    nothing: Any = SimpleNamespace(tokenizer=None)
+    with pytest.raises(Asked) as told:
+        list(Evaluator(nothing, nothing, nothing, QUESTIONS, 1).answers(None, dict))
+    assert told.value.args[0] == [
+        [{"role": "system", "content": "Help."}, {"role": "user", "content": "<image>\nWhat is it?"}]
+    ]
+
+
 def test_the_first_question_of_each_language_is_asked(tmp_path: Path) -> None:
     for language in ("en", "tr"):
         with (tmp_path / f"{language}.tsv").open("w", encoding="utf-8", newline="") as file:
@@ -213,7 +229,8 @@ def test_the_first_question_of_each_language_is_asked(tmp_path: Path) -> None:
         free=False,
     )  # fmt: skip
     assert first_questions(evaluate, ["en", "tr"]) == [
-        (language, f"<image>\nred, {language}?", picture(0), "yes") for language in ("en", "tr")
+        (language, "You are a helpful assistant.", f"<image>\nred, {language}?", picture(0), "yes")
+        for language in ("en", "tr")
     ]
     with pytest.raises(ParrotError, match=r"elsewhere/en\.tsv: not found"):
         first_questions(evaluate.model_copy(update={"benchmark": "elsewhere"}), ["en", "tr"])
