@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -138,6 +139,10 @@ class Tower:
         VisionLanguageModel._tower_features = self._compute  # type: ignore[method-assign]
 
 
+def _aligned(model: Any) -> list[Any]:
+    return [model.aligned()]
+
+
 def run_case(case: dict[str, Any], backbones: Path) -> None:
     """Train as `case` says; what comes of it lies in its `folder`: `output`, `curve.csv`, `metrics.json`,
     and of each rank what it saw, `seen-0.json` and so on, and what it told, `told-0.json`.
@@ -148,16 +153,19 @@ def run_case(case: dict[str, Any], backbones: Path) -> None:
     unlike the default.
     """
     folder = Path(case["folder"])
-    chunking.CPU_BYTES = case.get("chunk_bytes", 2**24)
     records = Records(case["images"])
     told: list[dict[str, float]] = []
-    assembly.RecordDataset = lambda *_: records  # type: ignore[assignment,misc]
     learns = ParrotForConditionalGeneration.connector
-    if case.get("frozen_moe"):
-        ParrotForConditionalGeneration.connector = lambda self: [self.aligned()]  # type: ignore[method-assign]
-    with Tower() as tower, _breaking(case.get("broken")):
+    with (
+        patch.object(chunking, "CPU_BYTES", case.get("chunk_bytes", 2**24)),
+        patch.object(assembly, "RecordDataset", lambda *_: records),
+        patch.object(
+            ParrotForConditionalGeneration, "connector", _aligned if case.get("frozen_moe") else learns
+        ),
+        Tower() as tower,
+        _breaking(case.get("broken")),
+    ):
         _train(case, folder, backbones, told)
-    ParrotForConditionalGeneration.connector = learns  # type: ignore[method-assign]
     seen = {"images": records.seen, **tower.seen}
     (folder / f"seen-{rank()}.json").write_text(json.dumps(seen), encoding="utf-8")
     (folder / f"told-{rank()}.json").write_text(json.dumps(told), encoding="utf-8")
