@@ -119,6 +119,7 @@ WHOLE: dict[str, Callable[[], bytes]] = {
     "a zip without its end": lambda: zip_with(plain)[:-30],
     "a zip without its beginning": lambda: zip_with(plain)[100:],
     "a tar that ends early": lambda: special(tarfile.DIRTYPE)[:1300],
+    "a tar that ends between two members": lambda: tar_with(None)[: tar_with(None).index(b"2.jpg")],
     "a tar of zeros in the middle": lambda: tar_with(None)[:512] + bytes(100),
     "a Parquet file that ends early": lambda: table({"1.jpg": picture(1)})[:-20],
     "a Parquet file of pictures without names": lambda: table({None: picture(1)}),

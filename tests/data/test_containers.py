@@ -1,10 +1,12 @@
 """Entries in Parquet, in WebDataset's tars, and under a key of a JSON object."""
 
 import gc
+import gzip
 import io
 import json
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -96,6 +98,27 @@ def test_a_webdataset(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(ParrotError, match="a tar that is broken or ends early"):
         read({"format": "webdataset", "path": str(path)})
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_tar_that_is_not_whole_is_no_shorter_source(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"{number}.txt": b"It." for number in range(10)})
+    content = path.read_bytes()
+    header = content.index(b"3.txt")
+    flipped = bytearray(content)
+    flipped[header] ^= 1
+    broken = (flipped, content[:header], content[: header + 100], content[: header + 514])
+    for one in broken:
+        path.write_bytes(pack(bytes(one)))
+        with pytest.raises(ParrotError, match=r"a\.tar: a tar that is broken or ends early"):
+            list(read_entries(path, known_formats()["webdataset"]))
+
+
+def test_half_of_a_compressed_tar_is_no_shorter_source(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", {f"{number}.jpg": picture(number) for number in range(50)})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ParrotError, match=r"a\.tar\.gz: a tar that is broken or ends early"):
+        list(read_entries(path, known_formats()["webdataset"]))
 
 
 def test_a_broken_sample_takes_no_other_with_it(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ import lzma
 import os
 import shutil
 import stat
-import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from parrot.data.images.names import Names
 from parrot.data.images.tables import open_table
+from parrot.data.images.tars import tar_members
 from parrot.data.images.zips import whole_member
 from parrot.data.rejects import Rejected, kind
 from parrot.errors import ParrotError
@@ -179,7 +179,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 def _open_tar(path: Path, folder: str, file: IO[bytes], what: str = "a compressed archive") -> Load:
     members: dict[str, tuple[int, int] | None] = {}  # None: links and sparse files
     try:
-        for member in _tar_members(file):
+        for _, member in tar_members(file, "r:"):
             if member.isreg() and not member.issparse():
                 members[_plain(member.name)] = member.offset_data, member.size
             elif not member.isdir():
@@ -208,23 +208,6 @@ def _open_tar(path: Path, folder: str, file: IO[bytes], what: str = "a compresse
         return content
 
     return load
-
-
-def _tar_members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """The members in order.
-
-    Raises:
-        tarfile.TarError, OSError, ValueError: it is no tar, or one that is broken or ends early.
-    """
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        for member in archive:
-            if member.size < 0 or archive.offset < member.offset_data:  # else it is read in a circle
-                raise ValueError(f"{member.name} has {member.size} bytes")
-            yield member
-            archive.members = []  # type: ignore[attr-defined]  # else it keeps a kilobyte for each
-        file.seek(archive.offset)
-        if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header for the end
-            raise ValueError(f"broken after {archive.offset} bytes")
 
 
 def _decompressed(path: Path, opener: Callable[[Path], Any]) -> IO[bytes]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from parrot.config import Format
 from parrot.data.images import MAX_ENCODED_BYTES
+from parrot.data.images.tars import tar_members
 from parrot.data.sources import json_items
 from parrot.data.sources.json_items import Unreadable
 from parrot.data.sources.odd import READERS
@@ -92,9 +93,8 @@ def _samples(file: Path) -> Iterator[dict[str, Any] | Unreadable]:
     sample: dict[str, Any] = {}
     broken: Unreadable | None = None
     try:
-        with tarfile.open(file, "r|*") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else it keeps a kilobyte for each
+        with file.open("rb") as opened:
+            for archive, member in tar_members(opened, "r|*"):
                 if not member.isreg():
                     continue
                 folder, _, name = member.name.rpartition("/")
