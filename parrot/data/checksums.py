@@ -87,6 +87,12 @@ class SealedFile:
         metadata = self._file.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
+    @property
+    def group_bytes(self) -> list[int]:
+        """What each row group takes in memory, all columns together."""
+        metadata = self._file.metadata
+        return [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+
     def locate(self, row: int) -> tuple[int, int]:
         """The row group in which a row of the file is, and its place there."""
         if not 0 <= row < self._starts[-1]:

@@ -28,8 +28,8 @@ def tar_members(file: IO[bytes], mode: str) -> Iterator[tuple[tarfile.TarFile, t
             compressed.
 
     Raises:
-        tarfile.TarError, OSError: it is no tar, or one that is broken or ends early. What
-            decompressors raise besides passes.
+        tarfile.TarError, OSError: it is no tar, or one that is broken or ends early. What decompressors
+            raise besides passes.
     """
     with tarfile.open(fileobj=file, mode=mode, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
         for member in archive:
