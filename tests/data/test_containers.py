@@ -134,6 +134,22 @@ def test_a_broken_sample_takes_no_other_with_it(tmp_path: Path) -> None:
     assert reasons[3] == "broken sample: 3.JPG: another file of the sample ends so"
 
 
+def test_a_sample_that_says_two_things_of_the_same_is_refused(tmp_path: Path) -> None:
+    members = {
+        "0.jpg": picture(0), "0.json": b'{"caption": "first", "caption": "second"}',
+        "1.jpg": picture(1), "1.txt": b"file says", "1.json": b'{"txt": "json says"}',
+        "2.json": b'{"__key__": "000002", "caption": "c"}', "2.jpg": picture(2),
+        "3.jpg": picture(3), "3.txt": b"the same", "3.json": b'{"__key__": "3", "txt": "the same"}',
+    }  # fmt: skip
+    found = read({"format": "webdataset", "path": str(write_tar(tmp_path / "a.tar", members))})
+    assert [one.reason.partition(", ")[0] if isinstance(one, Reject) else one.id for one in found] == [
+        "doubled key: which of its values counts",
+        "broken sample: 1.json: its field 'txt' differs from the sample's own",
+        "broken sample: 2.json: its field '__key__' differs from the sample's own",
+        "3",
+    ]
+
+
 def test_members_of_a_webdataset_are_not_kept(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {f"{number}.txt": b"It." for number in range(200)})
     entries = read_entries(path, known_formats()["webdataset"])

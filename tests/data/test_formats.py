@@ -83,6 +83,36 @@ def test_content_lists_of_openai(tmp_path: Path) -> None:
     assert [kind(reason) for reason in reasons] == ["medium not read", "missing image", "unreadable image"]
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "reason"),
+    [
+        ('{"type": "text", "text": "first", "text": "second"}', "text", "doubled key"),
+        ('{"type": "text", "text": "q", "video": "x.mp4"}', "video", "medium not read"),
+        ('{"type": "text", "text": "q", "think": "lost"}', "think", "unknown field"),
+        ('{"type": "image", "image": "1.jpg", "caption": "lost"}', "caption", "unknown field"),
+        ('{"type": "image_url", "image_url": {"url": "1", "url": "2"}}', "image_url.url", "doubled key"),
+    ],
+)
+def test_what_a_part_of_a_content_list_says_besides_is_no_silent_loss(
+    tmp_path: Path, part: str, field: str, reason: str
+) -> None:
+    path = tmp_path / "talk.jsonl"
+    answer = '{"role": "assistant", "content": "a"}'
+    path.write_text(f'{{"messages": [{{"role": "user", "content": [{part}]}}, {answer}]}}')
+    [reject] = read({"format": "chat", "path": str(path)})
+    assert isinstance(reject, Reject)
+    assert (reject.field, kind(reject.reason)) == (f"messages[0].content[0].{field}", reason)
+
+
+def test_what_a_part_says_of_how_its_picture_is_read_is_no_loss(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(picture(1))
+    part = {"type": "image_url", "image_url": {"url": "1.jpg", "detail": "low"}, "text": None}
+    talk = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "a"}]
+    path = write_json_list(tmp_path / "talk.json", [{"messages": talk}])
+    [record] = records({"format": "chat", "path": str(path), "images": str(tmp_path)})
+    assert record.images[0].path == "1.jpg"
+
+
 def test_speakers_by_their_usual_names(tmp_path: Path) -> None:
     names = [("developer", "user", "assistant"), ("system", "human", "bing"), ("system", "user", "model")]
     items = [

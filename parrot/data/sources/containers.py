@@ -1,6 +1,5 @@
 """The entries of a source's files: JSON, JSON lines, Parquet, WebDataset; told apart by their first bytes."""
 
-import json
 import lzma
 import tarfile
 import zlib
@@ -125,6 +124,11 @@ def _member(
         raise ValueError("another file of the sample ends so")
     content = opened.read()
     if ending == "json":
-        tree = json.loads(content)
-        return tree if isinstance(tree, dict) else {ending: tree}
+        tree = json_items.parse(content)
+        if not isinstance(tree, dict):
+            return {ending: tree}
+        for name in tree:
+            if name in sample and tree[name] != sample[name]:
+                raise ValueError(f"its field {name!r:.40} differs from the sample's own")
+        return tree
     return {ending: content.decode() if ending in ("txt", "cls", "caption") else content}

@@ -101,6 +101,7 @@ def _is_base64(text: str) -> bool:
 def _image(given: Any, store: ImageStore | None) -> Image:
     """A picture by its name, or one that is itself in the entry."""
     if isinstance(given, dict):  # as the Hub's data sets have them
+        refuse_unread(given, {"bytes", "path"}, "image.")
         encoded, name = given.get("bytes"), given.get("path")
     else:
         encoded, name = (given, None) if isinstance(given, bytes) else (None, given)
