@@ -104,6 +104,16 @@ def test_what_a_part_of_a_content_list_says_besides_is_no_silent_loss(
     assert (reject.field, kind(reject.reason)) == (f"messages[0].content[0].{field}", reason)
 
 
+def test_pictures_named_by_the_entry_and_by_its_parts_are_not_swapped(tmp_path: Path) -> None:
+    parts = [{"type": "image", "image": "b.jpg"}, {"type": "image"}, {"type": "text", "text": "b, then a."}]
+    talk = [{"role": "user", "content": parts}, {"role": "assistant", "content": "Yes."}]
+    path = write_json_list(tmp_path / "talk.json", [{"images": ["a.jpg"], "messages": talk}])
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(picture(1))
+    reason = only_reason(read({"format": "chat", "path": str(path), "images": str(tmp_path)}))
+    assert reason.startswith("said twice: the entry names images, and so do parts of its turns")
+
+
 def test_what_a_part_says_of_how_its_picture_is_read_is_no_loss(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(picture(1))
     part = {"type": "image_url", "image_url": {"url": "1.jpg", "detail": "low"}, "text": None}

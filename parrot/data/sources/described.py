@@ -38,6 +38,12 @@ def to_record(
     refuse_unread(entry, form.read)
     images = _image_names(entry, form)
     talk = read_talk(entry, form) if columns.messages else _asked(entry, number, form, len(images))
+    if images and talk.images:
+        raise Rejected(
+            "",
+            "said twice: the entry names images, and so do parts of its turns: which stands where, nobody "
+            "says; name all of them in the parts, or none",
+        )
     images += talk.images
     placeholders = count_images(talk.messages)
     if placeholders != len(images):
