@@ -28,7 +28,8 @@ class Rejected(Exception):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
-        self.reason = reason
+        # The name of a file on disk that is quoted may be no Unicode.
+        self.reason = reason.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
