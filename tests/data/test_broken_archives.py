@@ -178,6 +178,8 @@ def test_a_folder_of_archives(tmp_path: Path) -> None:
     (folder / "00000.tar").write_bytes(tar_with(None))
     (folder / "train.parquet").write_bytes(table({"5.jpg": picture(5), "x.jpg": picture(8)}))
     (folder / "own.jpg").write_bytes(picture(9))
+    (folder / "rows.parquet").write_bytes(table({None: picture(6)}))
+    pq.write_table(pa.table({"image": ["1.jpg"]}), folder / "annotations.parquet")
     store = ImageStore(folder)
     for name, number in {
         "a/1.jpg": 1,

@@ -14,12 +14,13 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from parrot.data.images.names import Names
-from parrot.data.images.tables import open_table
+from parrot.data.images.tables import NoPictures, open_table
 from parrot.data.images.tars import tar_members
 from parrot.data.images.zips import whole_member
 from parrot.data.rejects import Rejected, kind
@@ -71,8 +72,12 @@ def open_folder(folder: Path) -> Load:
 
     @cache
     def archives() -> dict[str, Load]:
-        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_ARCHIVES))
-        return {path.name: open_archive(path) for path in found if path.is_file()}
+        found: dict[str, Load] = {}
+        for path in sorted(folder.iterdir()):
+            if path.name.lower().endswith(_ARCHIVES) and path.is_file():
+                with suppress(NoPictures):  # annotations, which lie beside their pictures
+                    found[path.name] = open_archive(path)
+        return found
 
     def in_archives(name: str) -> bytes | None:
         top, _, rest = name.partition("/")
