@@ -21,7 +21,8 @@ from parrot.data.dataset_card import write_dataset_card
 from parrot.data.executors import in_order
 from parrot.data.partitions import Partition, read_partitions, write_partitions
 from parrot.data.records import Record
-from parrot.data.rejects import REJECTS, Reject, RejectsWriter, as_json, read_rejects, too_many
+from parrot.data.reject_tables import REJECTS, RejectsWriter, read_rejects
+from parrot.data.rejects import Reject, as_json, too_many
 from parrot.data.shards import open_shard, write_shard
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError

@@ -11,7 +11,7 @@ from small_sources import changed, conversation, instruction, small_world, write
 
 from parrot.cli import main
 from parrot.config import Params
-from parrot.data.rejects import REJECTS
+from parrot.data.reject_tables import REJECTS
 from parrot.data.repair import take_back, write_out
 from parrot.errors import ParrotError
 from parrot.params import load_params
