@@ -59,7 +59,7 @@ class SealedFile:
     Each column chunk is checked when it is read for the first time.
 
     Raises:
-        ParrotError: the file is missing, has no checksums, or is damaged; here or in `read`.
+        ParrotError: the file is missing, has no checksums, or is damaged; here, in `check` or in `read`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,6 +110,11 @@ class SealedFile:
             return self._file.read_row_groups(groups, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise self._problem(f"not readable as Parquet ({error})") from None
+
+    def check(self) -> None:
+        """See that all of it is whole; nothing is parsed."""
+        for group in range(self._file.num_row_groups):
+            self._check(group, None)
 
     def _check(self, group: int, columns: Sequence[str] | None) -> None:
         if group not in self._unchecked:

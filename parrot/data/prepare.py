@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from parrot.config import Images, Prepare, Source, Speed
+from parrot.data.checksums import SealedFile
 from parrot.data.dataset_card import write_dataset_card
 from parrot.data.executors import in_order
-from parrot.data.partitions import Partition, read_partitions, write_partitions
+from parrot.data.partitions import PARTITIONS, Partition, read_partitions, write_partitions
 from parrot.data.records import Record
 from parrot.data.reject_tables import REJECTS, RejectsWriter, read_rejects
 from parrot.data.rejects import Reject, as_json, too_many
@@ -199,7 +200,16 @@ def _made(parts: Iterator[_Part], reader: SourceReader, work: Path, speed: Speed
 
 
 def _is_made(work: Path, part: _Part) -> bool:
-    return (work / _name(part.number)).exists()
+    """Whether its partition is there and whole; one that was damaged in a power cut is made anew."""
+    folder = work / _name(part.number)
+    if not folder.exists():
+        return False
+    try:
+        for name in (_RECORDS, PARTITIONS, REJECTS, MENDED):
+            SealedFile(folder / name).check()
+    except ParrotError:
+        return False
+    return True
 
 
 class _Opened(NamedTuple):
