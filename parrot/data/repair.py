@@ -61,6 +61,8 @@ def take_back(
     for number, line in enumerate(read_items(repaired), start=1):
         try:
             language, position, entry = line["language"], line["position"], line["entry"]
+            if not isinstance(position, int):
+                raise TypeError
             repairs[language][position] = entry
         except (KeyError, TypeError):
             raise ParrotError(
@@ -85,7 +87,8 @@ def _replace(path: Path, repairs: dict[int, Any]) -> int:
             file.write("\n]\n" if is_list else "\n")
         original = path.with_name(path.name + ORIGINAL)
         if not original.exists():
-            shutil.copyfile(path, original)
+            with atomic_file(original) as copy:
+                shutil.copyfile(path, copy)
     return len(repairs)
 
 
