@@ -35,7 +35,7 @@ class Reject:
     field: str
     reason: str
     position: int
-    """In the file of the language, from 0."""
+    """In the file of the language, from 0; shards are one file."""
     entry: str
     """The whole of it as JSON, as its publisher has it; as it was prepared where `mix` rejects it."""
 

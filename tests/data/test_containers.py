@@ -64,6 +64,24 @@ def test_pictures_in_parquet_and_shards_of_it(tmp_path: Path) -> None:
         read(source | {"files": "x-*.parquet"})
 
 
+def test_entries_are_counted_on_from_shard_to_shard(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"sh-{name}.jsonl").write_text('{"output": "1"}\n{"output": "2"}\n')
+    entries = read_entries(tmp_path / "sh-*.jsonl", known_formats()["alpaca"])
+    assert [position for position, _ in entries] == [0, 1, 2, 3]
+
+
+def test_an_entry_without_parts_is_counted(tmp_path: Path) -> None:
+    items = [{"id": 1, "image": "1.jpg", "caption": []}, {"id": 2, "image": "1.jpg", "caption": ["A cat."]}]
+    (tmp_path / "a.json").write_text(json.dumps(items))
+    (tmp_path / "1.jpg").write_bytes(picture(1))
+    own = {"columns": {"response": "caption"}, "each": "caption", "ask": ["What?"]}
+    found = read({"format": own, "path": str(tmp_path / "a.json"), "images": str(tmp_path)})
+    assert [type(one) for one in found] == [Reject, Record]
+    assert isinstance(found[0], Reject)
+    assert (found[0].field, found[0].record) == ("caption", "1")
+
+
 def test_a_broken_picture_is_found_though_another_has_its_name(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]
     pictures = [picture(1), picture(2)[:100]]

@@ -42,19 +42,19 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_entries(path: Path, form: Format) -> Iterator[tuple[int, Any]]:
-    """Position in its file, from 0, and entry, of all files of a path.
+    """Position, from 0 on, and entry, of all files of a path as if they were one.
 
     Raises:
         ParrotError: a file is missing or broken; says where.
     """
-    for file in files_of(path):
-        for position, item in enumerate(_items(file, form)):
-            if not form.each or not isinstance(item, dict) or not isinstance(item.get(form.each), list):
-                yield position, item
-                continue
-            rest = {key: value for key, value in item.items() if key != form.each}
-            for part in item[form.each]:
-                yield position, rest | (part if isinstance(part, dict) else {form.each: part})
+    for position, item in enumerate(item for file in files_of(path) for item in _items(file, form)):
+        parts = item.get(form.each) if form.each and isinstance(item, dict) else None
+        if not isinstance(parts, list) or not parts:  # then it is an entry that lacks them
+            yield position, item
+            continue
+        rest = {key: value for key, value in item.items() if key != form.each}
+        for part in parts:
+            yield position, rest | (part if isinstance(part, dict) else {form.each: part})
 
 
 def _items(file: Path, form: Format) -> Iterator[Any]:
