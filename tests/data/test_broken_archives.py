@@ -55,6 +55,12 @@ def zip_with(write: Callable[[zipfile.ZipFile], None], flags: int = 0) -> bytes:
     return bytes(whole)
 
 
+def twice(archive: zipfile.ZipFile) -> None:
+    archive.writestr("1.jpg", picture(1))
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("1.jpg", picture(2))
+
+
 def link(archive: zipfile.ZipFile) -> None:
     info = zipfile.ZipInfo("1.jpg")
     info.external_attr = 0o120777 << 16
@@ -84,6 +90,7 @@ MEMBERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a zip with an encrypted member": (lambda: zip_with(plain, flags=1), "unreadable image"),
     "a zip with a link": (lambda: zip_with(link), "unsafe path"),
     "a zip packed by an unknown method": (lambda: zip_with(unknown_method), "unreadable image"),
+    "a zip with two members of a name": (lambda: zip_with(twice), "ambiguous image"),
     "a zip with a wrong checksum": (lambda: zip_with(wrong_size), "unreadable image"),
     "a zip with a bomb": (lambda: zip_with(bomb), "image too large"),
     "a zip without the member": (lambda: zip_with(lambda archive: None), "missing image"),

@@ -144,7 +144,13 @@ def open_archive(path: Path, folder: str = "") -> Load:
 def _open_zip(path: Path, folder: str) -> Load:
     try:
         archive = zipfile.ZipFile(path)
-        members = {_zip_name(info): info for info in archive.infolist() if not info.is_dir()}
+        members: dict[str, zipfile.ZipInfo] = {}
+        ambiguous: set[str] = set()
+        for info in archive.infolist():
+            if not info.is_dir():
+                other = members.setdefault(name := _zip_name(info), info)
+                if (other.CRC, other.file_size) != (info.CRC, info.file_size):
+                    ambiguous.add(name)
     except Exception as error:  # whatever zipfile stumbles over in a broken archive
         raise ParrotError(f"{path}: a zip archive that is broken ({_said(error)}); fetch it again") from None
     assert archive.fp
@@ -155,6 +161,8 @@ def _open_zip(path: Path, folder: str) -> Load:
     def load(name: str) -> bytes:
         if (stored := names.find(name)) is None:
             raise _missing(path, name, names.near(name))
+        if stored in ambiguous:
+            raise Rejected("image", f"ambiguous image: {path} has {name} more than once, and not the same")
         info = members[stored]
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _is_link(path, name)
