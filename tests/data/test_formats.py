@@ -4,6 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from read_source import only_reason, read, records, texts
@@ -186,3 +187,14 @@ def test_an_entry_count_that_is_not_expected(tmp_path: Path) -> None:
     assert world.only(items, expected=20).prepare_source("only")["read"] == 20
     with pytest.raises(ParrotError, match="only: 20 entries, 30 are expected: a file is not whole"):
         world.only(items, expected=30).prepare_source("only")
+
+
+def test_a_name_made_of_a_list_that_is_empty_and_one_that_is_no_text(tmp_path: Path) -> None:
+    path = write_json_list(tmp_path / "a.json", [{"images": [], "conversations": turns("<image>a", "b")}])
+    form = {"columns": {"messages": "conversations"}, "image": "train/{images[0]}"}
+    reason = only_reason(read({"format": form, "path": str(path)}))
+    assert reason.startswith("wrong type: no picture's name is made of it: list index out of range")
+    row = {"image": {"bytes": picture(1), "path": 7}, "conversations": turns("<image>a", "b")}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    reason = only_reason(read({"format": "llava", "path": str(tmp_path / "a.parquet")}))
+    assert reason == "wrong type: expected text, found int"

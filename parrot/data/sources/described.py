@@ -88,7 +88,7 @@ def _image_names(entry: dict[str, Any], form: Format) -> list[Any]:
             return [form.image.format_map(entry)]
         except KeyError as error:
             raise Rejected(str(error.args[0]), "missing image: the field is a part of its name") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise Rejected("", f"wrong type: no picture's name is made of it: {error}") from None
     if not form.columns.images:
         return []
@@ -116,7 +116,7 @@ def _image(given: Any, store: ImageStore | None) -> Image:
             encoded, name = decode_base64_image(name), None
         except ValueError as error:
             raise Rejected("image", f"unreadable image: {error}") from None
-    if isinstance(encoded, bytes):
+    if isinstance(encoded, bytes) and isinstance(name, str | None):
         return Image(name or hashlib.sha256(encoded).hexdigest()[:16], encoded)
     name = checked_text(name, "image")
     if name.startswith(("http://", "https://")):
