@@ -68,8 +68,9 @@ def prepare(
         format, `left_out`; by which rules and why; and how many images the records have.
 
     Raises:
-        ParrotError: an input is missing or broken, has another number of entries than it should, or more
-            are rejected than `max_reject_share` allows; then `output` holds no records.
+        ParrotError: an input is missing or broken, or has another number of entries than it should; then
+            `output` stays as it was. Or more are rejected than `max_reject_share` allows; then it holds the
+            tables of what was rejected and mended alone.
     """
     reader = _open_source(source, sources, images)
     reader.check_inputs(languages)
