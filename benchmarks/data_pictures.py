@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 
 from parrot.config import Images, Source
-from parrot.data.images import check_image
+from parrot.data.images import decode_within
 from parrot.data.sources.reading import SourceReader
 
 IMAGES = Images(max_megapixels=64, min_pixels=32, max_pixels=4096)
@@ -43,7 +43,7 @@ def check_pictures(folder: Path, count: int) -> dict[str, float]:
             image.convert("RGB")
 
     def picture(number: int) -> None:
-        check_image(read(names[number]), IMAGES.max_megapixels)
+        decode_within(read(names[number]), IMAGES.max_megapixels)
 
     def record(number: int) -> None:
         reader.record("en", number, {"id": number, "image": names[number], "conversations": talk})

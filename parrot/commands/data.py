@@ -83,7 +83,7 @@ def _repair_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _repair(args: argparse.Namespace) -> None:
-    from parrot.data.rejects import REJECTS
+    from parrot.data.reject_tables import REJECTS
     from parrot.data.repair import ORIGINAL, take_back, write_out
     from parrot.params import load_params
 

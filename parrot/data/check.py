@@ -19,7 +19,7 @@ class BrokenRecord:
 
     language: str
     position: int
-    """In its file, from 0."""
+    """In its file, from 0; shards are one file."""
     id: str
     field: str
     reason: str

@@ -59,7 +59,7 @@ class SealedFile:
     Each column chunk is checked when it is read for the first time.
 
     Raises:
-        ParrotError: the file is missing, has no checksums, or is damaged; here or in `read`.
+        ParrotError: the file is missing, has no checksums, or is damaged; here, in `check` or in `read`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,6 +87,12 @@ class SealedFile:
         metadata = self._file.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
+    @property
+    def group_bytes(self) -> list[int]:
+        """What each row group takes in memory, all columns together."""
+        metadata = self._file.metadata
+        return [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+
     def locate(self, row: int) -> tuple[int, int]:
         """The row group in which a row of the file is, and its place there."""
         if not 0 <= row < self._starts[-1]:
@@ -104,6 +110,11 @@ class SealedFile:
             return self._file.read_row_groups(groups, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise self._problem(f"not readable as Parquet ({error})") from None
+
+    def check(self) -> None:
+        """See that all of it is whole; nothing is parsed."""
+        for group in range(self._file.num_row_groups):
+            self._check(group, None)
 
     def _check(self, group: int, columns: Sequence[str] | None) -> None:
         if group not in self._unchecked:

@@ -64,14 +64,33 @@ def read_rows(file: SealedFile, rows: Integers, columns: Sequence[str]) -> pa.Ta
     Raises:
         ParrotError: the shard has no such row, or is damaged.
     """
-    if len(rows):
-        file.locate(int(rows.max()))
     ends = np.cumsum(file.group_sizes)
-    groups, places = np.unique(np.searchsorted(ends, rows, side="right"), return_inverse=True)
+    groups, places = np.unique(_groups_of(file, rows), return_inverse=True)
     table = file.read(groups.tolist(), columns)
     sizes = np.diff(ends, prepend=0)[groups]
     found = rows - (ends[groups] - sizes)[places] + (np.cumsum(sizes) - sizes)[places]
     return table if np.array_equal(found, np.arange(len(table))) else table.take(found)
+
+
+def together(file: SealedFile, rows: Integers, most: int, most_bytes: int) -> list[Integers]:
+    """The places in `rows` of those that are read at a time: no more than `most`, and of row groups of about
+    `most_bytes`, as long as one of them is not larger.
+
+    Raises:
+        ParrotError: the shard has no such row.
+    """
+    groups = _groups_of(file, rows)
+    begun = np.diff(groups, prepend=-1) != 0
+    filled = np.cumsum(np.where(begun, np.array(file.group_bytes, np.int64)[groups], 0)) // most_bytes
+    places = np.arange(len(rows))
+    return np.split(places, np.flatnonzero(np.diff(filled) | np.diff(places // most)) + 1)
+
+
+def _groups_of(file: SealedFile, rows: Integers) -> Integers:
+    """The row group in which each of some rows is."""
+    if len(rows):
+        file.locate(int(rows.max()))
+    return np.searchsorted(np.cumsum(file.group_sizes), rows, side="right")
 
 
 def keys_of(digests: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from parrot.data.digests import digest
 from parrot.data.images import decode_base64_image, decode_image
 from parrot.data.looks import LOOK_BITS, as_rows, distances, look
-from parrot.data.rejects import Rejected, kind, read_rejects
+from parrot.data.reject_tables import read_rejects
+from parrot.data.rejects import Rejected, kind
 from parrot.data.text_windows import Hashes, normalized, window_hashes
 from parrot.data.tsv import read_rows, wrong_cell
 from parrot.errors import ParrotError

@@ -8,15 +8,16 @@ import hashlib
 import os
 import platform
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from parrot.config import Speed
 from parrot.errors import ParrotError
+from parrot.pipeline.checkpoints import LIBRARIES
 from parrot.pipeline.pool import process_pool
 
 Item = TypeVar("Item")
@@ -72,28 +73,19 @@ def _processes(number: int) -> Iterator[tuple[Callable[..., Any], int]]:
         yield pool.submit, number
 
 
-class _Machinery(NamedTuple):
-    """What decides the bytes that a task makes, beside its inputs."""
-
-    code: str
-    """Digest of the code as it stood when this process imported it: a worker may be older than an edit."""
-    python: str
-    pillow: str
-    pyarrow: str
-
-
 def _code_digest(package: Path) -> str:
     """Formats are told by YAML, which makes bytes as modules do."""
     files = sorted(file for file in package.rglob("*") if file.suffix in (".py", ".yaml"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-_HERE = _Machinery(
-    _code_digest(_PACKAGE),
-    platform.python_version(),
-    version("pillow"),
-    version("pyarrow"),
-)
+_HERE = {
+    "code": _code_digest(_PACKAGE),
+    "python": platform.python_version(),
+    **{library: version(library) for library in LIBRARIES},
+}
+"""What decides the bytes that a task makes, beside its inputs. The code is as it stood when this process
+imported it: a worker may be older than an edit."""
 
 
 @contextmanager
@@ -143,12 +135,13 @@ def _cluster(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
                 ) from None
 
 
-def _run(expected: _Machinery, folder: Path, task: Callable[[Any], None], item: Any) -> None:
+def _run(expected: Mapping[str, str], folder: Path, task: Callable[[Any], None], item: Any) -> None:
     """On a worker."""
     where = f"speed.cluster: the worker on {platform.node()}"
-    if expected != _HERE:
+    mine = {name: _HERE.get(name) for name in expected}
+    if others := [f"{name} {mine[name]}, here {its}" for name, its in expected.items() if mine[name] != its]:
         raise ParrotError(
-            f"{where} has {_HERE}, here is {expected}: what they make might differ; start the workers again, "
+            f"{where} has {'; '.join(others)}: what they make might differ; start the workers again, "
             f"from this environment"
         )
     try:

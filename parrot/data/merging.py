@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from parrot.data.rejects import REJECTS, Reject, as_json, read_rejects
+from parrot.data.reject_tables import REJECTS, read_rejects
+from parrot.data.rejects import Reject, as_json
 from parrot.data.screening import Taken
 from parrot.data.shards import ShardRows
 

@@ -26,7 +26,8 @@ from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
 from parrot.data.merging import Originals, Stream, merged
 from parrot.data.partitions import Partition, check_prepared, read_left_out, read_partitions
-from parrot.data.rejects import REJECTS, RejectsWriter, too_many
+from parrot.data.reject_tables import REJECTS, RejectsWriter, count_rejects
+from parrot.data.rejects import too_many
 from parrot.data.repeats import Repeats
 from parrot.data.screening import SCREENED_SCHEMA, UNSTORED, Taken, screen_all
 from parrot.data.seen import FirstSeen
@@ -85,6 +86,7 @@ def mix(
     counts: dict[str, Counter[str]] = {}
     for name, mixed in sources.items():
         partitions = read_partitions(prepared / name)
+        _check_rejects(prepared / name, partitions)
         copies = draw_copies(prepared / name, sum(part.entries for part in partitions), mixed, order)
         left_out = read_left_out(prepared / name)
         sampled_away = int((copies == 0).sum())
@@ -118,6 +120,15 @@ def mix(
     for name, account in accounts.items():
         print(f"mix {split}: {name}: {account}", file=sys.stderr)
     return values
+
+
+def _check_rejects(folder: Path, partitions: Sequence[Partition]) -> None:
+    listed = count_rejects(folder / REJECTS)
+    if listed != (rejected := sum(len(part.rejected) for part in partitions)):
+        raise ParrotError(
+            f"{folder / REJECTS}: lists {listed} entries, but {rejected} were rejected: it is another run's; "
+            f"run the stage prepare@{folder.name} again"
+        )
 
 
 def _account(split: Split, name: str, counts: Counter[str]) -> Account:

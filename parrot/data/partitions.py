@@ -11,7 +11,7 @@ from parrot.config import Split
 from parrot.data.checksums import SealedFile, seal
 from parrot.errors import ParrotError
 
-_PARTITIONS = "partitions.parquet"
+PARTITIONS = "partitions.parquet"
 _LEFT_OUT = b"left_out"
 _PARTITIONS_SCHEMA = pa.schema(
     [
@@ -39,7 +39,7 @@ class Partition(NamedTuple):
 
 def write_partitions(folder: Path, partitions: Sequence[Partition], left_out: int = 0) -> None:
     """Put them into one file, sealed, with the number of entries that `only` of the format left out."""
-    path = folder / _PARTITIONS
+    path = folder / PARTITIONS
     rows = [partition._asdict() for partition in partitions]
     schema = _PARTITIONS_SCHEMA.with_metadata({_LEFT_OUT: str(left_out)})
     pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="none")
@@ -65,9 +65,9 @@ def read_left_out(folder: Path) -> int:
 
 
 def _open(folder: Path) -> SealedFile:
-    file = SealedFile(folder / _PARTITIONS)
+    file = SealedFile(folder / PARTITIONS)
     if not file.schema.equals(_PARTITIONS_SCHEMA):
-        raise ParrotError(f"{folder / _PARTITIONS}: other columns than expected; run the stage prepare again")
+        raise ParrotError(f"{folder / PARTITIONS}: other columns than expected; run the stage prepare again")
     return file
 
 

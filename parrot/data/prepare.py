@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from parrot.config import Images, Prepare, Source, Speed
+from parrot.data.checksums import SealedFile
 from parrot.data.dataset_card import write_dataset_card
 from parrot.data.executors import in_order
-from parrot.data.partitions import Partition, read_partitions, write_partitions
+from parrot.data.partitions import PARTITIONS, Partition, read_partitions, write_partitions
 from parrot.data.records import Record
-from parrot.data.rejects import REJECTS, Reject, RejectsWriter, as_json, read_rejects, too_many
+from parrot.data.reject_tables import REJECTS, RejectsWriter, read_rejects
+from parrot.data.rejects import Reject, as_json, too_many
 from parrot.data.shards import open_shard, write_shard
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
@@ -66,8 +68,9 @@ def prepare(
         format, `left_out`; by which rules and why; and how many images the records have.
 
     Raises:
-        ParrotError: an input is missing or broken, has another number of entries than it should, or more
-            are rejected than `max_reject_share` allows; then `output` holds no records.
+        ParrotError: an input is missing or broken, or has another number of entries than it should; then
+            `output` stays as it was. Or more are rejected than `max_reject_share` allows; then it holds the
+            tables of what was rejected and mended alone.
     """
     reader = _open_source(source, sources, images)
     reader.check_inputs(languages)
@@ -198,7 +201,16 @@ def _made(parts: Iterator[_Part], reader: SourceReader, work: Path, speed: Speed
 
 
 def _is_made(work: Path, part: _Part) -> bool:
-    return (work / _name(part.number)).exists()
+    """Whether its partition is there and whole; one that was damaged in a power cut is made anew."""
+    folder = work / _name(part.number)
+    if not folder.exists():
+        return False
+    try:
+        for name in (_RECORDS, PARTITIONS, REJECTS, MENDED):
+            SealedFile(folder / name).check()
+    except ParrotError:
+        return False
+    return True
 
 
 class _Opened(NamedTuple):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from parrot.config import Images, Source
-from parrot.data.rejects import Reject, as_json, read_rejects
+from parrot.data.reject_tables import read_rejects
+from parrot.data.rejects import Reject, as_json
 from parrot.data.sources.json_items import DOUBLED, read_items, read_texts
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
@@ -60,6 +61,8 @@ def take_back(
     for number, line in enumerate(read_items(repaired), start=1):
         try:
             language, position, entry = line["language"], line["position"], line["entry"]
+            if not isinstance(position, int):
+                raise TypeError
             repairs[language][position] = entry
         except (KeyError, TypeError):
             raise ParrotError(
@@ -84,7 +87,8 @@ def _replace(path: Path, repairs: dict[int, Any]) -> int:
             file.write("\n]\n" if is_list else "\n")
         original = path.with_name(path.name + ORIGINAL)
         if not original.exists():
-            shutil.copyfile(path, original)
+            with atomic_file(original) as copy:
+                shutil.copyfile(path, copy)
     return len(repairs)
 
 

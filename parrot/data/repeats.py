@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from parrot.data.columns import Integers
 
-_FILES = 64
-"""Open at a time, of each search: some systems allow a process 256."""
+_FILES = 32
+"""Open at a time, of each search: `validate` has two of these and two for near duplicates, and some systems
+allow a process 256."""
 _FILE_OF = np.uint64(2**64 // _FILES)
 _ENTRY = np.dtype([("key", "<u8", 2), ("number", "<i8")])
 

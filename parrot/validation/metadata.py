@@ -9,14 +9,14 @@ import pandas as pd
 import pyarrow as pa
 
 from parrot.config import Speed
-from parrot.data.columns import read_rows
+from parrot.data.columns import read_rows, together
 from parrot.data.executors import in_order
 from parrot.data.shards import open_index, open_shard
 from parrot.files import atomic_file
 from parrot.validation.measures import SCHEMA, STORED, measure
 
-_TOGETHER = 500
-"""Records whose texts and pictures are in memory at a time."""
+_TOGETHER, _BYTES_TOGETHER = 500, 64 << 20
+"""Records whose texts and pictures are in memory at a time, and from how many bytes on it is fewer."""
 _AS_THEY_ARE = ("looks", "picture_digests", "longest_text", "near_keys")
 """Columns whose values stay Python's own."""
 _KEYS = ("name_digest", "content_digest")
@@ -80,8 +80,8 @@ def _measure_group(
     tables, order = [SCHEMA.empty_table()], []
     for number, name in enumerate(names):
         file, places = open_shard(prepared / name), np.flatnonzero(shards == number)
-        for begin in range(0, len(places), _TOGETHER):
-            some = places[begin : begin + _TOGETHER]
+        for batch in together(file, rows[places], _TOGETHER, _BYTES_TOGETHER):
+            some = places[batch]
             stored = read_rows(file, rows[some], STORED)
             tables.append(measure(index.take(some), stored, near_texts, languages))
             order.append(some)

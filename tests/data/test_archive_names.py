@@ -106,3 +106,14 @@ def test_a_name_in_other_cases_is_named_and_not_taken(how: str, tmp_path: Path) 
         pytest.skip("this file system does not tell cases apart")
     assert reason(ImageStore(path), "sub/a.jpg") == f"missing image: {path} has no sub/a.jpg, but sub/A.JPG"
     assert reason(ImageStore(path), "c.jpg") == f"missing image: {path} has no c.jpg"
+
+
+@pytest.mark.parametrize("how", ["folder", "tar"])
+def test_a_name_that_is_no_unicode_is_named_so_that_it_can_be_written(how: str, tmp_path: Path) -> None:
+    try:
+        path = write(tmp_path / "images", how, {"b\udce9/1.jpg": picture(1)})
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    found = reason(ImageStore(path), "c/1.jpg" if how == "tar" else "1.jpg")
+    assert "but b\\udce9/1.jpg" in found
+    found.encode()

@@ -102,7 +102,7 @@ def test_a_tar_with_a_broken_header_in_the_middle(tmp_path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[1030] ^= 0xFF
     path.write_bytes(whole)
-    with pytest.raises(ParrotError, match=r"no whole tar \(broken after 1024 bytes\)"):
+    with pytest.raises(ParrotError, match=r"no whole tar \(broken after 1024 bytes: bad checksum\)"):
         ImageStore(path)
 
 

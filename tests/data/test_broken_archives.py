@@ -55,6 +55,12 @@ def zip_with(write: Callable[[zipfile.ZipFile], None], flags: int = 0) -> bytes:
     return bytes(whole)
 
 
+def twice(archive: zipfile.ZipFile) -> None:
+    archive.writestr("1.jpg", picture(1))
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("1.jpg", picture(2))
+
+
 def link(archive: zipfile.ZipFile) -> None:
     info = zipfile.ZipInfo("1.jpg")
     info.external_attr = 0o120777 << 16
@@ -84,6 +90,7 @@ MEMBERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a zip with an encrypted member": (lambda: zip_with(plain, flags=1), "unreadable image"),
     "a zip with a link": (lambda: zip_with(link), "unsafe path"),
     "a zip packed by an unknown method": (lambda: zip_with(unknown_method), "unreadable image"),
+    "a zip with two members of a name": (lambda: zip_with(twice), "ambiguous image"),
     "a zip with a wrong checksum": (lambda: zip_with(wrong_size), "unreadable image"),
     "a zip with a bomb": (lambda: zip_with(bomb), "image too large"),
     "a zip without the member": (lambda: zip_with(lambda archive: None), "missing image"),
@@ -119,6 +126,7 @@ WHOLE: dict[str, Callable[[], bytes]] = {
     "a zip without its end": lambda: zip_with(plain)[:-30],
     "a zip without its beginning": lambda: zip_with(plain)[100:],
     "a tar that ends early": lambda: special(tarfile.DIRTYPE)[:1300],
+    "a tar that ends between two members": lambda: tar_with(None)[: tar_with(None).index(b"2.jpg")],
     "a tar of zeros in the middle": lambda: tar_with(None)[:512] + bytes(100),
     "a Parquet file that ends early": lambda: table({"1.jpg": picture(1)})[:-20],
     "a Parquet file of pictures without names": lambda: table({None: picture(1)}),
@@ -177,6 +185,8 @@ def test_a_folder_of_archives(tmp_path: Path) -> None:
     (folder / "00000.tar").write_bytes(tar_with(None))
     (folder / "train.parquet").write_bytes(table({"5.jpg": picture(5), "x.jpg": picture(8)}))
     (folder / "own.jpg").write_bytes(picture(9))
+    (folder / "rows.parquet").write_bytes(table({None: picture(6)}))
+    pq.write_table(pa.table({"image": ["1.jpg"]}), folder / "annotations.parquet")
     store = ImageStore(folder)
     for name, number in {
         "a/1.jpg": 1,

@@ -11,7 +11,7 @@ from small_sources import changed, conversation, instruction, small_world, write
 
 from parrot.cli import main
 from parrot.config import Params
-from parrot.data.rejects import REJECTS
+from parrot.data.reject_tables import REJECTS
 from parrot.data.repair import take_back, write_out
 from parrot.errors import ParrotError
 from parrot.params import load_params
@@ -165,8 +165,37 @@ def test_repairs_that_belong_nowhere_are_refused(tmp_path: Path) -> None:
         ({"language": "en", "position": 9, "entry": instruction(9)}, "has 1 entries, none has position 9"),
         ({"language": "xx", "position": 0, "entry": instruction(9)}, "line 1: lacks"),
         ({"position": 0, "entry": instruction(9)}, "line 1: lacks `language`, `position` or `entry`"),
+        ({"language": "en", "position": "0", "entry": instruction(9)}, "line 1: lacks `language`, `pos"),
     ):
         file = write_json_list(tmp_path / "repairs.jsonl", [row])
         with pytest.raises(ParrotError, match=sentence):
             take_back(file, "only", world.sources["only"], world.images, ["en"])
         assert path.read_bytes() == before
+
+
+def test_half_a_copy_is_never_taken_for_the_publishers_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(tmp_path).only([instruction(0)])
+    path = Path(world.sources["only"].path)
+    row = {"language": "en", "position": 0, "entry": instruction(9)}
+    arguments = (
+        write_json_list(tmp_path / "a.jsonl", [row]),
+        "only",
+        world.sources["only"],
+        world.images,
+        ["en"],
+    )
+    before = path.read_bytes()
+
+    def killed(_: Path, target: Path) -> None:
+        target.write_bytes(b"[{")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("parrot.data.repair.shutil.copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            take_back(*arguments)
+    assert path.read_bytes() == before
+    take_back(*arguments)
+    assert path.with_name(path.name + ".original").read_bytes() == before

@@ -1,10 +1,12 @@
 """Entries in Parquet, in WebDataset's tars, and under a key of a JSON object."""
 
 import gc
+import gzip
 import io
 import json
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -62,6 +64,24 @@ def test_pictures_in_parquet_and_shards_of_it(tmp_path: Path) -> None:
         read(source | {"files": "x-*.parquet"})
 
 
+def test_entries_are_counted_on_from_shard_to_shard(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"sh-{name}.jsonl").write_text('{"output": "1"}\n{"output": "2"}\n')
+    entries = read_entries(tmp_path / "sh-*.jsonl", known_formats()["alpaca"])
+    assert [position for position, _ in entries] == [0, 1, 2, 3]
+
+
+def test_an_entry_without_parts_is_counted(tmp_path: Path) -> None:
+    items = [{"id": 1, "image": "1.jpg", "caption": []}, {"id": 2, "image": "1.jpg", "caption": ["A cat."]}]
+    (tmp_path / "a.json").write_text(json.dumps(items))
+    (tmp_path / "1.jpg").write_bytes(picture(1))
+    own = {"columns": {"response": "caption"}, "each": "caption", "ask": ["What?"]}
+    found = read({"format": own, "path": str(tmp_path / "a.json"), "images": str(tmp_path)})
+    assert [type(one) for one in found] == [Reject, Record]
+    assert isinstance(found[0], Reject)
+    assert (found[0].field, found[0].record) == ("caption", "1")
+
+
 def test_a_broken_picture_is_found_though_another_has_its_name(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]
     pictures = [picture(1), picture(2)[:100]]
@@ -98,6 +118,27 @@ def test_a_webdataset(tmp_path: Path, name: str) -> None:
         read({"format": "webdataset", "path": str(path)})
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_tar_that_is_not_whole_is_no_shorter_source(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"{number}.txt": b"It." for number in range(10)})
+    content = path.read_bytes()
+    header = content.index(b"3.txt")
+    flipped = bytearray(content)
+    flipped[header] ^= 1
+    broken = (flipped, content[:header], content[: header + 100], content[: header + 514])
+    for one in broken:
+        path.write_bytes(pack(bytes(one)))
+        with pytest.raises(ParrotError, match=r"a\.tar: a tar that is broken or ends early"):
+            list(read_entries(path, known_formats()["webdataset"]))
+
+
+def test_half_of_a_compressed_tar_is_no_shorter_source(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", {f"{number}.jpg": picture(number) for number in range(50)})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ParrotError, match=r"a\.tar\.gz: a tar that is broken or ends early"):
+        list(read_entries(path, known_formats()["webdataset"]))
+
+
 def test_a_broken_sample_takes_no_other_with_it(tmp_path: Path) -> None:
     members = {
         "0.json": b'{"caption": ', "0.jpg": picture(0), "1.txt": b"One.", "1.jpg": picture(1),
@@ -109,6 +150,22 @@ def test_a_broken_sample_takes_no_other_with_it(tmp_path: Path) -> None:
     assert reasons[1] == "1"
     assert reasons[2].startswith("broken sample: 2.txt: 'utf-8'")
     assert reasons[3] == "broken sample: 3.JPG: another file of the sample ends so"
+
+
+def test_a_sample_that_says_two_things_of_the_same_is_refused(tmp_path: Path) -> None:
+    members = {
+        "0.jpg": picture(0), "0.json": b'{"caption": "first", "caption": "second"}',
+        "1.jpg": picture(1), "1.txt": b"file says", "1.json": b'{"txt": "json says"}',
+        "2.json": b'{"__key__": "000002", "caption": "c"}', "2.jpg": picture(2),
+        "3.jpg": picture(3), "3.txt": b"the same", "3.json": b'{"__key__": "3", "txt": "the same"}',
+    }  # fmt: skip
+    found = read({"format": "webdataset", "path": str(write_tar(tmp_path / "a.tar", members))})
+    assert [one.reason.partition(", ")[0] if isinstance(one, Reject) else one.id for one in found] == [
+        "doubled key: which of its values counts",
+        "broken sample: 1.json: its field 'txt' differs from the sample's own",
+        "broken sample: 2.json: its field '__key__' differs from the sample's own",
+        "3",
+    ]
 
 
 def test_members_of_a_webdataset_are_not_kept(tmp_path: Path) -> None:

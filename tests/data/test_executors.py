@@ -87,11 +87,12 @@ def test_two_workers_make_the_same_bytes(tmp_path: Path, cluster: Cluster) -> No
     assert digests(world.mixture("align")) == mixed
 
 
-def test_a_worker_with_other_code_is_refused(
-    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["code", "tokenizers", "numpy"])
+def test_a_worker_with_other_code_or_libraries_is_refused(
+    what: str, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "_HERE", executors._HERE._replace(code="other"))
-    with pytest.raises(ParrotError, match="what they make might differ; start the workers again"):
+    monkeypatch.setitem(executors._HERE, what, "other")
+    with pytest.raises(ParrotError, match=rf"has {what} \S+, here other: what they make might differ; start"):
         prepared_by(small_world(tmp_path), cluster).prepare_source("talk")
 
 

@@ -4,6 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from read_source import only_reason, read, records, texts
@@ -83,6 +84,46 @@ def test_content_lists_of_openai(tmp_path: Path) -> None:
     assert [kind(reason) for reason in reasons] == ["medium not read", "missing image", "unreadable image"]
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "reason"),
+    [
+        ('{"type": "text", "text": "first", "text": "second"}', "text", "doubled key"),
+        ('{"type": "text", "text": "q", "video": "x.mp4"}', "video", "medium not read"),
+        ('{"type": "text", "text": "q", "think": "lost"}', "think", "unknown field"),
+        ('{"type": "image", "image": "1.jpg", "caption": "lost"}', "caption", "unknown field"),
+        ('{"type": "image_url", "image_url": {"url": "1", "url": "2"}}', "image_url.url", "doubled key"),
+    ],
+)
+def test_what_a_part_of_a_content_list_says_besides_is_no_silent_loss(
+    tmp_path: Path, part: str, field: str, reason: str
+) -> None:
+    path = tmp_path / "talk.jsonl"
+    answer = '{"role": "assistant", "content": "a"}'
+    path.write_text(f'{{"messages": [{{"role": "user", "content": [{part}]}}, {answer}]}}')
+    [reject] = read({"format": "chat", "path": str(path)})
+    assert isinstance(reject, Reject)
+    assert (reject.field, kind(reject.reason)) == (f"messages[0].content[0].{field}", reason)
+
+
+def test_pictures_named_by_the_entry_and_by_its_parts_are_not_swapped(tmp_path: Path) -> None:
+    parts = [{"type": "image", "image": "b.jpg"}, {"type": "image"}, {"type": "text", "text": "b, then a."}]
+    talk = [{"role": "user", "content": parts}, {"role": "assistant", "content": "Yes."}]
+    path = write_json_list(tmp_path / "talk.json", [{"images": ["a.jpg"], "messages": talk}])
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(picture(1))
+    reason = only_reason(read({"format": "chat", "path": str(path), "images": str(tmp_path)}))
+    assert reason.startswith("said twice: the entry names images, and so do parts of its turns")
+
+
+def test_what_a_part_says_of_how_its_picture_is_read_is_no_loss(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(picture(1))
+    part = {"type": "image_url", "image_url": {"url": "1.jpg", "detail": "low"}, "text": None}
+    talk = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "a"}]
+    path = write_json_list(tmp_path / "talk.json", [{"messages": talk}])
+    [record] = records({"format": "chat", "path": str(path), "images": str(tmp_path)})
+    assert record.images[0].path == "1.jpg"
+
+
 def test_speakers_by_their_usual_names(tmp_path: Path) -> None:
     names = [("developer", "user", "assistant"), ("system", "human", "bing"), ("system", "user", "model")]
     items = [
@@ -146,3 +187,14 @@ def test_an_entry_count_that_is_not_expected(tmp_path: Path) -> None:
     assert world.only(items, expected=20).prepare_source("only")["read"] == 20
     with pytest.raises(ParrotError, match="only: 20 entries, 30 are expected: a file is not whole"):
         world.only(items, expected=30).prepare_source("only")
+
+
+def test_a_name_made_of_a_list_that_is_empty_and_one_that_is_no_text(tmp_path: Path) -> None:
+    path = write_json_list(tmp_path / "a.json", [{"images": [], "conversations": turns("<image>a", "b")}])
+    form = {"columns": {"messages": "conversations"}, "image": "train/{images[0]}"}
+    reason = only_reason(read({"format": form, "path": str(path)}))
+    assert reason.startswith("wrong type: no picture's name is made of it: list index out of range")
+    row = {"image": {"bytes": picture(1), "path": 7}, "conversations": turns("<image>a", "b")}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    reason = only_reason(read({"format": "llava", "path": str(tmp_path / "a.parquet")}))
+    assert reason == "wrong type: expected text, found int"

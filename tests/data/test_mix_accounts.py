@@ -21,6 +21,7 @@ from small_sources import (
 )
 
 from parrot.data.accounting import Account
+from parrot.data.reject_tables import RejectsWriter, read_rejects
 from parrot.errors import ParrotError
 
 
@@ -38,6 +39,24 @@ def test_too_many_rejects_stop_it_and_leave_the_table(tmp_path: Path) -> None:
     assert list(digests(world.mixture("align"))) == ["rejects.parquet"]
     assert json.loads((tmp_path / "metrics" / "align.json").read_text())["rejects"]["total"] == 4
     assert replace(world, mix=changed(world.mix, max_reject_share=0.5)).mix_split()["records"] == 20
+
+
+def test_rejects_that_are_damaged_or_of_another_run_are_named(tmp_path: Path) -> None:
+    world = small_world(tmp_path).only([*map(instruction, range(20)), 7])
+    world.prepare_source("only")
+    table = world.prepared("align") / "only" / "rejects.parquet"
+    whole, [listed] = table.read_bytes(), read_rejects(table)
+    damaged = bytearray(whole)
+    damaged[whole.index(b"wrong type")] ^= 1
+    table.write_bytes(damaged)
+    with pytest.raises(ParrotError, match=r"rejects\.parquet: damaged: 'reason' of row group 0"):
+        world.mix_split()
+    for rows in ([], [listed, listed]):
+        with RejectsWriter(table) as rejects:
+            for row in rows:
+                rejects.add(row)
+        with pytest.raises(ParrotError, match=rf"lists {len(rows)} entries, but 1 were rejected"):
+            world.mix_split()
 
 
 def test_a_source_that_is_missing_or_was_removed_is_named(tmp_path: Path) -> None:

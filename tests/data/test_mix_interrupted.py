@@ -30,7 +30,7 @@ from parrot.errors import ParrotError
         ("mix.write_balance", full_disk),
         ("mix.write_json", full_disk),
         ("shards.seal", full_disk),
-        ("rejects.RejectsWriter._write", full_disk),
+        ("reject_tables.RejectsWriter._write", full_disk),
     ],
 )
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(

@@ -24,7 +24,8 @@ from stage_outputs import rejects, rows
 from parrot.data.digests import content_digest, digest
 from parrot.data.images import decode_within
 from parrot.data.prepare import prepare
-from parrot.data.rejects import Reject, RejectsWriter, kind, read_rejects
+from parrot.data.reject_tables import RejectsWriter, read_rejects
+from parrot.data.rejects import Reject, kind
 from parrot.data.sources import reading
 from parrot.errors import ParrotError
 
@@ -59,7 +60,7 @@ def test_everything_arrives(tmp_path: Path) -> None:
 
 
 def test_large_rejects_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parrot.data.rejects._BATCH_CHARACTERS", 20)
+    monkeypatch.setattr("parrot.data.reject_tables._BATCH_CHARACTERS", 20)
     given = [Reject("a", "en", str(place), "", "broken", place, 10 * "x") for place in range(5)]
     with RejectsWriter(tmp_path / "rejects.parquet") as rejects:
         for one in given:

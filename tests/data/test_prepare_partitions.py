@@ -143,6 +143,30 @@ def test_a_killed_run_goes_on_behind_the_last_whole_partition(
     assert not list((tmp_path / "work").glob(".*"))
 
 
+FLIPPED = bytes(255 - byte for byte in range(256))
+
+
+@pytest.mark.parametrize("name", ["records", "partitions", "rejects", "mended"])
+def test_a_partition_that_is_damaged_is_made_anew(name: str, tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+
+    def made() -> dict[str, str]:
+        prepare(
+            world.languages, world.images, world.prepare, world.sources, world.speed, source="talk",
+            output=tmp_path / "out", metrics=tmp_path / "metrics.json", work=tmp_path / "work",
+        )  # fmt: skip
+        return digests(tmp_path / "out")
+
+    first = made()
+    file = tmp_path / "work" / "part-00000" / f"{name}.parquet"
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:40].translate(FLIPPED) + whole[40:]):
+        file.unlink()  # the output may be a link to it
+        file.write_bytes(damaged)
+        assert made() == first
+        assert file.read_bytes() == whole
+
+
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
     world = small_world(tmp_path)
     (tmp_path / "talk" / "en.json").write_text(

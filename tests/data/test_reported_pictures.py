@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from parrot.data.images import ImageStore, check_image, decode
+from parrot.data.images import ImageStore, decode, decode_within, image_header
 from parrot.data.rejects import Rejected
 
 REPORTED = Path(__file__).parents[2] / "../shared/reference/reported"
@@ -21,7 +21,7 @@ def read(folder: str, images: str) -> list[bytes]:
     store = ImageStore(REPORTED / folder / images)
     contents = [store.read(record["image"]) for record in records]
     for content in contents:
-        check_image(content, 64)
+        decode_within(content, 64)
     return contents
 
 
@@ -45,7 +45,7 @@ def test_09_black_on_transparent_is_black_on_white() -> None:
 
 def test_10_the_picture_is_upright() -> None:
     (content,) = read("10_exif_orientation", "images")
-    assert check_image(content, 64) == (64, 96, "JPEG")
+    assert decode_within(content, 64).size == (64, 96)
     (file,) = (REPORTED / "10_exif_orientation/images").iterdir()
     with PIL.Image.open(file) as image:
         stored = np.asarray(image.convert("RGB"))
@@ -54,10 +54,10 @@ def test_10_the_picture_is_upright() -> None:
 
 def test_11_other_formats_are_read_or_named() -> None:
     store = ImageStore(REPORTED / "11_unaccepted_formats_unclear/images")
-    assert check_image(store.read("a.avif"), 64)[2] == "AVIF"
-    assert check_image(store.read("a.ppm"), 64) == (64, 64, "PPM")
+    assert decode_within(store.read("a.avif"), 64).size == image_header(store.read("a.avif"))[:2]
+    assert decode_within(store.read("a.ppm"), 64).size == (64, 64)
     with pytest.raises(Rejected, match=r"unreadable image: a web page \(HTML\); taken are AVIF, BMP"):
-        check_image(store.read("html.jpg"), 64)
+        decode_within(store.read("html.jpg"), 64)
 
 
 @pytest.mark.parametrize(

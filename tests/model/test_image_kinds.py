@@ -6,7 +6,7 @@ import pytest
 from drawn_pictures import drawing, encoded
 from PIL import features
 
-from parrot.data.images import check_image
+from parrot.data.images import decode_within
 from parrot.data.rejects import Rejected
 from parrot.model.image_decoding import decode_image
 from parrot.model.image_kinds import kind_of_file
@@ -42,7 +42,7 @@ from parrot.model.image_kinds import kind_of_file
 def test_what_is_no_picture_is_named(content: bytes, kind: str) -> None:
     assert kind_of_file(content).startswith(kind)
     with pytest.raises(Rejected) as error:
-        check_image(content, 1)
+        decode_within(content, 1)
     assert error.value.reason.startswith(f"unreadable image: {kind}")
     assert error.value.reason.endswith("; taken are AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF and WEBP")
 

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from full_disks import full_disk
@@ -18,8 +19,10 @@ from written_mixtures import SHARD, MixedRecord, write_mixture
 
 from parrot.config import Images, ParrotArchitecture, Speed, Validate
 from parrot.data.accounting import Account, write_balance
+from parrot.data.checksums import SealedFile
 from parrot.data.shards import write_index
 from parrot.errors import ParrotError
+from parrot.validation.measures import STORED
 from parrot.validation.validate import validate
 
 MODEL = ParrotArchitecture(
@@ -199,6 +202,24 @@ def test_any_number_of_processes_gives_the_same_bytes(
     assert found[0] == found[1]
     doubts = pq.read_table(tmp_path / "reports" / "doubts.parquet").to_pylist()
     assert {row["check"] for row in doubts} == {"nearly repeats an earlier record", "should be in zh"}
+
+
+def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parrot.data.shards.GROUP_ROWS", 2)
+    run(tmp_path, good())
+    before, read, most = files(tmp_path), SealedFile.read, 0
+
+    def noted(file: SealedFile, groups: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        nonlocal most
+        table = read(file, groups, columns)
+        most = max(most, table.nbytes if columns == STORED else 0)
+        return table
+
+    monkeypatch.setattr(SealedFile, "read", noted)
+    monkeypatch.setattr("parrot.validation.metadata._BYTES_TOGETHER", 6000)
+    run(tmp_path)
+    assert 1000 < most < 8000
+    assert files(tmp_path) == before
 
 
 KILLED = """

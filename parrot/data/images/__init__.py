@@ -60,18 +60,8 @@ class ImageStore:
         return self._load("/".join(parts))
 
 
-def check_image(encoded: bytes, max_megapixels: float) -> tuple[int, int, str]:
-    """Width and height in pixels, upright, and format of a picture that `decode_within` decodes.
-
-    Raises:
-        Rejected: as that does.
-    """
-    rgb, name = decode_within(encoded, max_megapixels)
-    return *rgb.size, name
-
-
-def decode_within(encoded: bytes, max_megapixels: float) -> tuple[PIL.Image.Image, str]:
-    """Decode a picture once, as training does; returns it, upright and in RGB, and its format.
+def decode_within(encoded: bytes, max_megapixels: float) -> PIL.Image.Image:
+    """Decode a picture once, as training does; returns it, upright and in RGB.
 
     The size is read from the header first, so that a small file cannot claim gigabytes.
 
@@ -85,7 +75,7 @@ def decode_within(encoded: bytes, max_megapixels: float) -> tuple[PIL.Image.Imag
             if width * height > max_megapixels * 1e6:
                 raise Rejected("image", f"image too large: {width} × {height} pixels, "
                                         f"more than {max_megapixels:g} megapixels")  # fmt: skip
-            return upright_rgb(image), str(image.format)
+            return upright_rgb(image)
     except ValueError as error:
         raise Rejected("image", f"unreadable image: {error}") from None
 
@@ -138,7 +128,6 @@ __all__ = [
     "BACKGROUND",
     "MAX_ENCODED_BYTES",
     "ImageStore",
-    "check_image",
     "decode",
     "decode_base64_image",
     "decode_image",

@@ -11,16 +11,17 @@ import lzma
 import os
 import shutil
 import stat
-import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from parrot.data.images.names import Names
-from parrot.data.images.tables import open_table
+from parrot.data.images.tables import NoPictures, open_table
+from parrot.data.images.tars import tar_members
 from parrot.data.images.zips import whole_member
 from parrot.data.rejects import Rejected, kind
 from parrot.errors import ParrotError
@@ -71,8 +72,12 @@ def open_folder(folder: Path) -> Load:
 
     @cache
     def archives() -> dict[str, Load]:
-        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_ARCHIVES))
-        return {path.name: open_archive(path) for path in found if path.is_file()}
+        found: dict[str, Load] = {}
+        for path in sorted(folder.iterdir()):
+            if path.name.lower().endswith(_ARCHIVES) and path.is_file():
+                with suppress(NoPictures):  # annotations, which lie beside their pictures
+                    found[path.name] = open_archive(path)
+        return found
 
     def in_archives(name: str) -> bytes | None:
         top, _, rest = name.partition("/")
@@ -139,7 +144,13 @@ def open_archive(path: Path, folder: str = "") -> Load:
 def _open_zip(path: Path, folder: str) -> Load:
     try:
         archive = zipfile.ZipFile(path)
-        members = {_zip_name(info): info for info in archive.infolist() if not info.is_dir()}
+        members: dict[str, zipfile.ZipInfo] = {}
+        ambiguous: set[str] = set()
+        for info in archive.infolist():
+            if not info.is_dir():
+                other = members.setdefault(name := _zip_name(info), info)
+                if (other.CRC, other.file_size) != (info.CRC, info.file_size):
+                    ambiguous.add(name)
     except Exception as error:  # whatever zipfile stumbles over in a broken archive
         raise ParrotError(f"{path}: a zip archive that is broken ({_said(error)}); fetch it again") from None
     assert archive.fp
@@ -150,6 +161,8 @@ def _open_zip(path: Path, folder: str) -> Load:
     def load(name: str) -> bytes:
         if (stored := names.find(name)) is None:
             raise _missing(path, name, names.near(name))
+        if stored in ambiguous:
+            raise Rejected("image", f"ambiguous image: {path} has {name} more than once, and not the same")
         info = members[stored]
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _is_link(path, name)
@@ -179,7 +192,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 def _open_tar(path: Path, folder: str, file: IO[bytes], what: str = "a compressed archive") -> Load:
     members: dict[str, tuple[int, int] | None] = {}  # None: links and sparse files
     try:
-        for member in _tar_members(file):
+        for _, member in tar_members(file, "r:"):
             if member.isreg() and not member.issparse():
                 members[_plain(member.name)] = member.offset_data, member.size
             elif not member.isdir():
@@ -208,23 +221,6 @@ def _open_tar(path: Path, folder: str, file: IO[bytes], what: str = "a compresse
         return content
 
     return load
-
-
-def _tar_members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """The members in order.
-
-    Raises:
-        tarfile.TarError, OSError, ValueError: it is no tar, or one that is broken or ends early.
-    """
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        for member in archive:
-            if member.size < 0 or archive.offset < member.offset_data:  # else it is read in a circle
-                raise ValueError(f"{member.name} has {member.size} bytes")
-            yield member
-            archive.members = []  # type: ignore[attr-defined]  # else it keeps a kilobyte for each
-        file.seek(archive.offset)
-        if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header for the end
-            raise ValueError(f"broken after {archive.offset} bytes")
 
 
 def _decompressed(path: Path, opener: Callable[[Path], Any]) -> IO[bytes]:

@@ -15,18 +15,23 @@ from parrot.errors import ParrotError
 _NAMES = ("utf-8", "strict")
 
 
+class NoPictures(ParrotError):
+    """A Parquet file that may be whole, but from which no picture can be had by its name."""
+
+
 def open_table(path: Path, folder: str = "") -> Callable[[str], bytes]:
     """The pictures of all columns of pictures, by their `path`; row groups are read one by one.
 
     Raises:
-        ParrotError: it is no whole Parquet file, or has no such column, or no picture has a name.
+        NoPictures: it has no such column, or no picture has a name.
+        ParrotError: it is no whole Parquet file.
     """
     try:
         file = pq.ParquetFile(path, memory_map=True)
         columns = [field.name for field in file.schema_arrow if _holds_pictures(field.type)]
         if not columns:
             found = ", ".join(file.schema_arrow.names)
-            raise ParrotError(f"{path}: no column holds {{bytes, path}}, as pictures do; found are {found}")
+            raise NoPictures(f"{path}: no column holds {{bytes, path}}, as pictures do; found are {found}")
         places: dict[str, tuple[int, str, int]] = {}
         repeated: Counter[str] = Counter()
         for group in range(file.num_row_groups):
@@ -41,7 +46,7 @@ def open_table(path: Path, folder: str = "") -> Callable[[str], bytes]:
             f"{path}: not readable as Parquet ({' '.join(str(error).split())[:200]}); fetch it again"
         ) from None
     if not places:
-        raise ParrotError(
+        raise NoPictures(
             f"{path}: its pictures have no names; read them as a source's `path`, with their rows"
         )
     names_of = Names(places, _NAMES, folder)

@@ -1,6 +1,5 @@
 """The entries of a source's files: JSON, JSON lines, Parquet, WebDataset; told apart by their first bytes."""
 
-import json
 import lzma
 import tarfile
 import zlib
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from parrot.config import Format
 from parrot.data.images import MAX_ENCODED_BYTES
+from parrot.data.images.tars import tar_members
 from parrot.data.sources import json_items
 from parrot.data.sources.json_items import Unreadable
 from parrot.data.sources.odd import READERS
@@ -42,19 +42,19 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_entries(path: Path, form: Format) -> Iterator[tuple[int, Any]]:
-    """Position in its file, from 0, and entry, of all files of a path.
+    """Position, from 0 on, and entry, of all files of a path as if they were one.
 
     Raises:
         ParrotError: a file is missing or broken; says where.
     """
-    for file in files_of(path):
-        for position, item in enumerate(_items(file, form)):
-            if not form.each or not isinstance(item, dict) or not isinstance(item.get(form.each), list):
-                yield position, item
-                continue
-            rest = {key: value for key, value in item.items() if key != form.each}
-            for part in item[form.each]:
-                yield position, rest | (part if isinstance(part, dict) else {form.each: part})
+    for position, item in enumerate(item for file in files_of(path) for item in _items(file, form)):
+        parts = item.get(form.each) if form.each and isinstance(item, dict) else None
+        if not isinstance(parts, list) or not parts:  # then it is an entry that lacks them
+            yield position, item
+            continue
+        rest = {key: value for key, value in item.items() if key != form.each}
+        for part in parts:
+            yield position, rest | (part if isinstance(part, dict) else {form.each: part})
 
 
 def _items(file: Path, form: Format) -> Iterator[Any]:
@@ -92,9 +92,8 @@ def _samples(file: Path) -> Iterator[dict[str, Any] | Unreadable]:
     sample: dict[str, Any] = {}
     broken: Unreadable | None = None
     try:
-        with tarfile.open(file, "r|*") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else it keeps a kilobyte for each
+        with file.open("rb") as opened:
+            for archive, member in tar_members(opened, "r|*"):
                 if not member.isreg():
                     continue
                 folder, _, name = member.name.rpartition("/")
@@ -125,6 +124,11 @@ def _member(
         raise ValueError("another file of the sample ends so")
     content = opened.read()
     if ending == "json":
-        tree = json.loads(content)
-        return tree if isinstance(tree, dict) else {ending: tree}
+        tree = json_items.parse(content)
+        if not isinstance(tree, dict):
+            return {ending: tree}
+        for name in tree:
+            if name in sample and tree[name] != sample[name]:
+                raise ValueError(f"its field {name!r:.40} differs from the sample's own")
+        return tree
     return {ending: content.decode() if ending in ("txt", "cls", "caption") else content}

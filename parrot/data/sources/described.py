@@ -38,6 +38,12 @@ def to_record(
     refuse_unread(entry, form.read)
     images = _image_names(entry, form)
     talk = read_talk(entry, form) if columns.messages else _asked(entry, number, form, len(images))
+    if images and talk.images:
+        raise Rejected(
+            "",
+            "said twice: the entry names images, and so do parts of its turns: which stands where, nobody "
+            "says; name all of them in the parts, or none",
+        )
     images += talk.images
     placeholders = count_images(talk.messages)
     if placeholders != len(images):
@@ -82,7 +88,7 @@ def _image_names(entry: dict[str, Any], form: Format) -> list[Any]:
             return [form.image.format_map(entry)]
         except KeyError as error:
             raise Rejected(str(error.args[0]), "missing image: the field is a part of its name") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise Rejected("", f"wrong type: no picture's name is made of it: {error}") from None
     if not form.columns.images:
         return []
@@ -101,6 +107,7 @@ def _is_base64(text: str) -> bool:
 def _image(given: Any, store: ImageStore | None) -> Image:
     """A picture by its name, or one that is itself in the entry."""
     if isinstance(given, dict):  # as the Hub's data sets have them
+        refuse_unread(given, {"bytes", "path"}, "image.")
         encoded, name = given.get("bytes"), given.get("path")
     else:
         encoded, name = (given, None) if isinstance(given, bytes) else (None, given)
@@ -109,7 +116,7 @@ def _image(given: Any, store: ImageStore | None) -> Image:
             encoded, name = decode_base64_image(name), None
         except ValueError as error:
             raise Rejected("image", f"unreadable image: {error}") from None
-    if isinstance(encoded, bytes):
+    if isinstance(encoded, bytes) and isinstance(name, str | None):
         return Image(name or hashlib.sha256(encoded).hexdigest()[:16], encoded)
     name = checked_text(name, "image")
     if name.startswith(("http://", "https://")):

@@ -30,6 +30,15 @@ def _whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return tree
 
 
+def parse(content: bytes) -> Any:
+    """A JSON text, as entries are read.
+
+    Raises:
+        ValueError, RecursionError: it is none, or nested too deeply.
+    """
+    return json.loads(content, object_pairs_hook=_whole)
+
+
 _DECODER = json.JSONDecoder(object_pairs_hook=_whole)
 _SPACE = re.compile(r"[ \t\r\n]*")
 # A word or an escape cut by the end of the buffer: `-Infinity` has nine characters, `\ud83d\ude00` twelve.

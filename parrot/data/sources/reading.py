@@ -97,7 +97,7 @@ class SourceReader:
 
     def _check(self, name: str, encoded: bytes) -> bytes:
         """Its look, if that is asked for."""
-        rgb, _ = decode_within(encoded, self.limits.max_megapixels)
+        rgb = decode_within(encoded, self.limits.max_megapixels)
         width, height = rgb.size
         least, most = self.limits.min_pixels, self.limits.max_pixels
         found = f"{name} has {width} × {height} pixels"

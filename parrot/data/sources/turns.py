@@ -16,6 +16,13 @@ _ROLES: dict[str, Role] = {
     "model": "assistant", "developer": "system",  # Gemma's and OpenAI's
 }  # fmt: skip
 
+_NAMES = ("image", "image_url", "url", "path")
+"""What a picture in a content list may be called."""
+_HOW_LARGE = ("detail", "min_pixels", "max_pixels")
+"""How it was to be read by the model that it was written for."""
+_OF_TEXT, _OF_IMAGE = {"type", "text"}, {"type", *_NAMES, *_HOW_LARGE}
+_OF_URL = {"url", *_HOW_LARGE}
+
 FIRST_ANSWER = "answer without question dropped"
 LAST_QUESTION = "unanswered question dropped"
 JOINED = "turns of one side joined"
@@ -112,13 +119,17 @@ def _part(part: Any, field: str, images: list[Any]) -> str:
     """The text of one part of a content list; a picture is entered in `images`."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("text", "input_text"):
+        refuse_unread(part, _OF_TEXT, f"{field}.")
         return checked_text(part.get("text"), f"{field}.text")
     if kind in ("image", "image_url", "input_image"):
-        said = [
-            value for key in ("image", "image_url", "url", "path") if not is_blank(value := part.get(key))
-        ]
-        if said:  # a part without a name stands for the next of the entry's own images
-            images.append(said[0]["url"] if isinstance(said[0], dict) and "url" in said[0] else said[0])
+        refuse_unread(part, _OF_IMAGE, f"{field}.")
+        named = next((key for key in _NAMES if not is_blank(part.get(key))), None)
+        if named:  # a part without a name stands for the next of the entry's own images
+            image = part[named]
+            if isinstance(image, dict) and "url" in image:
+                refuse_unread(image, _OF_URL, f"{field}.{named}.")
+                image = image["url"]
+            images.append(image)
         return IMAGE_TOKEN
     raise Rejected(field, f"medium not read: a part of the kind {kind!r:.40}")
 
