@@ -8,7 +8,6 @@ files by their first bits, and each file is looked through for itself: 0.3 KB a 
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,6 @@ _FILES = 32
 """Open at a time, of each search: `validate` has two of these and two `Repeats`, and some systems allow a
 process 256."""
 _FILE_OF = np.uint64(2**64 // _FILES)
-_PART_OF = np.uint64(2**64 // 64)
-"""Parts of a file are looked through one by one: on these it depends which pairs are found first."""
 _ENTRY = np.dtype(
     [("key", "<u8"), ("record", "<u4"), ("digest", "<u8"), ("look", "<u8", (-(-LOOK_BYTES // 8),))]
 )
@@ -76,31 +73,25 @@ class NearDuplicates:
             file.seek(0)
             entries = np.frombuffer(file.read(), _ENTRY)
             file.close()
-            parts = entries["key"] // _PART_OF
-            for part in np.unique(parts):
-                yield from self._pairs_in(entries[parts == part], found)
-
-    def _pairs_in(self, entries: NDArray[Any], found: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-        """Those among all that have some keys; marks the later ones in `found`, as each is told once."""
-        entries = entries[np.lexsort((entries["record"], entries["digest"], entries["key"]))]
-        starts = np.flatnonzero(_differs(entries["key"]) | _differs(entries["digest"]))
-        sizes = np.diff(starts, append=len(entries))
-        order = np.lexsort((entries["record"][starts], entries["key"][starts]))
-        different = entries[starts[order]]
-        for apart in range(1, _NEIGHBOURS + 1):
-            earlier, later = different[:-apart], different[apart:]
-            near = earlier["key"] == later["key"]
-            near[near] = _distances(earlier["look"][near], later["look"][near]) <= self._bits
-            groups = order[apart:][near]
-            firsts = np.repeat(earlier["record"][near], sizes[groups])
-            seconds = entries["record"][_members(starts[groups], sizes[groups])]
-            new = ~found[seconds] & (firsts != seconds)
-            for first, second in zip(firsts[new].tolist(), seconds[new].tolist(), strict=True):
-                if not found[second]:
-                    found[second] = True
-                    self.count += 1
-                    if self.count <= _LISTED:
-                        yield second, first
+            entries = entries[np.lexsort((entries["record"], entries["digest"], entries["key"]))]
+            starts = np.flatnonzero(_differs(entries["key"]) | _differs(entries["digest"]))
+            sizes = np.diff(starts, append=len(entries))
+            order = np.lexsort((entries["record"][starts], entries["key"][starts]))
+            different = entries[starts[order]]
+            for apart in range(1, _NEIGHBOURS + 1):
+                earlier, later = different[:-apart], different[apart:]
+                near = earlier["key"] == later["key"]
+                near[near] = _distances(earlier["look"][near], later["look"][near]) <= self._bits
+                groups = order[apart:][near]
+                firsts = np.repeat(earlier["record"][near], sizes[groups])
+                seconds = entries["record"][_members(starts[groups], sizes[groups])]
+                new = ~found[seconds] & (firsts != seconds)
+                for first, second in zip(firsts[new].tolist(), seconds[new].tolist(), strict=True):
+                    if not found[second]:
+                        found[second] = True
+                        self.count += 1
+                        if self.count <= _LISTED:
+                            yield second, first
 
     def close(self) -> None:
         for file in self._files:

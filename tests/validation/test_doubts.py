@@ -20,7 +20,6 @@ from parrot.data.digests import digest
 from parrot.data.looks import LOOK_BYTES
 from parrot.data.records import Image
 from parrot.errors import ParrotError
-from parrot.validation import near_duplicates
 from parrot.validation.doubts import Doubts
 from parrot.validation.drift import drift
 from parrot.validation.languages import other_language
@@ -178,23 +177,6 @@ def test_files_of_keys_are_closed_also_when_a_check_fails(monkeypatch: pytest.Mo
         raise ZeroDivisionError
     assert len(opened) == 128  # of all four searches: some systems allow a process 256
     assert all(file.closed for file in opened)
-
-
-def test_which_pairs_are_listed_does_not_depend_on_the_number_of_files(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    draw = np.random.default_rng(0)
-    looks = [draw.bytes(LOOK_BYTES) for _ in range(300)]
-    keys = draw.integers(0, 100, (300, 4), np.uint64)
-    found = []
-    for files in (32, 64):
-        monkeypatch.setattr(near_duplicates, "_FILES", files)
-        monkeypatch.setattr(near_duplicates, "_FILE_OF", np.uint64(2**64 // files))
-        search = NearDuplicates(200)
-        search.add(range(300), keys, [digest(look) for look in looks], looks)
-        found.append(list(search.pairs()))
-    assert len(found[0]) > 100
-    assert found[0] == found[1]
 
 
 def test_texts_share_a_key_if_they_are_near() -> None:
