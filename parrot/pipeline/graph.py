@@ -6,12 +6,11 @@ DVC is imported where it is asked: that takes half a second, and not every comma
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from parrot.errors import ParrotError
-from parrot.pipeline.locks import is_locked, wait_for_lock
+from parrot.pipeline.locks import patiently
 from parrot.pipeline.processes import STAGE_VARIABLE, dvc_process
 from parrot.repository import as_sentence, read_repo
 
@@ -130,15 +129,13 @@ def read_graph(
         raise ParrotError("dvc.yaml: not found; run from the project's top folder")
     from dvc.exceptions import DvcException
 
-    say_once = cache(say)
-    while True:
-        try:
-            return read_repo(lambda repo: _read_graph(repo, targets, alone, anyway), wait=False)
-        except DvcException as error:
-            words = str(error)
-            if not is_locked(words):
-                raise as_sentence(error, "dvc.yaml") from None
-            wait_for_lock(words, say_once)
+    def read() -> dict[str, GraphStage]:
+        return read_repo(lambda repo: _read_graph(repo, targets, alone, anyway), wait=False)
+
+    try:
+        return patiently(read, say)
+    except DvcException as error:
+        raise as_sentence(error, "dvc.yaml") from None
 
 
 def _read_graph(repo: Any, targets: Sequence[str], alone: bool, anyway: str) -> dict[str, GraphStage]:

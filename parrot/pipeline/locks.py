@@ -8,12 +8,16 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from parrot.errors import ParrotError
 from parrot.pipeline.processes import users_of_files
+
+Read = TypeVar("Read")
 
 LOCK, RWLOCK = Path(".dvc/tmp/lock"), Path(".dvc/tmp/rwlock")
 _BUSY = re.compile(r"is busy, it is being blocked")
@@ -45,6 +49,25 @@ def wait_for_lock(words: str, say: Callable[[str], object], wanted: Callable[[],
             say(f"waiting for another DVC, which uses the same files{_told(user)}")
             while user.is_running() and user.pid in users_of_files(RWLOCK) and (wanted is None or wanted()):
                 time.sleep(0.5)
+
+
+def patiently(read: Callable[[], Read], say: Callable[[str], object]) -> Read:
+    """What `read` returns, once no lock of DVC is in its way.
+
+    Raises:
+        ParrotError: as `wait_for_lock`.
+        DvcException: DVC's other errors.
+    """
+    from dvc.exceptions import DvcException
+
+    say_once = cache(say)
+    while True:
+        try:
+            return read()
+        except DvcException as error:
+            if not is_locked(words := str(error)):
+                raise
+            wait_for_lock(words, say_once)
 
 
 def _user(pid: int, command: str) -> psutil.Process | None:

@@ -7,16 +7,18 @@ Where another model comes instead, `_champion` finishes what the killed release 
 """
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parrot.config import Params
 from parrot.errors import Gone, ParrotError
 from parrot.files import write_json
 from parrot.lineage import dvc_hashes
+from parrot.pipeline.locks import patiently
 from parrot.pipeline.processes import file_lock
 from parrot.publishing.gate import AGAIN, GateVerdict, gate, undecided
 from parrot.publishing.ledger import LEDGER, append, held_back, promised, published_before, read_ledger, shown
@@ -238,11 +240,15 @@ def _check_up_to_date() -> None:
     """
     Raises:
         ParrotError: what is on the disk was not made of what is there: its numbers are another model's.
+            Or a lock of DVC is damaged.
     """
     from dvc.exceptions import DvcException
 
+    def status() -> dict[str, Any]:
+        return read_repo(lambda repo: repo.status(targets=list(_STAGES)), wait=False)
+
     try:
-        stale = read_repo(lambda repo: repo.status(targets=list(_STAGES)))
+        stale = patiently(status, lambda line: print(f"parrot: {line}", file=sys.stderr))
     except DvcException as error:
         raise as_sentence(error, "dvc status") from None
     if stale:

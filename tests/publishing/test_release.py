@@ -14,6 +14,7 @@ from stand_ins import LEDGER, Killed, World, events, train
 from parrot.cli import main
 from parrot.config import Params
 from parrot.errors import ParrotError
+from parrot.pipeline.locks import RWLOCK
 from parrot.pipeline.processes import file_lock
 from parrot.publishing import release as module
 from parrot.publishing.ledger import read_ledger
@@ -255,4 +256,7 @@ def test_what_is_not_up_to_date_is_not_released(project: Any) -> None:
     module._check_up_to_date()
     (made / "source").write_text("2")
     with pytest.raises(ParrotError, match="evaluate, package: not up to date; run `dvc repro` first"):
+        module._check_up_to_date()
+    RWLOCK.write_text("{")  # DVC was killed while it wrote it
+    with pytest.raises(ParrotError, match=r"rwlock is damaged.*remove that file and start again"):
         module._check_up_to_date()
