@@ -7,7 +7,7 @@ it and their answers in one of the languages. A projector then only has to learn
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,17 +70,21 @@ class GridReader(Qwen2ForCausalLM):
         `input_ids`, `attention_mask`, `labels` [batch, text]; `grid_ids` [batch, positions, words],
         padded with the pad token; `logits` [answer tokens of the batch, vocabulary].
         """
-        embed = self.get_input_embeddings()
-        words = embed(grid_ids) * (grid_ids != self.config.pad_token_id).unsqueeze(-1)
-        is_grid = (input_ids == self.image_token_id).unsqueeze(-1)
-        inputs_embeds = embed(input_ids).masked_scatter(is_grid, words.sum(dim=2))
         hidden = self.model(
-            inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False
+            inputs_embeds=self.embedded(input_ids, grid_ids), attention_mask=attention_mask, use_cache=False
         ).last_hidden_state
         targets = labels[:, 1:]
         supervised = targets != IGNORE_INDEX
         logits = self.lm_head(hidden[:, :-1][supervised])
         return {"loss": cross_entropy(logits, targets[supervised]), "logits": logits}
+
+    def embedded(self, input_ids: Tensor, grid_ids: Tensor) -> Tensor:
+        """[batch, text, width]: of a token its embedding, of a grid's position the sum of its words'."""
+        embed = self.get_input_embeddings()
+        words = embed(grid_ids) * (grid_ids != self.config.pad_token_id).unsqueeze(-1)
+        is_grid = (input_ids == self.image_token_id).unsqueeze(-1)
+        embedded: Tensor = embed(input_ids).masked_scatter(is_grid, words.sum(dim=2))
+        return embedded
 
     def as_language_model(self) -> Qwen2ForCausalLM:
         """The same weights without the grid."""
@@ -124,9 +128,9 @@ def train_language(
         torch.manual_seed(seed)
         model = GridReader(_config(language, tokenizer))
         model.image_token_id = tokenizer.image_token_id
-        encoded = list(_encode(documents, tokenizer))
+        encoded = list(encode_documents(documents, tokenizer))
         training_set, held_out = encoded[:-held], encoded[-held:]
-        collate = _DocumentCollator(tokenizer.pad_token_id)
+        collate = DocumentCollator(tokenizer.pad_token_id)
         history = fit(
             model,
             _parameter_groups(model, language),
@@ -192,12 +196,12 @@ def _read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:
                     f"{where}: not a reading document ({type(error).__name__}: {error})"
                 ) from None
             draw = random.Random(f"{seed}-{identity}")
-            positions = _thinned(parse_regions(regions, where), grid, draw)
+            positions = thinned(parse_regions(regions, where), grid, draw)
             messages[0]["content"] = IMAGE * len(positions) + "\n" + messages[0]["content"]
             yield Document(language, positions, messages)
 
 
-def _thinned(regions: list[Region], grid: int, draw: random.Random) -> list[list[str]]:
+def thinned(regions: list[Region], grid: int, draw: random.Random) -> list[list[str]]:
     """Words of each position; a region keeps `KEEP` of its patches, but never none."""
     positions = words_by_position(regions, grid)
     kept: list[list[str]] = [list(positions[0][0])] + [[] for _ in positions[1:]]
@@ -227,7 +231,7 @@ def _frame(roles: tuple[str, ...]) -> list[str]:
     return str(texts[0]).split("\0")
 
 
-def _encode(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
+def encode_documents(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
     words = sorted({word for document in documents for position in document.positions for word in position})
     ids = dict(zip(words, tokenizer([" " + word for word in words]).input_ids, strict=True))
     texts = encode_texts(tokenizer, [document.messages for document in documents])
@@ -239,7 +243,7 @@ def _encode(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> It
         yield Encoded(document.language, input_ids, labels, grid)
 
 
-class _DocumentCollator:
+class DocumentCollator:
     def __init__(self, pad_token_id: int) -> None:
         self._pad = pad_token_id
 
@@ -260,7 +264,7 @@ class _DocumentCollator:
 
 
 @torch.inference_mode()
-def _measure(model: GridReader, documents: list[Encoded], collate: _DocumentCollator) -> dict[str, Any]:
+def _measure(model: GridReader, documents: list[Encoded], collate: DocumentCollator) -> dict[str, Any]:
     """Share of answers whose every token is the likeliest, per language, in documents held out."""
     model.eval()
     right: dict[str, int] = {}
@@ -273,14 +277,14 @@ def _measure(model: GridReader, documents: list[Encoded], collate: _DocumentColl
         correct = torch.zeros_like(targets, dtype=torch.bool)
         correct[supervised] = model(**inputs)["logits"].argmax(-1) == targets[supervised]
         for row, document in enumerate(batch):
-            for answer in _spans(supervised[row].tolist()):
+            for answer in spans(supervised[row].tolist()):
                 total[document.language] = total.get(document.language, 0) + 1
                 right[document.language] = right.get(document.language, 0) + int(correct[row, answer].all())
     reading = {language: round(right[language] / total[language], 4) for language in sorted(total)}
     return {"reading": reading | {"overall": round(sum(right.values()) / sum(total.values()), 4)}}
 
 
-def _spans(flags: list[bool]) -> Iterator[slice]:
+def spans(flags: list[bool]) -> Iterator[slice]:
     """The runs of True."""
     start = None
     for i, flag in enumerate([*flags, False]):
