@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hub_server import HubServer, without_xet
 from places import CARD, NUMBERED, REPO, ROOT, Make, Place, environment, in_folder, on_hub
-from stand_ins import World
+from stand_ins import Killed, World, train
 from written_evaluations import right_in, write_evaluation
 
 from parrot.config import Params
@@ -20,6 +20,7 @@ from parrot.params import load_params
 from parrot.publishing import release as module
 from parrot.publishing.folder_target import FolderTarget
 from parrot.publishing.ledger import append
+from parrot.publishing.release import release
 
 MODELS = {
     "w1": right_in(0.70, seed=1),
@@ -125,6 +126,20 @@ def world(evaluations: dict[str, Path], params: Params, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "append", partial(append_in_steps, world))
     monkeypatch.setattr(module, "_check_up_to_date", lambda: None)
     monkeypatch.setattr(module, "dvc_hashes", lambda *args: {"artifacts/sft": world.trained})
+    return world
+
+
+@pytest.fixture(params=[7, 8, 9, 10])
+def half_released(request: pytest.FixtureRequest, world: World, params: Params) -> World:
+    """The release of w2 was killed, at one of several steps, once it was shown and w1 still the champion."""
+    train(world, "w1")
+    release(params)
+    train(world, "w2")
+    world.dies_at = request.param
+    with pytest.raises(Killed):
+        release(params)
+    world.dies_at = None
+    assert (world.current, world.aliases["champion"]) == ("2", "1")
     return world
 
 

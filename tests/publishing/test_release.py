@@ -99,18 +99,10 @@ def test_a_release_killed_at_any_step_is_finished_by_the_next(world: World, para
         assert state(world) == expected, step
 
 
-@pytest.mark.parametrize("step", [7, 8, 9, 10])
 def test_a_release_killed_once_its_version_was_shown_is_finished_when_another_model_comes(
-    world: World, params: Params, step: int
+    half_released: World, params: Params
 ) -> None:
-    train(world, "w1")
-    release(params)
-    train(world, "w2")
-    world.dies_at = step
-    with pytest.raises(Killed):
-        release(params)
-    world.dies_at = None
-    assert (world.current, world.aliases["champion"]) == ("2", "1")
+    world = half_released
     train(world, "worse")
     before = state(world)
     looked = release(params, dry_run=True)
