@@ -1,6 +1,7 @@
 """From the folders of runs into MLflow: as they go on, or later, what an absent server has left behind."""
 
 import contextlib
+import importlib
 import json
 import shutil
 import socket
@@ -59,6 +60,8 @@ class Sender:
         self._opened = threading.Event()
         self._stop = threading.Event()
         self._warned = False
+        # The thread asks DVC, whose import replaces the lock of all progress bars: not while one is drawn.
+        importlib.import_module("dvc.progress")
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 

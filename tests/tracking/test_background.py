@@ -59,3 +59,19 @@ def test_two_stages_share_a_sender_that_outlives_a_killed_dvc_by_seconds(
         assert run.data.tags["mlflow.parentRunId"] == pipeline.info.run_id
     assert pipeline.info.status == "KILLED"
     assert not list(runs_folder().iterdir())
+
+
+def test_the_lock_of_progress_bars_is_replaced_before_the_thread_begins(project: Path) -> None:
+    # A bar that was being drawn released a lock that it had not taken: a stage run by hand ended so.
+    code = """
+import sys
+from parrot.tracking import sending
+class Thread:
+    def __init__(self, **given): assert "dvc.progress" in sys.modules
+    def start(self): print("begun")
+sending.threading.Thread = Thread
+sending.Sender("mine", lambda *given: None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.stdout == "begun\n"
