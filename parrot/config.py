@@ -91,6 +91,9 @@ class Mix(Section):
     """A folder: no picture or question of a TSV in it, or below, may be trained on."""
     max_contaminated: Annotated[int, Field(ge=0)] = 0
     """Records that may be left out because a benchmark has them; more of them stop the stage."""
+    same_question: Annotated[float, Field(gt=0, le=1)] | None = 0.7
+    """The share of a benchmark's question, options included, that makes a text the same question; where it is
+    empty, questions are not compared."""
     align: Mixture = Field(min_length=1)
     sft: Mixture = Field(min_length=1)
 

@@ -23,8 +23,6 @@ MAX_REFERENCE = 64
 _QUESTION = ("question", "hint", *"ABCDEFGH")
 _LEAST_CHARACTERS = 50
 """A shorter question, its options included, such as "Is it big? Yes. No.", is asked of many pictures."""
-_SHARE = 0.7
-"""Of a question's windows: so many of them in a text are the question, otherwise laid out or a word apart."""
 _REMEMBERED = 100_000
 _SHOWN = 5
 
@@ -45,13 +43,16 @@ class Benchmarks:
     Args:
         near_bits: in which looks may differ of a picture and a benchmark's that are taken for the same; None:
             only equal bytes are.
+        same_question: share of a question's windows; so many of them in a text are the question, otherwise
+            laid out or a word apart. None: questions are not compared.
 
     Raises:
         ParrotError: it is missing or holds no TSV; or a file is no such table, or a picture cannot be read.
     """
 
-    def __init__(self, folder: Path, near_bits: int | None) -> None:
+    def __init__(self, folder: Path, near_bits: int | None, same_question: float | None) -> None:
         self._near_bits = near_bits
+        self._same_question = same_question
         self._pictures: dict[bytes, str] = {}
         """Digest -> file and row."""
         self._looks: dict[bytes, str] = {}
@@ -61,6 +62,8 @@ class Benchmarks:
                 where = f"{file}, row {row}"
                 if len(cells["image"].strip()) > MAX_REFERENCE:
                     self._add_picture(file, row, cells["image"], where)
+                if same_question is None:
+                    continue
                 asked = normalized("\n".join(cells.get(column) or "" for column in _QUESTION))
                 if len(asked.decode()) >= _LEAST_CHARACTERS:
                     questions.setdefault(asked, where)
@@ -122,12 +125,12 @@ class Benchmarks:
     def _same_questions(self, texts: Sequence[str]) -> list[str | None]:
         """Of each text, the question that it is nearest to, if that is near enough."""
         found: list[str | None] = [None] * len(texts)
-        if not len(self._hashes):
+        if self._same_question is None or not len(self._hashes):
             return found
         hashes, owners = window_hashes([normalized(text) for text in texts])
         known = self._known[self._ending(hashes)]
         # A text with fewer windows of all questions together than the shortest has is none of them.
-        least = _SHARE * self._sizes.min()
+        least = self._same_question * self._sizes.min()
         known &= (np.bincount(owners[known], minlength=len(texts)) >= least)[owners]
         hashes, owners = _distinct(hashes[known], owners[known])
         first = np.searchsorted(self._hashes, hashes)
@@ -142,7 +145,7 @@ class Benchmarks:
         shares = windows / self._sizes[questions]
         best = np.lexsort((questions, -shares, texts_of))
         best = best[np.diff(texts_of[best], prepend=-1) > 0]
-        for place in best[shares[best] >= _SHARE].tolist():
+        for place in best[shares[best] >= self._same_question].tolist():
             found[texts_of[place]] = f"{self._asked[questions[place]]} ({shares[place]:.0%} of it)"
         return found
 

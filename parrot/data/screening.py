@@ -111,7 +111,9 @@ _mine = threading.local()
 
 def _screen_part(screen: Screen, work: Path, part: Taken) -> None:
     if getattr(_mine, "screen", None) != screen:
-        _mine.benchmarks = Benchmarks(Path(screen.mix.benchmarks), screen.images.near_bits)
+        _mine.benchmarks = Benchmarks(
+            Path(screen.mix.benchmarks), screen.images.near_bits, screen.mix.same_question
+        )
         _mine.ruler = Ruler(screen.model, screen.vision, screen.language)
         _mine.screen = screen
     batches = list(_rows(part, screen, _mine.benchmarks, _mine.ruler))

@@ -102,6 +102,16 @@ def test_a_question_is_found_however_it_is_laid_out(tmp_path: Path, text: str, f
         assert f"asks what is asked in {tmp_path / 'mmmb' / 'en.tsv'}, row 3 (" in row["reason"]
 
 
+def test_questions_are_not_compared_where_none_is_of_one_picture(tmp_path: Path) -> None:
+    talks = [turns(f"What is {number}?", "It.") for number in range(20)] + [turns(ASKED, "That.")]
+    images = {f"{number}.jpg": picture(900 if number == 5 else number) for number in range(21)}
+    world = small_world(tmp_path).only([{"conversations": talk} for talk in talks], images)
+    write_tsv(tmp_path / "mmmb" / "en.tsv", [question(2, picture(901), question=ASKED)])
+    assert world.run()["contaminated"] == 1
+    free = replace(world, mix=changed(world.mix, same_question=None))
+    assert free.run()["contaminated"] == 0
+
+
 def test_a_short_question_is_asked_of_many_pictures_and_an_answer_asks_nothing(tmp_path: Path) -> None:
     talks = [turns(f"What is {number}?", "It.") for number in range(20)]
     talks.append(turns("Tell me.", f"{ASKED} {' '.join(OPTIONS.values())}"))
