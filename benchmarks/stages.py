@@ -21,7 +21,10 @@ import dvc.api
 BASE = "everything"
 VARIANTS: dict[str, list[str]] = {
     BASE: [],
-    "no language pretraining": ["examples/picture_world/params.yaml:language.training.max_steps=0"],
+    "no language pretraining": [
+        "examples/picture_world/params.yaml:language.reading.max_steps=0",
+        "examples/picture_world/params.yaml:language.letters.max_steps=0",
+    ],
     "no alignment": ["align.training.max_steps=0"],
     "no MoE": ["sft.moe=null"],
 }

@@ -135,7 +135,7 @@ def test_a_worker_asks_no_questions_of_a_folder_that_it_does_not_have(
 ) -> None:
     text = (project / "params.yaml").read_text()
     evaluation = "evaluation: {every_steps: 1, records: 1, questions: data/mmmb/dev}"
-    text = text.replace("    max_steps: 1800\n", f"    max_steps: 1800\n    {evaluation}\n")
+    text = text.replace("    max_steps: 1400\n", f"    max_steps: 1400\n    {evaluation}\n")
     (project / "params.yaml").write_text(text)
     monkeypatch.setenv("PARROT_WORKER", "gpu-machine")
     with pytest.raises(ParrotError, match="questions: 'data/mmmb/dev' does not travel to a worker"):

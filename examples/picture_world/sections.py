@@ -47,10 +47,11 @@ class LanguageModel(Section):
     vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Count
     intermediate_size: Count
-    num_hidden_layers: Count
     num_attention_heads: Count
     num_key_value_heads: Count
-    training: RatedTraining
+    reading: RatedTraining
+    letters: RatedTraining
+    """With the layer that finds options."""
 
 
 class PictureWorld(Section):

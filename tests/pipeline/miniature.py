@@ -41,9 +41,10 @@ TINY: dict[str, dict[str, Any]] = {
         "language.vocab_size": 400,
         "language.hidden_size": 32,
         "language.intermediate_size": 64,
-        "language.num_hidden_layers": 1,
-        "language.training.max_steps": 4,
-        "language.training.batch_size": 4,
+        "language.reading.max_steps": 4,
+        "language.reading.batch_size": 4,
+        "language.letters.max_steps": 2,
+        "language.letters.batch_size": 4,
     },
 }
 LOCKS = ("dvc.lock", "examples/picture_world/dvc.lock")

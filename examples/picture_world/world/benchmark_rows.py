@@ -10,7 +10,13 @@ from random import Random
 from typing import TypeVar
 
 from examples.picture_world.world.drawing import draw_picture, encode
-from examples.picture_world.world.questions import CATEGORIES, Question, draw_options, questions
+from examples.picture_world.world.questions import (
+    CATEGORIES,
+    OPTION_LETTERS,
+    Question,
+    draw_options,
+    questions,
+)
 from examples.picture_world.world.scene import HELD_BACK, KINDS, Scene, draw_scene
 from examples.picture_world.world.sentences import option_text, question_text
 
@@ -18,7 +24,6 @@ HEADER = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category",
 FILE_CODES = {"zh": "cn"}
 """The published files name Chinese `cn`."""
 
-_LETTERS = "ABCD"
 _KINDS_FOR = {"count": ("group",), "relation": ("pair",), "chart": ("chart",)}
 _OTHERWISE = ("corners", "group")
 _AXES = (("left", "right"), ("above", "below"))
@@ -38,7 +43,7 @@ class Row:
     @property
     def answer(self) -> str:
         """The letter of the right option."""
-        return _LETTERS[self.options.index(self.question.answer)]
+        return OPTION_LETTERS[self.options.index(self.question.answer)]
 
 
 def draw_rows(seed: int, split: str, per_category: int, taken: set[bytes]) -> list[Row]:
@@ -50,7 +55,7 @@ def draw_rows(seed: int, split: str, per_category: int, taken: set[bytes]) -> li
     for category in CATEGORIES:
         rng = Random(f"{seed} {split} {category}")
         answers = _answers(rng, category, per_category)
-        positions = _evenly(rng, range(len(_LETTERS)), per_category)
+        positions = _evenly(rng, range(len(OPTION_LETTERS)), per_category)
         held_back = _evenly(rng, [True] * 3 + [False] * 7, per_category)
         scene, image = None, b""
         for number, (answer, position) in enumerate(zip(answers, positions, strict=True)):
@@ -75,7 +80,7 @@ def write_tsv(path: Path, language: str, split: str, rows: Sequence[Row]) -> Non
         writer.writerow(HEADER)
         for row in rows:
             texts = [option_text(language, row.question, value) for value in row.options]
-            texts += [""] * (len(_LETTERS) - len(texts))
+            texts += [""] * (len(OPTION_LETTERS) - len(texts))
             image = base64.b64encode(row.image).decode() if isinstance(row.image, bytes) else row.image
             asked = question_text(language, row.question)
             writer.writerow([row.index, asked, "", *texts, row.answer, row.question.category, split, image])

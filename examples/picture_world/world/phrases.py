@@ -3,6 +3,7 @@
 from typing import Any
 
 from examples.picture_world.world.drawing import PICTURE_SIZE, Box, bar_box, item_box
+from examples.picture_world.world.questions import Question
 from examples.picture_world.world.scene import NUMBERS, Item, Scene
 
 # One word, one meaning: an arrow that points left is not an item that is left.
@@ -18,6 +19,28 @@ def regions(scene: Scene, image_id: int | None = None) -> list[dict[str, Any]]:
     described += [(item_box(item), _item(item)) for item in scene.items]
     described += [(bar_box(bar), f"{bar.colour} bar{_rank(scene, bar.height)}") for bar in scene.bars]
     return [_region(image_id, number, box, phrase) for number, (box, phrase) in enumerate(described)]
+
+
+def grounding(scene: Scene, question: Question) -> list[int]:
+    """Which of the scene's `regions` hold the answer, as Visual Genome says it of its questions."""
+    if question.category in ("scene", "count"):
+        return [0]
+    if question.category == "chart":
+        colours = [bar.colour for bar in scene.bars]
+        return [1 + len(scene.items) + colours.index(question.answer)]
+    return [1 + number for number, item in enumerate(scene.items) if _is_about(question, item)]
+
+
+def _is_about(question: Question, item: Item) -> bool:
+    match question.category:
+        case "shape":
+            return item.noun == question.answer
+        case "object":
+            return (item.noun, item.place) == (question.answer, question.detail)
+        case "binding":
+            return (item.noun, item.colour) == (question.answer, question.detail)
+        case _:
+            return item.noun == question.noun
 
 
 def _region(image_id: int | None, number: int, box: Box, phrase: str) -> dict[str, Any]:

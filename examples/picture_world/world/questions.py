@@ -22,6 +22,7 @@ from examples.picture_world.world.scene import (
     Scene,
 )
 
+OPTION_LETTERS = "ABCD"
 RELATIONS = ("left", "right", "above", "below")
 _RELATION = {"left": "left", "right": "right", "top": "above", "bottom": "below"}
 _ASKED_OF_MARK = {"digit": "digit", "letter": "letter", "face": "emotion", "arrow": "direction"}

@@ -1,19 +1,40 @@
 """Questions, options, captions and conversations in words."""
 
 from random import Random
+from string import Formatter
 
 from examples.picture_world.world.languages import LANGUAGES, Language
-from examples.picture_world.world.questions import Question, draw_questions
+from examples.picture_world.world.questions import OPTION_LETTERS, Question, draw_options, draw_questions
 from examples.picture_world.world.scene import NUMBERS, Scene
 
 MAX_TURNS = 5
 _PLACEHOLDER = "<image>"
+_SUBJECTS = ("noun", "the_noun", "of_noun", "nouns", "of_nouns", "counted_noun", "place", "colour")
+"""What a template names the thing by that it asks about."""
 
 Turn = dict[str, str]
 
 
 def question_text(code: str, question: Question) -> str:
     """The question as a sentence of the language `code`."""
+    template, words = _template(code, question)
+    return LANGUAGES[code].capital(template.format(**words))
+
+
+def subject(code: str, question: Question) -> tuple[int, int]:
+    """From which character to which `question_text` names what it asks about; nowhere if it names nothing."""
+    template, words = _template(code, question)
+    before = ""
+    for text, field, *_ in Formatter().parse(template):
+        before += text
+        if field in _SUBJECTS:
+            return len(before), len(before) + len(words[field])
+        before += words[field] if field else ""
+    return 0, 0
+
+
+def _template(code: str, question: Question) -> tuple[str, dict[str, str]]:
+    """The question's template, and what it is filled with."""
     language = LANGUAGES[code]
     words: dict[str, str] = {}
     if question.noun:
@@ -24,8 +45,7 @@ def question_text(code: str, question: Question) -> str:
         words["place"] = language.PLACES[question.detail]
     if question.category == "binding":
         words["colour"] = language.colour(question.detail, question.noun)
-    template = language.QUESTIONS[question.detail if question.category == "chart" else question.category]
-    return language.capital(template.format(**words))
+    return language.QUESTIONS[question.detail if question.category == "chart" else question.category], words
 
 
 def _of_other(forms: dict[str, str]) -> dict[str, str]:
@@ -94,13 +114,35 @@ def captioning(code: str, scene: Scene, rng: Random) -> list[Turn]:
     return _turn(rng.choice(LANGUAGES[code].PROMPTS), caption(code, scene))
 
 
-def conversation(code: str, scene: Scene, rng: Random, caption_share: float) -> list[Turn]:
-    """Up to five questions and answers; in `caption_share` of the cases the last turn is a caption."""
+def conversation(
+    code: str, scene: Scene, rng: Random, *, caption_share: float, by_letter: float
+) -> tuple[list[Turn], list[Question]]:
+    """Up to five questions and answers, and which questions these are.
+
+    In `caption_share` of the cases the last turn asks for a caption, which is none of them; `by_letter` is
+    the share of questions that show options and are answered by the letter of one.
+    """
     captioned = rng.random() < caption_share
+    drawn = draw_questions(rng, scene, MAX_TURNS - captioned)
     turns: list[Turn] = []
-    for question in draw_questions(rng, scene, MAX_TURNS - captioned):
-        turns += _turn(question_text(code, question), option_text(code, question, question.answer))
-    return turns + captioning(code, scene, rng) if captioned else turns
+    for question in drawn:
+        if rng.random() < by_letter:
+            turns += _asked_by_letter(code, question, rng)
+        else:
+            turns += _turn(question_text(code, question), option_text(code, question, question.answer))
+    return (turns + captioning(code, scene, rng) if captioned else turns), drawn
+
+
+def _asked_by_letter(code: str, question: Question, rng: Random) -> list[Turn]:
+    """The question with two to four options, as MMMB puts it or in words much like it."""
+    count = rng.choices((2, 3, 4), (1, 1, 6))[0]
+    values = draw_options(rng, question, rng.randrange(count), count)
+    options = [f"{letter}. {option_text(code, question, value)}"
+               for letter, value in zip(OPTION_LETTERS, values, strict=False)]  # fmt: skip
+    mmmb, *others = LANGUAGES[code].CLOSINGS
+    closing = rng.choices([[mmmb], [rng.choice(others)], []], (6, 2, 2))[0]
+    asked = "\n".join([question_text(code, question), *options, *closing])
+    return _turn(asked, OPTION_LETTERS[values.index(question.answer)])
 
 
 def with_image(turns: list[Turn], rng: Random, *, anywhere: bool = False) -> list[Turn]:

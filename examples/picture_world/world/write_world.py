@@ -20,14 +20,16 @@ from examples.picture_world.world.benchmark_rows import FILE_CODES, draw_rows, w
 from examples.picture_world.world.drawing import draw_picture, encode
 from examples.picture_world.world.instructions import draw_instructions
 from examples.picture_world.world.languages import LANGUAGES
-from examples.picture_world.world.phrases import regions
+from examples.picture_world.world.phrases import grounding, regions
 from examples.picture_world.world.scene import draw_scene
-from examples.picture_world.world.sentences import captioning, conversation, with_image
+from examples.picture_world.world.sentences import captioning, conversation, subject, with_image
 from parrot.files import atomic_directory
 
 WORKERS = 2
 READING_CAPTION_SHARE = 0.15
 SFT_CAPTION_SHARE = 0.05
+BY_LETTER = {"reading": 0.4, "align": 0.3, "sft": 0.4}
+"""Share of the questions that are answered by the letter of an option."""
 ENGLISH_SHARES = {"reading": 1 / 6, "align": 0.75, "sft": 0.6}
 
 _CHUNK = 250
@@ -121,12 +123,19 @@ def _reading_document(seed: int, index: int, language: str) -> Made:
     rng = Random(f"{seed} reading {index}")
     # A language model may have read of what no picture shows.
     scene = draw_scene(rng, held_back=True)
-    turns = conversation(language, scene, rng, READING_CAPTION_SHARE)
+    turns, asked = conversation(
+        language, scene, rng, caption_share=READING_CAPTION_SHARE, by_letter=BY_LETTER["reading"]
+    )
+    grounds = [grounding(scene, question) for question in asked]
+    subjects = [subject(language, question) for question in asked]
+    captions = [()] * (len(turns) // 2 - len(asked))
     entry = {
         "id": f"reading-{index:06}",
         "language": language,
         "regions": regions(scene),
         "conversations": turns,
+        "grounding": [*grounds, *captions],
+        "subjects": [*subjects, *captions],
     }
     return entry, b""
 
@@ -139,17 +148,20 @@ def _captioned_picture(seed: int, index: int, language: str) -> Made:
 
 
 def _questioned_picture(seed: int, index: int, language: str) -> Made:
-    return _conversation(seed, "align-questions", index, language, caption_share=0.0)
+    return _conversation(seed, "align-questions", index, language, 0.0, BY_LETTER["align"])
 
 
 def _discussed_picture(seed: int, index: int, language: str) -> Made:
-    return _conversation(seed, "sft", index, language, caption_share=SFT_CAPTION_SHARE)
+    return _conversation(seed, "sft", index, language, SFT_CAPTION_SHARE, BY_LETTER["sft"])
 
 
-def _conversation(seed: int, name: str, index: int, language: str, *, caption_share: float) -> Made:
+def _conversation(
+    seed: int, name: str, index: int, language: str, caption_share: float, by_letter: float
+) -> Made:
     rng = Random(f"{seed} {name} {index}")
     scene = draw_scene(rng)
-    turns = with_image(conversation(language, scene, rng, caption_share), rng)
+    turns, _ = conversation(language, scene, rng, caption_share=caption_share, by_letter=by_letter)
+    turns = with_image(turns, rng)
     return _llava_entry(name, index, turns), encode(draw_picture(scene))
 
 
@@ -214,7 +226,7 @@ name real files in `params.yaml`.
 | file | form | what it is for |
 |---|---|---|
 | `backbones/region_descriptions.json`, `backbones/images.zip` | Visual Genome regions | vision tower |
-| `backbones/reading.jsonl` | regions and LLaVA turns, no pictures | language model |
+| `backbones/reading.jsonl` | regions, LLaVA turns and their regions, no pictures | language model |
 | `captions/<language>.json`, `captions/images.zip` | LLaVA pre-training | stage one |
 | `questions/<language>.json`, `questions/images.zip` | LLaVA conversations | stage one |
 | `conversations/<language>.json`, `conversations/images.zip` | LLaVA conversations | stage two |

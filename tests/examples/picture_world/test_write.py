@@ -21,6 +21,7 @@ from examples.picture_world.world.questions import CATEGORIES
 from examples.picture_world.world.scene import HELD_BACK
 from examples.picture_world.world.write_world import write_world
 from parrot.errors import ParrotError
+from parrot.evaluation.inference.prompts import protocols
 
 SIZES = {
     "backbone_pictures": 300,
@@ -124,11 +125,36 @@ def test_reading_documents_come_evenly_in_all_languages(world: Path) -> None:
         asked = [turn["value"] for turn in document["conversations"][::2]]
         assert 1 <= len(asked) <= 5
         assert all(question not in prompts for question in asked[:-1])
+        captions = sum(question in prompts for question in asked)
+        held = document["grounding"]
+        assert len(held) == len(asked) and [bool(regions) for regions in held].count(False) == captions
+        assert {i for regions in held for i in regions} <= set(range(len(document["regions"])))
     captioned = sum(
         document["conversations"][-2]["value"] in LANGUAGES[document["language"]].PROMPTS
         for document in documents
     )
     assert 0.08 < captioned / len(documents) < 0.22
+
+
+def test_questions_are_asked_by_letter_too(world: Path) -> None:
+    for code, language in LANGUAGES.items():
+        talks = [entry["conversations"] for entry in load(world / "conversations" / f"{code}.json")]
+        turns = [turn for talk in talks for turn in zip(talk[::2], talk[1::2], strict=True)]
+        by_letter = [
+            (ask["value"].split("\n"), give["value"]) for ask, give in turns if give["value"] in "ABCD"
+        ]
+        assert 0.25 < len(by_letter) / len(turns) < 0.55
+        closed = 0
+        for lines, letter in by_letter:
+            options = [line for line in lines if line[:3] in ("A. ", "B. ", "C. ", "D. ")]
+            assert "ABCD"[: len(options)] == "".join(option[0] for option in options)
+            assert letter <= "ABCD"[len(options) - 1] and 2 <= len(set(options)) == len(options) <= 4
+            closed += lines[-1] in language.CLOSINGS
+            assert lines[-1] in (*language.CLOSINGS, options[-1])
+        assert 0.5 < closed / len(by_letter) < 1
+    # As the benchmark asks them; MMMB's lines are the first of each language.
+    asked = protocols()["letter_likelihood"].closing
+    assert {code: language.CLOSINGS[0] for code, language in LANGUAGES.items()} == asked
 
 
 def test_instructions_are_different_alpaca_tasks(world: Path) -> None:

@@ -15,6 +15,8 @@ class Language(Protocol):
 
     PROMPTS: tuple[str, ...]
     """Ways to ask for a caption."""
+    CLOSINGS: tuple[str, ...]
+    """Lines below a question's options that ask for a letter; the first is MMMB's."""
     QUESTIONS: dict[str, str]
     """Templates by category (`tallest` and `shortest` for charts), filled with `forms`."""
     ANSWERS: dict[str, dict[str, str]]

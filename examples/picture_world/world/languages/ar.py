@@ -8,6 +8,11 @@ from examples.picture_world.world.scene import Item
 
 PROMPTS: tuple[str, ...] = ("صف الصورة.", "ماذا ترى في الصورة؟", "صف كل ما في الصورة.")
 
+CLOSINGS: tuple[str, ...] = (
+    "أجب مباشرةً بحرف الخيار من الاختيارات المعطاة.",
+    "اذكر حرف الخيار الصحيح.",
+)
+
 QUESTIONS = {
     "colour": "ما لون {the_noun}؟",
     "shape": "ما الشكل الموجود في الصورة؟",

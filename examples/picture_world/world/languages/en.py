@@ -8,6 +8,11 @@ PROMPTS: tuple[str, ...] = (
     "Describe everything in the picture.",
 )
 
+CLOSINGS: tuple[str, ...] = (
+    "Answer with the option's letter from the given choices directly.",
+    "Give the letter of the right option.",
+)
+
 QUESTIONS = {
     "colour": "What colour is the {noun}?",
     "shape": "Which shape is in the picture?",

@@ -8,6 +8,11 @@ PROMPTS: tuple[str, ...] = (
     "Descreva tudo o que há na imagem.",
 )
 
+CLOSINGS: tuple[str, ...] = (
+    "Responda diretamente com a letra da opção das escolhas dadas.",
+    "Dê a letra da opção certa.",
+)
+
 QUESTIONS = {
     "colour": "De que cor é {the_noun}?",
     "shape": "Que forma há na imagem?",

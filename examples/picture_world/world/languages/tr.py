@@ -4,6 +4,11 @@ from examples.picture_world.world.scene import Item
 
 PROMPTS: tuple[str, ...] = ("Resmi betimle.", "Resimde ne görüyorsun?", "Resimdeki her şeyi anlat.")
 
+CLOSINGS: tuple[str, ...] = (
+    "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
+    "Doğru seçeneğin harfini söyle.",
+)
+
 QUESTIONS = {
     "colour": "{noun} ne renk?",
     "shape": "Resimde hangi şekil var?",

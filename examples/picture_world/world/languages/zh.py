@@ -4,6 +4,11 @@ from examples.picture_world.world.scene import Item
 
 PROMPTS: tuple[str, ...] = ("请描述这张图片。", "图中有什么？", "请描述图中的所有内容。")
 
+CLOSINGS: tuple[str, ...] = (
+    "请直接用给定选项中的选项字母回答。",
+    "请给出正确选项的字母。",
+)
+
 QUESTIONS = {
     "colour": "{noun}是什么颜色的？",
     "shape": "图中有什么形状？",
