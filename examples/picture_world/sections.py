@@ -47,7 +47,8 @@ class LanguageModel(Section):
     vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Count
     intermediate_size: Count
-    num_attention_heads: Count
+    num_attention_heads: Annotated[int, Field(ge=4)]
+    """Of the first four, some are told where to look (`backbones/grid_reader.py`)."""
     num_key_value_heads: Count
     reading: RatedTraining
     letters: RatedTraining

@@ -31,7 +31,7 @@ VISION = VisionTower(
 )  # fmt: skip
 LANGUAGE = LanguageModel(
     grid=4, embedding_learning_rate=1e-3, rope_theta=1e6, vocab_size=400, hidden_size=16,
-    intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, reading=TRAINING, letters=TRAINING,
+    intermediate_size=32, num_attention_heads=4, num_key_value_heads=2, reading=TRAINING, letters=TRAINING,
 )  # fmt: skip
 WORLD = World(
     seed=3, backbone_pictures=60, reading_documents=90, align_captions=1, align_questions=1, sft_pictures=1,
