@@ -1,5 +1,6 @@
 """Documents as ids, with the places at which the language model is told what to look at and what to know."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from examples.picture_world.backbones.documents import Document
 from parrot.model.chat_text import IGNORE_INDEX, encode_texts
 
 OPTION_LETTERS = "ABCD"
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,16 @@ class Encoded:
 
 
 def encode_documents(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
+    options = Options(tokenizer)
+    for start in range(0, len(documents), _AT_ONCE):  # all at once would take as much memory as training
+        yield from _encode(documents[start : start + _AT_ONCE], tokenizer, options)
+
+
+def _encode(
+    documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, options: "Options"
+) -> Iterator[Encoded]:
     words = sorted({word for document in documents for position in document.positions for word in position})
     ids = dict(zip(words, tokenizer([" " + word for word in words]).input_ids, strict=True))
-    options = Options(tokenizer)
     encoded = encode_texts(tokenizer, [document.messages for document in documents])
     named = _named(documents, tokenizer)
     for document, (input_ids, labels), names in zip(documents, encoded, named, strict=True):
@@ -60,18 +69,19 @@ def encode_documents(documents: Sequence[Document], tokenizer: PreTrainedTokeniz
         text = input_ids.tolist()
         first = text.index(tokenizer.image_token_id)
         answers = list(spans((labels != IGNORE_INDEX).tolist()))
-        grounds = [
-            (place, [first + position for position in positions])
-            for answer, positions in zip(answers, document.grounds, strict=True)
-            if positions
-            for place in _predicting(answer)
+        held = [[first + position for position in positions] for positions in document.grounds]
+        called = [
+            [answer.start - back for back in backs] for answer, backs in zip(answers, names, strict=True)
         ]
-        subjects = [
-            (place, [answer.start - back for back in backs])
-            for answer, backs in zip(answers, names, strict=True)
-            if backs
-            for place in _predicting(answer)
-        ]
+        grounds, subjects = (
+            [
+                (place, places)
+                for answer, places in zip(answers, of_answers, strict=True)
+                if places
+                for place in _predicting(answer)
+            ]
+            for of_answers in (held, called)
+        )
         by_letter = [found for answer in answers if (found := options.of(text, answer.start))]
         yield Encoded(document.language, input_ids, labels, grid, grounds, subjects, by_letter)
 
@@ -84,10 +94,13 @@ def _predicting(answer: slice) -> range:
 def _named(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[range]]:
     """Of each document and answer: so many tokens before the answer its question names what it asks about."""
     between = len(tokenizer("<|im_end|>\n<|im_start|>assistant\n").input_ids)
+    questions = tokenizer(
+        [message["content"] for document in documents for message in document.messages[::2]]
+    )
+    numbers = itertools.count()
     for document in documents:
-        questions = tokenizer([message["content"] for message in document.messages[::2]])
         backs = []
-        for number, subject in enumerate(document.subjects):
+        for subject, number in zip(document.subjects, numbers, strict=False):
             if not subject or subject[0] == subject[1]:
                 backs.append(range(0))
                 continue
@@ -166,7 +179,6 @@ class DocumentCollator:
         ends = [(row, turn, i) for row, turn in asked for i in range(len(turn.ends))]
         return {
             "input_ids": pad_sequence(input_ids, batch_first=True, padding_value=self._pad),
-            "attention_mask": pad_sequence([torch.ones_like(ids) for ids in input_ids], batch_first=True),
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
             "grid_ids": grid_ids,
             "answer_places": _places((row, place) for row, place, _ in grounds),

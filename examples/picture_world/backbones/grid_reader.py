@@ -7,12 +7,13 @@ it in minutes (docs/results.md). So each step is taught by itself: attention hea
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from transformers import Qwen2Config, Qwen2ForCausalLM
-from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+from torch.nn.functional import cross_entropy, nll_loss
+from transformers import AttentionInterface, Qwen2Config, Qwen2ForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from parrot.model.chat_text import IGNORE_INDEX
 
@@ -22,6 +23,22 @@ SUBJECT_HEADS, READING_HEADS, OPTION_HEADS = (0,), (1, 3), (0,)
 """Of the first layer, of the last reading layer, and of the layer that finds options. One head alone is too
 narrow for all the words that a place of the grid is the sum of."""
 OPTIONS_WEIGHT = 0.3
+ATTENTION = "sdpa_that_can_be_guided"
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """As `sdpa_attention_forward`, causal; queries and keys stay with the layer, for its heads to be guided.
+
+    Padding is on the right, where nothing that counts can attend to it: no mask is needed.
+    """
+    module.attended = query, key  # type: ignore[assignment]
+    attended, _ = sdpa_attention_forward(module, query, key, value, None, is_causal=True, **kwargs)
+    return attended, None
+
+
+AttentionInterface.register(ATTENTION, _attention)
 
 
 class GridReader(Qwen2ForCausalLM):
@@ -31,6 +48,7 @@ class GridReader(Qwen2ForCausalLM):
 
     def __init__(self, config: Qwen2Config) -> None:
         super().__init__(config)
+        self.set_attn_implementation(ATTENTION)
         self.reading_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         """Before the head, where what is known below the layer that finds options is asked for."""
 
@@ -41,7 +59,6 @@ class GridReader(Qwen2ForCausalLM):
     def forward(  # type: ignore[override]
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
         grid_ids: Tensor,
         labels: Tensor,
         answer_places: Tensor,
@@ -57,9 +74,9 @@ class GridReader(Qwen2ForCausalLM):
     ) -> dict[str, Tensor]:
         """Loss, and logits of the answers only.
 
-        `input_ids`, `attention_mask`, `labels` [batch, text]; `grid_ids` [batch, positions, words], padded
-        with the pad token. Places are pairs of row and position in the text, at which the next token is
-        predicted. `answer_places` [answers, 2] predict a token of an answer that `answer_grounds`
+        `input_ids`, `labels` [batch, text]; `grid_ids` [batch, positions, words]; both kinds of ids padded
+        on the right, with the pad token. Places are pairs of row and position in the text, at which the next
+        token is predicted. `answer_places` [answers, 2] predict a token of an answer that `answer_grounds`
         [answers, text] hold; `named_places` [subjects, 2] too, and `named_subjects` [subjects, text] is
         where the question names what it asks about. `letter_places` [letters, 2] predict the letter of the
         option that ends at `letter_options` [letters, text] and whose words are `letter_words`
@@ -71,7 +88,6 @@ class GridReader(Qwen2ForCausalLM):
         """
         outputs = self.model(
             inputs_embeds=self.embedded(input_ids, grid_ids),
-            attention_mask=attention_mask,
             use_cache=False,
             output_hidden_states=True,
         )
@@ -92,11 +108,13 @@ class GridReader(Qwen2ForCausalLM):
         if self.finds_options:
             guides.append((READING_LAYERS, OPTION_HEADS, letter_places, letter_options))
         for guide in guides:
-            loss = loss + self._attention_loss(outputs.hidden_states, *guide)
+            loss = loss + self._attention_loss(*guide)
         if len(letter_places):
-            loss = loss + self._words_loss(known[asked], letter_words)
-            of_options = cross_entropy(self.lm_head(known[ends]), option_letters)
-            loss = loss + OPTIONS_WEIGHT * (of_options + self._words_loss(known[ends], option_words))
+            loss = loss + _words_loss(self.lm_head(known[asked]).log_softmax(-1), letter_words)
+            at_ends = self.lm_head(known[ends]).log_softmax(-1)
+            loss = loss + OPTIONS_WEIGHT * (
+                nll_loss(at_ends, option_letters) + _words_loss(at_ends, option_words)
+            )
         if len(letter_places) and self.finds_options:
             # Once more: they are few among the tokens of answers.
             loss = loss + cross_entropy(self.lm_head(hidden[asked]), targets[asked])
@@ -126,45 +144,33 @@ class GridReader(Qwen2ForCausalLM):
 
     def as_language_model(self) -> Qwen2ForCausalLM:
         """The same weights without the grid."""
-        language_model = Qwen2ForCausalLM(self.config)
+        language_model = Qwen2ForCausalLM(Qwen2Config(**self.config.to_dict()))
         weights = self.state_dict()
         del weights["reading_norm.weight"]
         language_model.load_state_dict(weights)
         return language_model
 
-    def _words_loss(self, known: Tensor, words: Tensor) -> Tensor:
-        """How far `known` [n, width] is from saying the `words` [n, words], each as likely."""
-        log_likelihood = self.lm_head(known).log_softmax(-1).gather(1, words.clamp(min=0))
-        given = words != IGNORE_INDEX
-        loss: Tensor = -((log_likelihood * given).sum(1) / given.sum(1)).mean()
-        return loss
-
-    def _attention_loss(
-        self,
-        inputs_of_layers: Sequence[Tensor],
-        layer: int,
-        heads: Sequence[int],
-        places: Tensor,
-        held: Tensor,
-    ) -> Tensor:
+    def _attention_loss(self, layer: int, heads: Sequence[int], places: Tensor, held: Tensor) -> Tensor:
         """How little of what some heads attend to at `places` [n, 2] is `held` [n, text]: -log of its share.
 
         The mean over places, summed over heads, whose weights are computed here again, for these places only.
         """
         attention = self.model.layers[layer].self_attn
-        hidden = self.model.layers[layer].input_layernorm(inputs_of_layers[layer])
-        positions = torch.arange(hidden.shape[1]).unsqueeze(0)
-        by_head = (*hidden.shape[:2], -1, attention.head_dim)
-        queries = attention.q_proj(hidden).view(by_head).transpose(1, 2)
-        keys = attention.k_proj(hidden).view(by_head).transpose(1, 2)
-        keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
-        # [batch, heads, text, width of a head]
-        queries, keys = apply_rotary_pos_emb(queries, keys, *self.model.rotary_emb(hidden, positions))
+        queries, keys = attention.attended  # [batch, heads, text, width of a head]
         rows, columns = places.unbind(1)
-        asking, asked = queries[:, heads][rows, :, columns], keys[:, heads][rows]
+        groups = attention.num_key_value_groups
+        asking, asked = queries[:, heads][rows, :, columns], keys[:, [head // groups for head in heads]][rows]
         scores = torch.einsum("nhd,nhtd->nht", asking, asked) * attention.scaling
-        later = positions > columns.unsqueeze(1)
+        later = torch.arange(held.shape[1]) > columns.unsqueeze(1)
         scores = scores.masked_fill(later.unsqueeze(1), float("-inf"))
         shares = scores.log_softmax(-1).masked_fill(~held.unsqueeze(1), float("-inf")).logsumexp(-1)
         loss: Tensor = -shares.sum() / max(1, len(places))
         return loss
+
+
+def _words_loss(log_likelihood: Tensor, words: Tensor) -> Tensor:
+    """Minus the `log_likelihood` [n, vocabulary] of the `words` [n, words], which are filled with -100."""
+    given = words != IGNORE_INDEX
+    likely = log_likelihood.gather(1, words.clamp(min=0)) * given
+    loss: Tensor = -(likely.sum(1) / given.sum(1)).mean()
+    return loss

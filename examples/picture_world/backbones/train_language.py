@@ -64,6 +64,7 @@ def train_language(
         tokenizer.save_pretrained(partial)
         torch.manual_seed(seed)
         encoded = list(encode_documents(documents, tokenizer))
+        del documents  # they take as much memory as the training itself
         training_set, held_out = encoded[:-held], encoded[-held:]
         collate = DocumentCollator(tokenizer.pad_token_id)
         lengths = [len(document.input_ids) for document in training_set]

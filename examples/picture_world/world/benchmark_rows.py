@@ -4,12 +4,13 @@ import base64
 import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from examples.picture_world.world.drawing import draw_picture, encode
+from examples.picture_world.world.languages import BENCHMARK_WORDINGS
 from examples.picture_world.world.questions import (
     CATEGORIES,
     OPTION_LETTERS,
@@ -18,7 +19,7 @@ from examples.picture_world.world.questions import (
     questions,
 )
 from examples.picture_world.world.scene import HELD_BACK, KINDS, Scene, draw_scene
-from examples.picture_world.world.sentences import option_text, question_text
+from examples.picture_world.world.sentences import ask, option_text
 
 HEADER = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "split", "image")
 FILE_CODES = {"zh": "cn"}
@@ -82,8 +83,10 @@ def write_tsv(path: Path, language: str, split: str, rows: Sequence[Row]) -> Non
             texts = [option_text(language, row.question, value) for value in row.options]
             texts += [""] * (len(OPTION_LETTERS) - len(texts))
             image = base64.b64encode(row.image).decode() if isinstance(row.image, bytes) else row.image
-            asked = question_text(language, row.question)
-            writer.writerow([row.index, asked, "", *texts, row.answer, row.question.category, split, image])
+            asked = ask(language, replace(row.question, wording=BENCHMARK_WORDINGS[split]))
+            writer.writerow(
+                [row.index, asked.text, "", *texts, row.answer, row.question.category, split, image]
+            )
 
 
 def _answers(rng: Random, category: str, count: int) -> list[str]:

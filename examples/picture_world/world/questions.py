@@ -64,6 +64,7 @@ class Question:
         other: relation: what it is seen from.
         detail: object: the place asked about; binding: the colour; chart: `tallest` or `shortest`.
         candidates: the values that options are drawn from.
+        wording: by which of a language's sentences it is asked.
     """
 
     category: str
@@ -72,6 +73,7 @@ class Question:
     noun: str = ""
     other: str = ""
     detail: str = ""
+    wording: int = 0
 
     @property
     def target(self) -> tuple[str, str] | None:

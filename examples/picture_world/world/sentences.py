@@ -1,41 +1,64 @@
 """Questions, options, captions and conversations in words."""
 
+import re
+from dataclasses import dataclass, replace
 from random import Random
 from string import Formatter
 
-from examples.picture_world.world.languages import LANGUAGES, Language
+from examples.picture_world.world.languages import LANGUAGES, TRAINED_WORDINGS, Language
 from examples.picture_world.world.questions import OPTION_LETTERS, Question, draw_options, draw_questions
 from examples.picture_world.world.scene import NUMBERS, Scene
 
 MAX_TURNS = 5
 _PLACEHOLDER = "<image>"
-_SUBJECTS = ("noun", "the_noun", "of_noun", "nouns", "of_nouns", "counted_noun", "place", "colour")
+_SUBJECTS = (
+    "noun", "the_noun", "of_noun", "in_noun", "on_noun", "to_noun", "nouns", "the_nouns", "of_nouns",
+    "counted_noun", "place", "colour",
+)  # fmt: skip
 """What a template names the thing by that it asks about."""
+
+_WORD = re.compile(r"(?<=\s)[^\s\u4e00-\u9fff]+|[\u4e00-\u9fff]")
+"""Behind a space, so that no ending or comma leaves what it belongs to; in Chinese one character."""
 
 Turn = dict[str, str]
 
 
-def question_text(code: str, question: Question) -> str:
-    """The question as a sentence of the language `code`."""
-    template, words = _template(code, question)
-    return LANGUAGES[code].capital(template.format(**words))
+@dataclass(frozen=True, slots=True)
+class WordedQuestion:
+    """A question in words."""
+
+    text: str
+    subject: tuple[int, int]
+    """From which character to which it names what it asks about; nowhere if it names nothing."""
 
 
-def subject(code: str, question: Question) -> tuple[int, int]:
-    """From which character to which `question_text` names what it asks about; nowhere if it names nothing."""
-    template, words = _template(code, question)
-    before = ""
-    for text, field, *_ in Formatter().parse(template):
-        before += text
-        if field in _SUBJECTS:
-            return len(before), len(before) + len(words[field])
-        before += words[field] if field else ""
-    return 0, 0
+def ask(code: str, question: Question, shuffle: Random | None = None) -> WordedQuestion:
+    """The question as a sentence of the language `code`; with `shuffle` its words in another order.
 
-
-def _template(code: str, question: Question) -> tuple[str, dict[str, str]]:
-    """The question's template, and what it is filled with."""
+    What it is about, and what belongs to that, stays in its place: words are shuffled before, between and
+    behind.
+    """
     language = LANGUAGES[code]
+    words = _words(language, question)
+    wordings = language.QUESTIONS[question.detail if question.category == "chart" else question.category]
+    text, subject = "", None
+    for fixed, field, *_ in Formatter().parse(f" {wordings[question.wording]}"):
+        text = (text + (_shuffled(fixed, shuffle) if shuffle else fixed)).lstrip()
+        if field in _SUBJECTS and subject is None:
+            subject = len(text), len(text) + len(words[field])
+        text += words[field] if field else ""
+    return WordedQuestion(language.capital(text), subject or (0, 0))
+
+
+def _shuffled(text: str, rng: Random) -> str:
+    words = _WORD.findall(text)
+    rng.shuffle(words)
+    order = iter(words)
+    return _WORD.sub(lambda _: next(order), text)
+
+
+def _words(language: Language, question: Question) -> dict[str, str]:
+    """What the question's wordings are filled with."""
     words: dict[str, str] = {}
     if question.noun:
         words |= language.forms(question.noun)
@@ -45,7 +68,7 @@ def _template(code: str, question: Question) -> tuple[str, dict[str, str]]:
         words["place"] = language.PLACES[question.detail]
     if question.category == "binding":
         words["colour"] = language.colour(question.detail, question.noun)
-    return language.QUESTIONS[question.detail if question.category == "chart" else question.category], words
+    return words
 
 
 def _of_other(forms: dict[str, str]) -> dict[str, str]:
@@ -115,34 +138,40 @@ def captioning(code: str, scene: Scene, rng: Random) -> list[Turn]:
 
 
 def conversation(
-    code: str, scene: Scene, rng: Random, *, caption_share: float, by_letter: float
-) -> tuple[list[Turn], list[Question]]:
-    """Up to five questions and answers, and which questions these are.
+    code: str, scene: Scene, rng: Random, *, caption_share: float, by_letter: float, shuffled: float = 0.0
+) -> tuple[list[Turn], list[tuple[Question, WordedQuestion]]]:
+    """Up to five questions and answers, and which questions these are, with what they ask in words.
 
     In `caption_share` of the cases the last turn asks for a caption, which is none of them; `by_letter` is
-    the share of questions that show options and are answered by the letter of one.
+    the share of questions that show options and are answered by the letter of one; `shuffled` that of those
+    whose words come in another order, so that no wording is learned by heart.
     """
     captioned = rng.random() < caption_share
-    drawn = draw_questions(rng, scene, MAX_TURNS - captioned)
+    drawn = [
+        replace(question, wording=rng.randrange(TRAINED_WORDINGS))
+        for question in draw_questions(rng, scene, MAX_TURNS - captioned)
+    ]
+    asked = [ask(code, question, rng if rng.random() < shuffled else None) for question in drawn]
     turns: list[Turn] = []
-    for question in drawn:
+    for question, in_words in zip(drawn, asked, strict=True):
         if rng.random() < by_letter:
-            turns += _asked_by_letter(code, question, rng)
+            turns += _by_letter(code, question, in_words.text, rng)
         else:
-            turns += _turn(question_text(code, question), option_text(code, question, question.answer))
-    return (turns + captioning(code, scene, rng) if captioned else turns), drawn
+            turns += _turn(in_words.text, option_text(code, question, question.answer))
+    if captioned:
+        turns += captioning(code, scene, rng)
+    return turns, list(zip(drawn, asked, strict=True))
 
 
-def _asked_by_letter(code: str, question: Question, rng: Random) -> list[Turn]:
-    """The question with two to four options, as MMMB puts it or in words much like it."""
+def _by_letter(code: str, question: Question, asked: str, rng: Random) -> list[Turn]:
+    """What is `asked` with two to four options, as MMMB puts it or in words much like it."""
     count = rng.choices((2, 3, 4), (1, 1, 6))[0]
     values = draw_options(rng, question, rng.randrange(count), count)
     options = [f"{letter}. {option_text(code, question, value)}"
                for letter, value in zip(OPTION_LETTERS, values, strict=False)]  # fmt: skip
     mmmb, *others = LANGUAGES[code].CLOSINGS
     closing = rng.choices([[mmmb], [rng.choice(others)], []], (6, 2, 2))[0]
-    asked = "\n".join([question_text(code, question), *options, *closing])
-    return _turn(asked, OPTION_LETTERS[values.index(question.answer)])
+    return _turn("\n".join([asked, *options, *closing]), OPTION_LETTERS[values.index(question.answer)])
 
 
 def with_image(turns: list[Turn], rng: Random, *, anywhere: bool = False) -> list[Turn]:

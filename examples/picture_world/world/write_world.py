@@ -22,7 +22,7 @@ from examples.picture_world.world.instructions import draw_instructions
 from examples.picture_world.world.languages import LANGUAGES
 from examples.picture_world.world.phrases import grounding, regions
 from examples.picture_world.world.scene import draw_scene
-from examples.picture_world.world.sentences import captioning, conversation, subject, with_image
+from examples.picture_world.world.sentences import captioning, conversation, with_image
 from parrot.files import atomic_directory
 
 WORKERS = 2
@@ -30,6 +30,8 @@ READING_CAPTION_SHARE = 0.15
 SFT_CAPTION_SHARE = 0.05
 BY_LETTER = {"reading": 0.4, "align": 0.3, "sft": 0.4}
 """Share of the questions that are answered by the letter of an option."""
+SHUFFLED = 0.5
+"""Share of the questions in the reading documents whose words come in another order."""
 ENGLISH_SHARES = {"reading": 1 / 6, "align": 0.75, "sft": 0.6}
 
 _CHUNK = 250
@@ -124,10 +126,11 @@ def _reading_document(seed: int, index: int, language: str) -> Made:
     # A language model may have read of what no picture shows.
     scene = draw_scene(rng, held_back=True)
     turns, asked = conversation(
-        language, scene, rng, caption_share=READING_CAPTION_SHARE, by_letter=BY_LETTER["reading"]
-    )
-    grounds = [grounding(scene, question) for question in asked]
-    subjects = [subject(language, question) for question in asked]
+        language, scene, rng, caption_share=READING_CAPTION_SHARE, by_letter=BY_LETTER["reading"],
+        shuffled=SHUFFLED,
+    )  # fmt: skip
+    grounds = [grounding(scene, question) for question, _ in asked]
+    subjects = [in_words.subject for _, in_words in asked]
     captions = [()] * (len(turns) // 2 - len(asked))
     entry = {
         "id": f"reading-{index:06}",
@@ -236,4 +239,7 @@ name real files in `params.yaml`.
 No picture of the benchmark occurs in training, and some pairs of colour and noun (such as a
 red fish) are shown by the benchmark only: no training picture has them and no conversation or
 instruction names them. The language model alone has read of them.
+
+A question is worded in ten ways in training, in another one in `mmmb/dev` and in yet another one in
+`mmmb/test`. In `reading.jsonl` the words of half of the questions come in another order.
 """

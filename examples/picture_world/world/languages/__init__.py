@@ -5,6 +5,10 @@ from typing import Protocol
 from examples.picture_world.world.languages import ar, en, pt, ru, tr, zh
 from examples.picture_world.world.scene import Item
 
+TRAINED_WORDINGS = 10
+BENCHMARK_WORDINGS = {"dev": 10, "test": 11}
+"""Which wording a split of the benchmark has; nothing is trained on it."""
+
 
 class Language(Protocol):
     """What a language's module provides: words as data, and the grammar that joins them.
@@ -17,8 +21,11 @@ class Language(Protocol):
     """Ways to ask for a caption."""
     CLOSINGS: tuple[str, ...]
     """Lines below a question's options that ask for a letter; the first is MMMB's."""
-    QUESTIONS: dict[str, str]
-    """Templates by category (`tallest` and `shortest` for charts), filled with `forms`."""
+    QUESTIONS: dict[str, tuple[str, ...]]
+    """Wordings by category (`tallest` and `shortest` for charts): templates, filled with `forms`.
+
+    The first `TRAINED_WORDINGS` are for training, the others for `BENCHMARK_WORDINGS`.
+    """
     ANSWERS: dict[str, dict[str, str]]
     """Answers that depend on nothing else, by category and value."""
     PLACES: dict[str, str]

@@ -5,6 +5,7 @@ accusative's tanwin that is written.
 """
 
 from examples.picture_world.world.scene import Item
+from examples.picture_world.world.wordings.arabic import QUESTIONS as QUESTIONS
 
 PROMPTS: tuple[str, ...] = ("صف الصورة.", "ماذا ترى في الصورة؟", "صف كل ما في الصورة.")
 
@@ -12,25 +13,6 @@ CLOSINGS: tuple[str, ...] = (
     "أجب مباشرةً بحرف الخيار من الاختيارات المعطاة.",
     "اذكر حرف الخيار الصحيح.",
 )
-
-QUESTIONS = {
-    "colour": "ما لون {the_noun}؟",
-    "shape": "ما الشكل الموجود في الصورة؟",
-    "object": "ماذا يوجد {place}؟",
-    "count": "كم {counted_noun} في الصورة؟",
-    "relation": "أين {the_noun} بالنسبة إلى {the_other_noun}؟",
-    "position": "أين {the_noun}؟",
-    "size": "هل {the_noun} {big} أم {small}؟",
-    "pattern": "ما نقش {the_noun}؟",
-    "digit": "ما الرقم الموجود في الصورة؟",
-    "letter": "ما الحرف الموجود في الصورة؟",
-    "scene": "ماذا يوجد في الخلفية؟",
-    "binding": "ما الشيء {colour}؟",
-    "direction": "إلى أين يشير السهم؟",
-    "emotion": "كيف يبدو الوجه؟",
-    "tallest": "ما لون أطول عمود؟",
-    "shortest": "ما لون أقصر عمود؟",
-}
 
 ANSWERS = {
     "relation": {
@@ -118,9 +100,10 @@ _FACES = {"happy": "سعيد", "sad": "حزين", "angry": "غاضب", "surprise
 
 
 def forms(noun: str) -> dict[str, str]:
-    _, singular, _, _, accusative = _NOUNS[noun]
+    _, singular, _, plural, accusative = _NOUNS[noun]
     return {
         "the_noun": f"ال{singular}",
+        "the_nouns": f"ال{plural}",
         "counted_noun": accusative,
         "big": size("big", noun),
         "small": size("small", noun),

@@ -1,6 +1,7 @@
 """English."""
 
 from examples.picture_world.world.scene import Item
+from examples.picture_world.world.wordings.english import QUESTIONS as QUESTIONS
 
 PROMPTS: tuple[str, ...] = (
     "Describe the picture.",
@@ -12,25 +13,6 @@ CLOSINGS: tuple[str, ...] = (
     "Answer with the option's letter from the given choices directly.",
     "Give the letter of the right option.",
 )
-
-QUESTIONS = {
-    "colour": "What colour is the {noun}?",
-    "shape": "Which shape is in the picture?",
-    "object": "What is {place}?",
-    "count": "How many {nouns} are in the picture?",
-    "relation": "Where is the {noun} relative to the {other_noun}?",
-    "position": "Where is the {noun}?",
-    "size": "Is the {noun} big or small?",
-    "pattern": "What pattern does the {noun} have?",
-    "digit": "Which digit is in the picture?",
-    "letter": "Which letter is in the picture?",
-    "scene": "What is in the background?",
-    "binding": "What is the {colour} thing?",
-    "direction": "Where does the arrow point?",
-    "emotion": "How does the face look?",
-    "tallest": "What colour is the tallest bar?",
-    "shortest": "What colour is the shortest bar?",
-}
 
 ANSWERS = {
     "relation": {"left": "to the left", "right": "to the right", "above": "above", "below": "below"},

@@ -1,6 +1,7 @@
 """Portuguese (Brazilian): two genders, adjectives after the noun agree in gender and number."""
 
 from examples.picture_world.world.scene import Item
+from examples.picture_world.world.wordings.portuguese import QUESTIONS as QUESTIONS
 
 PROMPTS: tuple[str, ...] = (
     "Descreva a imagem.",
@@ -12,25 +13,6 @@ CLOSINGS: tuple[str, ...] = (
     "Responda diretamente com a letra da opção das escolhas dadas.",
     "Dê a letra da opção certa.",
 )
-
-QUESTIONS = {
-    "colour": "De que cor é {the_noun}?",
-    "shape": "Que forma há na imagem?",
-    "object": "O que há {place}?",
-    "count": "{how_many} {nouns} há na imagem?",
-    "relation": "Onde está {the_noun} em relação {to_other_noun}?",
-    "position": "Onde está {the_noun}?",
-    "size": "{the_noun} é grande ou {small}?",
-    "pattern": "Como é a estampa {of_noun}?",
-    "digit": "Que número há na imagem?",
-    "letter": "Que letra há na imagem?",
-    "scene": "O que se vê ao fundo?",
-    "binding": "Qual é o objeto {colour}?",
-    "direction": "Para onde aponta a seta?",
-    "emotion": "Que emoção o rosto mostra?",
-    "tallest": "De que cor é a barra mais alta?",
-    "shortest": "De que cor é a barra mais baixa?",
-}
 
 ANSWERS = {
     "relation": {"left": "à esquerda", "right": "à direita", "above": "acima", "below": "abaixo"},
@@ -122,7 +104,9 @@ def forms(noun: str) -> dict[str, str]:
         "the_noun": f"{'o' if masculine else 'a'} {singular}",
         "of_noun": f"{'do' if masculine else 'da'} {singular}",
         "to_noun": f"{'ao' if masculine else 'à'} {singular}",
+        "in_noun": f"{'no' if masculine else 'na'} {singular}",
         "nouns": plural,
+        "the_nouns": f"{'os' if masculine else 'as'} {plural}",
         "how_many": "quantos" if masculine else "quantas",
         "small": _agreeing("small", noun),
     }

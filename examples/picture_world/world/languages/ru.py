@@ -1,6 +1,7 @@
 """Russian: three genders; the form of a counted noun depends on the number."""
 
 from examples.picture_world.world.scene import Item
+from examples.picture_world.world.wordings.russian import QUESTIONS as QUESTIONS
 
 PROMPTS: tuple[str, ...] = (
     "Опиши картинку.",
@@ -12,25 +13,6 @@ CLOSINGS: tuple[str, ...] = (
     "Ответьте буквой варианта из предложенных вариантов напрямую.",
     "Назови букву правильного варианта.",
 )
-
-QUESTIONS = {
-    "colour": "Какого цвета {noun}?",
-    "shape": "Какая фигура есть на картинке?",
-    "object": "Что находится {place}?",
-    "count": "Сколько на картинке {of_nouns}?",
-    "relation": "Где находится {noun} относительно {of_other_noun}?",
-    "position": "Где находится {noun}?",
-    "size": "{noun} {big} или {small}?",
-    "pattern": "Какой узор у {of_noun}?",
-    "digit": "Какая цифра есть на картинке?",
-    "letter": "Какая буква есть на картинке?",
-    "scene": "Что на заднем плане?",
-    "binding": "Что здесь {colour}?",
-    "direction": "Куда указывает стрелка?",
-    "emotion": "Какое выражение у лица?",
-    "tallest": "Какого цвета самый высокий столбик?",
-    "shortest": "Какого цвета самый низкий столбик?",
-}
 
 ANSWERS = {
     "relation": {"left": "слева", "right": "справа", "above": "сверху", "below": "снизу"},
@@ -70,27 +52,28 @@ SENTENCES = {
 
 STOP = ". "
 
-_NOUNS = {  # gender, nominative, genitive, genitive plural
-    "fish": ("f", "рыба", "рыбы", "рыб"),
-    "tree": ("n", "дерево", "дерева", "деревьев"),
-    "house": ("m", "дом", "дома", "домов"),
-    "cup": ("f", "чашка", "чашки", "чашек"),
-    "key": ("m", "ключ", "ключа", "ключей"),
-    "car": ("f", "машина", "машины", "машин"),
-    "boat": ("f", "лодка", "лодки", "лодок"),
-    "flower": ("m", "цветок", "цветка", "цветков"),
-    "circle": ("m", "круг", "круга", "кругов"),
-    "square": ("m", "квадрат", "квадрата", "квадратов"),
-    "triangle": ("m", "треугольник", "треугольника", "треугольников"),
-    "star": ("f", "звезда", "звезды", "звёзд"),
-    "heart": ("n", "сердце", "сердца", "сердец"),
-    "digit": ("f", "цифра", "цифры", "цифр"),
-    "letter": ("f", "буква", "буквы", "букв"),
-    "face": ("n", "лицо", "лица", "лиц"),
-    "arrow": ("f", "стрелка", "стрелки", "стрелок"),
-    "bar": ("m", "столбик", "столбика", "столбиков"),
-    "thing": ("n", "что-то", "чего-то", "чего-то"),
+_NOUNS = {  # gender, nominative, genitive, genitive plural, accusative, prepositional
+    "fish": ("f", "рыба", "рыбы", "рыб", "рыбу", "рыбе"),
+    "tree": ("n", "дерево", "дерева", "деревьев", "дерево", "дереве"),
+    "house": ("m", "дом", "дома", "домов", "дом", "доме"),
+    "cup": ("f", "чашка", "чашки", "чашек", "чашку", "чашке"),
+    "key": ("m", "ключ", "ключа", "ключей", "ключ", "ключе"),
+    "car": ("f", "машина", "машины", "машин", "машину", "машине"),
+    "boat": ("f", "лодка", "лодки", "лодок", "лодку", "лодке"),
+    "flower": ("m", "цветок", "цветка", "цветков", "цветок", "цветке"),
+    "circle": ("m", "круг", "круга", "кругов", "круг", "круге"),
+    "square": ("m", "квадрат", "квадрата", "квадратов", "квадрат", "квадрате"),
+    "triangle": ("m", "треугольник", "треугольника", "треугольников", "треугольник", "треугольнике"),
+    "star": ("f", "звезда", "звезды", "звёзд", "звезду", "звезде"),
+    "heart": ("n", "сердце", "сердца", "сердец", "сердце", "сердце"),
+    "digit": ("f", "цифра", "цифры", "цифр", "цифру", "цифре"),
+    "letter": ("f", "буква", "буквы", "букв", "букву", "букве"),
+    "face": ("n", "лицо", "лица", "лиц", "лицо", "лице"),
+    "arrow": ("f", "стрелка", "стрелки", "стрелок", "стрелку", "стрелке"),
+    "bar": ("m", "столбик", "столбика", "столбиков", "столбик", "столбике"),
+    "thing": ("n", "что-то", "чего-то", "чего-то", "что-то", "чём-то"),
 }
+_PRONOUNS = {"m": ("какой", "этот", "он"), "f": ("какая", "эта", "она"), "n": ("какое", "это", "оно")}
 _HARD = {"m": "ый", "f": "ая", "n": "ое", "plural": "ые", "plural genitive": "ых"}
 _SOFT = {"m": "ий", "f": "яя", "n": "ее", "plural": "ие", "plural genitive": "их"}
 _VELAR = {"m": "ий", "f": "ая", "n": "ое", "plural": "ие", "plural genitive": "их"}
@@ -114,9 +97,12 @@ _NUMBERS = {
 
 
 def forms(noun: str) -> dict[str, str]:
-    _, nominative, genitive, genitive_plural = _NOUNS[noun]
+    gender, nominative, genitive, genitive_plural, accusative, prepositional = _NOUNS[noun]
     return {
+        **dict(zip(("which", "this", "it"), _PRONOUNS[gender], strict=True)),
         "noun": nominative,
+        "the_noun": accusative,
+        "on_noun": prepositional,
         "of_noun": genitive,
         "of_nouns": genitive_plural,
         "big": size("big", noun),
@@ -153,7 +139,7 @@ def describe(item: Item) -> str:
 
 
 def counted(item: Item, count: int) -> str:
-    gender, nominative, genitive, genitive_plural = _NOUNS[item.noun]
+    gender, nominative, genitive, genitive_plural, *_ = _NOUNS[item.noun]
     if count == 1:
         form, noun = gender, nominative
     elif count < 5:

@@ -1,6 +1,7 @@
-"""Turkish: no gender, no plural after numbers; the genitive is listed, not computed."""
+"""Turkish: no gender, no plural after numbers; the cases are listed, not computed."""
 
 from examples.picture_world.world.scene import Item
+from examples.picture_world.world.wordings.turkish import QUESTIONS as QUESTIONS
 
 PROMPTS: tuple[str, ...] = ("Resmi betimle.", "Resimde ne görüyorsun?", "Resimdeki her şeyi anlat.")
 
@@ -8,25 +9,6 @@ CLOSINGS: tuple[str, ...] = (
     "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
     "Doğru seçeneğin harfini söyle.",
 )
-
-QUESTIONS = {
-    "colour": "{noun} ne renk?",
-    "shape": "Resimde hangi şekil var?",
-    "object": "{place} ne var?",
-    "count": "Resimde kaç {noun} var?",
-    "relation": "{noun} {of_other_noun} neresinde?",
-    "position": "{noun} nerede?",
-    "size": "{noun} büyük mü, küçük mü?",
-    "pattern": "{of_noun} deseni nasıl?",
-    "digit": "Resimde hangi rakam var?",
-    "letter": "Resimde hangi harf var?",
-    "scene": "Arka planda ne var?",
-    "binding": "{colour} olan şey ne?",
-    "direction": "Ok hangi yönü gösteriyor?",
-    "emotion": "Yüzün ifadesi nasıl?",
-    "tallest": "En uzun çubuk ne renk?",
-    "shortest": "En kısa çubuk ne renk?",
-}
 
 ANSWERS = {
     "relation": {"left": "solunda", "right": "sağında", "above": "üstünde", "below": "altında"},
@@ -65,26 +47,26 @@ SENTENCES = {
 
 STOP = ". "
 
-_NOUNS = {  # nominative, genitive
-    "fish": ("balık", "balığın"),
-    "tree": ("ağaç", "ağacın"),
-    "house": ("ev", "evin"),
-    "cup": ("fincan", "fincanın"),
-    "key": ("anahtar", "anahtarın"),
-    "car": ("araba", "arabanın"),
-    "boat": ("tekne", "teknenin"),
-    "flower": ("çiçek", "çiçeğin"),
-    "circle": ("daire", "dairenin"),
-    "square": ("kare", "karenin"),
-    "triangle": ("üçgen", "üçgenin"),
-    "star": ("yıldız", "yıldızın"),
-    "heart": ("kalp", "kalbin"),
-    "digit": ("rakam", "rakamın"),
-    "letter": ("harf", "harfin"),
-    "face": ("yüz", "yüzün"),
-    "arrow": ("ok", "okun"),
-    "bar": ("çubuk", "çubuğun"),
-    "thing": ("şey", "şeyin"),
+_NOUNS = {  # nominative, genitive, accusative, dative
+    "fish": ("balık", "balığın", "balığı", "balığa"),
+    "tree": ("ağaç", "ağacın", "ağacı", "ağaca"),
+    "house": ("ev", "evin", "evi", "eve"),
+    "cup": ("fincan", "fincanın", "fincanı", "fincana"),
+    "key": ("anahtar", "anahtarın", "anahtarı", "anahtara"),
+    "car": ("araba", "arabanın", "arabayı", "arabaya"),
+    "boat": ("tekne", "teknenin", "tekneyi", "tekneye"),
+    "flower": ("çiçek", "çiçeğin", "çiçeği", "çiçeğe"),
+    "circle": ("daire", "dairenin", "daireyi", "daireye"),
+    "square": ("kare", "karenin", "kareyi", "kareye"),
+    "triangle": ("üçgen", "üçgenin", "üçgeni", "üçgene"),
+    "star": ("yıldız", "yıldızın", "yıldızı", "yıldıza"),
+    "heart": ("kalp", "kalbin", "kalbi", "kalbe"),
+    "digit": ("rakam", "rakamın", "rakamı", "rakama"),
+    "letter": ("harf", "harfin", "harfi", "harfe"),
+    "face": ("yüz", "yüzün", "yüzü", "yüze"),
+    "arrow": ("ok", "okun", "oku", "oka"),
+    "bar": ("çubuk", "çubuğun", "çubuğu", "çubuğa"),
+    "thing": ("şey", "şeyin", "şeyi", "şeye"),
 }
 _ADJECTIVES = {
     "red": "kırmızı",
@@ -103,8 +85,8 @@ _NUMBERS = ("bir", "iki", "üç", "dört", "beş")
 
 
 def forms(noun: str) -> dict[str, str]:
-    nominative, genitive = _NOUNS[noun]
-    return {"noun": nominative, "of_noun": genitive}
+    names = ("noun", "of_noun", "the_noun", "to_noun")
+    return dict(zip(names, _NOUNS[noun], strict=True))
 
 
 def colour(colour: str, noun: str) -> str:

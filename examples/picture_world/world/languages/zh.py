@@ -1,6 +1,7 @@
 """Chinese: measure words, no inflection."""
 
 from examples.picture_world.world.scene import Item
+from examples.picture_world.world.wordings.chinese import QUESTIONS as QUESTIONS
 
 PROMPTS: tuple[str, ...] = ("请描述这张图片。", "图中有什么？", "请描述图中的所有内容。")
 
@@ -8,25 +9,6 @@ CLOSINGS: tuple[str, ...] = (
     "请直接用给定选项中的选项字母回答。",
     "请给出正确选项的字母。",
 )
-
-QUESTIONS = {
-    "colour": "{noun}是什么颜色的？",
-    "shape": "图中有什么形状？",
-    "object": "{place}是什么？",
-    "count": "图中有几{measure}{noun}？",
-    "relation": "{noun}在{other_noun}的什么方向？",
-    "position": "{noun}在图中的什么位置？",
-    "size": "{noun}是大的还是小的？",
-    "pattern": "{noun}上有什么图案？",
-    "digit": "图中是哪个数字？",
-    "letter": "图中是哪个字母？",
-    "scene": "背景是什么？",
-    "binding": "{colour}的东西是什么？",
-    "direction": "箭头指向哪个方向？",
-    "emotion": "这张脸是什么表情？",
-    "tallest": "最高的柱子是什么颜色的？",
-    "shortest": "最矮的柱子是什么颜色的？",
-}
 
 ANSWERS = {
     "relation": {"left": "左边", "right": "右边", "above": "上面", "below": "下面"},
