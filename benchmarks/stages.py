@@ -1,6 +1,6 @@
-"""The pipeline as committed beside itself with one thing left out, over seeds.
+"""The demonstration at several seeds, and what each of its stages adds.
 
-    python benchmarks/stages.py [--seeds 1 2 3] [--output docs/stages.json]
+    python benchmarks/stages.py [--seeds 1 2 3] [--variants everything …] [--output docs/stages.json]
 
 Every run is a DVC experiment (`dvc exp run --temp -S …`), so that your workspace stays as it is and
 what a run shares with another one comes from the cache. A result that is there already is kept:
@@ -28,59 +28,96 @@ VARIANTS: dict[str, list[str]] = {
     "no alignment": ["align.training.max_steps=0"],
     "no MoE": ["sft.moe=null"],
 }
+PROTOCOLS = {
+    "seeing": "accuracy",
+    "letter": "letter",
+    "written": "written.parrot",
+    "unreadable": "unreadable",
+    "free": "free",
+    "free, in the asked language": "free_language",
+    "blind": "blind",
+    "relation, seeing": "category.relation",
+}
+"""What a table calls them, and where the metrics have them."""
+
+Result = dict[str, Any]
+"""Of each protocol the shares by language and overall; and `minutes`."""
 
 
-def run(variant: str, changes: list[str], seed: int) -> dict[str, Any]:
-    """Accuracies of one run, and the minutes beyond what the cache had."""
+def run(variant: str, changes: list[str], seed: int) -> Result:
+    """What one run has measured, and the minutes beyond what the cache had."""
     name = f"{variant.replace(' ', '-').lower()}-seed-{seed}-{int(time.time())}"
     settings = [f"seed={seed}", *changes]
     began = time.monotonic()
     options = [part for setting in settings for part in ("--set-param", setting)]
     subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *options, "evaluate"], check=True)
-    minutes = (time.monotonic() - began) / 60
+    minutes = round((time.monotonic() - began) / 60, 1)
     metrics = dvc.api.metrics_show("metrics/evaluate.json", rev=name)
-    return {
-        "accuracy": metrics["accuracy"],
-        "blind": metrics["blind"],
-        "minutes": round(minutes, 1),
-    }
+    return {name: _found(metrics, key) for name, key in PROTOCOLS.items()} | {"minutes": minutes}
 
 
-def table(results: dict[str, dict[str, Any]], seeds: list[int]) -> str:
-    """Mean over the seeds, spread (standard deviation) of the six-language mean, and minutes."""
-    languages = [key for key in next(iter(results.values()))["accuracy"] if key != "overall"]
+def _found(metrics: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        metrics = metrics[part]
+    return metrics
+
+
+def table_of_seeds(runs: list[Result]) -> str:
+    """By protocol and language the mean over the seeds, and its lowest and the spread of the overall one."""
+    languages = [name for name in runs[0]["seeing"] if name != "overall"]
     lines = [
-        f"| | {' | '.join(languages)} | mean | spread | cost | blind | minutes |",
-        "|---|" + "---:|" * (len(languages) + 5),
+        f"| {len(runs)} seeds, % | {' | '.join(languages)} | overall | spread | lowest |",
+        "|---|" + "---:|" * (len(languages) + 3),
     ]
-    base = mean(results[f"{BASE}/{seed}"]["accuracy"]["overall"] for seed in seeds)
-    for variant in VARIANTS:
-        runs = [results[f"{variant}/{seed}"] for seed in seeds]
-        overall = [run["accuracy"]["overall"] for run in runs]
-        cells = [f"{mean(run['accuracy'][language] for run in runs):.1%}" for language in languages]
-        cells.append(f"**{mean(overall):.1%}**")
-        cells.append(f"±{stdev(overall) * 100:.1f}" if len(overall) > 1 else "–")
-        cells.append("–" if variant == BASE else f"{(base - mean(overall)) * 100:.1f}")
-        cells.append(f"{mean(run['blind']['overall'] for run in runs):.1%}")
-        cells.append(f"{mean(run['minutes'] for run in runs):.1f}")
+    for protocol in PROTOCOLS:
+        shares = [[run[protocol][name] * 100 for run in runs] for name in (*languages, "overall")]
+        cells = [f"{mean(of_language):.1f}" for of_language in shares]
+        lines.append(f"| {protocol} | {' | '.join(cells)} | {_spread(shares[-1])} | {min(shares[-1]):.1f} |")
+    return "\n".join(lines)
+
+
+def table_of_stages(results: dict[str, Result], variants: list[str], seeds: list[int]) -> str:
+    """What leaving a stage out takes from the mean over the seeds, seeing and by letter."""
+    lines = [
+        "| % | letter | spread | cost | seeing | spread | cost | blind | minutes |",
+        "|---|" + "---:|" * 8,
+    ]
+    runs = {variant: [results[f"{variant}/{seed}"] for seed in seeds] for variant in variants}
+    for variant in variants:
+        cells = []
+        for protocol in ("letter", "seeing"):
+            shares, base = (
+                [run[protocol]["overall"] * 100 for run in runs[name]] for name in (variant, variants[0])
+            )
+            cost = "–" if variant == variants[0] else f"{mean(base) - mean(shares):.1f}"
+            cells += [f"{mean(shares):.1f}", _spread(shares), cost]
+        cells.append(f"{mean(run['blind']['overall'] for run in runs[variant]) * 100:.1f}")
+        cells.append(f"{mean(run['minutes'] for run in runs[variant]):.1f}")
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _spread(shares: list[float]) -> str:
+    return f"±{stdev(shares):.1f}" if len(shares) > 1 else "–"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--output", type=Path, default=Path("docs/stages.json"))
     args = parser.parse_args()
     results = json.loads(args.output.read_text()) if args.output.exists() else {}
     for seed in args.seeds:
-        for variant, changes in VARIANTS.items():
+        for variant in args.variants:
             key = f"{variant}/{seed}"
             if key not in results:
                 print(f"━━ {key}", file=sys.stderr, flush=True)
-                results[key] = run(variant, changes, seed)
+                results[key] = run(variant, VARIANTS[variant], seed)
                 args.output.write_text(json.dumps(results, indent=2) + "\n")
-    print(table(results, args.seeds))
+    if BASE in args.variants:
+        print(table_of_seeds([results[f"{BASE}/{seed}"] for seed in args.seeds]) + "\n")
+    print(table_of_stages(results, args.variants, args.seeds))
 
 
 if __name__ == "__main__":
