@@ -38,7 +38,7 @@ PROTOCOLS = {
     "blind": "blind",
     "relation, seeing": "category.relation",
 }
-"""What a table calls them, and where the metrics have them."""
+"""A protocol's name in the tables, and where the metrics have its shares."""
 
 Result = dict[str, Any]
 """Of each protocol the shares by language and overall; and `minutes`."""
@@ -53,7 +53,8 @@ def run(variant: str, changes: list[str], seed: int) -> Result:
     subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *options, "evaluate"], check=True)
     minutes = round((time.monotonic() - began) / 60, 1)
     metrics = dvc.api.metrics_show("metrics/evaluate.json", rev=name)
-    return {name: _found(metrics, key) for name, key in PROTOCOLS.items()} | {"minutes": minutes}
+    found = {protocol: _found(metrics, key) for protocol, key in PROTOCOLS.items()}
+    return found | {"minutes": minutes}
 
 
 def _found(metrics: dict[str, Any], key: str) -> Any:
@@ -63,7 +64,7 @@ def _found(metrics: dict[str, Any], key: str) -> Any:
 
 
 def table_of_seeds(runs: list[Result]) -> str:
-    """By protocol and language the mean over the seeds, and its lowest and the spread of the overall one."""
+    """The mean over the seeds by protocol and language; of the overall share also spread and lowest."""
     languages = [name for name in runs[0]["seeing"] if name != "overall"]
     lines = [
         f"| {len(runs)} seeds, % | {' | '.join(languages)} | overall | spread | lowest |",
@@ -87,9 +88,9 @@ def table_of_stages(results: dict[str, Result], variants: list[str], seeds: list
         cells = []
         for protocol in ("letter", "seeing"):
             shares, base = (
-                [run[protocol]["overall"] * 100 for run in runs[name]] for name in (variant, variants[0])
+                [run[protocol]["overall"] * 100 for run in runs[name]] for name in (variant, BASE)
             )
-            cost = "–" if variant == variants[0] else f"{mean(base) - mean(shares):.1f}"
+            cost = "–" if variant == BASE else f"{mean(base) - mean(shares):.1f}"
             cells += [f"{mean(shares):.1f}", _spread(shares), cost]
         cells.append(f"{mean(run['blind']['overall'] for run in runs[variant]) * 100:.1f}")
         cells.append(f"{mean(run['minutes'] for run in runs[variant]):.1f}")
@@ -107,17 +108,17 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--output", type=Path, default=Path("docs/stages.json"))
     args = parser.parse_args()
+    variants = [name for name in VARIANTS if name == BASE or name in args.variants]
     results = json.loads(args.output.read_text()) if args.output.exists() else {}
     for seed in args.seeds:
-        for variant in args.variants:
+        for variant in variants:
             key = f"{variant}/{seed}"
             if key not in results:
                 print(f"━━ {key}", file=sys.stderr, flush=True)
                 results[key] = run(variant, VARIANTS[variant], seed)
                 args.output.write_text(json.dumps(results, indent=2) + "\n")
-    if BASE in args.variants:
-        print(table_of_seeds([results[f"{BASE}/{seed}"] for seed in args.seeds]) + "\n")
-    print(table_of_stages(results, args.variants, args.seeds))
+    print(table_of_seeds([results[f"{BASE}/{seed}"] for seed in args.seeds]) + "\n")
+    print(table_of_stages(results, variants, args.seeds))
 
 
 if __name__ == "__main__":

@@ -70,25 +70,23 @@ def _encode(
         first = text.index(tokenizer.image_token_id)
         answers = list(spans((labels != IGNORE_INDEX).tolist()))
         held = [[first + position for position in positions] for positions in document.grounds]
-        called = [
+        naming = [
             [answer.start - back for back in backs] for answer, backs in zip(answers, names, strict=True)
         ]
-        grounds, subjects = (
-            [
-                (place, places)
-                for answer, places in zip(answers, of_answers, strict=True)
-                if places
-                for place in _predicting(answer)
-            ]
-            for of_answers in (held, called)
-        )
+        grounds, subjects = _for_tokens(answers, held), _for_tokens(answers, naming)
         by_letter = [found for answer in answers if (found := options.of(text, answer.start))]
         yield Encoded(document.language, input_ids, labels, grid, grounds, subjects, by_letter)
 
 
-def _predicting(answer: slice) -> range:
-    """The places that predict an answer's tokens, but for the one that ends the turn."""
-    return range(answer.start - 1, answer.stop - 2)
+def _for_tokens(answers: list[slice], marked: list[list[int]]) -> list[tuple[int, list[int]]]:
+    """Each place that predicts a token of an answer, but for the one that ends the turn, with what is marked
+    for that answer; none where nothing is."""
+    return [
+        (place, places)
+        for answer, places in zip(answers, marked, strict=True)
+        if places
+        for place in range(answer.start - 1, answer.stop - 2)
+    ]
 
 
 def _named(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[range]]:
@@ -100,7 +98,7 @@ def _named(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) ->
     numbers = itertools.count()
     for document in documents:
         backs = []
-        for subject, number in zip(document.subjects, numbers, strict=False):
+        for subject, number in zip(document.subjects, numbers, strict=False):  # the one that ends comes first
             if not subject or subject[0] == subject[1]:
                 backs.append(range(0))
                 continue

@@ -144,6 +144,7 @@ class GridReader(Qwen2ForCausalLM):
 
     def as_language_model(self) -> Qwen2ForCausalLM:
         """The same weights without the grid."""
+        # With a config of its own: this one names the attention that can be guided.
         language_model = Qwen2ForCausalLM(Qwen2Config(**self.config.to_dict()))
         weights = self.state_dict()
         del weights["reading_norm.weight"]
@@ -156,7 +157,7 @@ class GridReader(Qwen2ForCausalLM):
         The mean over places, summed over heads, whose weights are computed here again, for these places only.
         """
         attention = self.model.layers[layer].self_attn
-        queries, keys = attention.attended  # [batch, heads, text, width of a head]
+        queries, keys = attention.attended  # [batch, heads (key-value heads), text, width of a head]
         rows, columns = places.unbind(1)
         groups = attention.num_key_value_groups
         asking, asked = queries[:, heads][rows, :, columns], keys[:, [head // groups for head in heads]][rows]
@@ -169,7 +170,8 @@ class GridReader(Qwen2ForCausalLM):
 
 
 def _words_loss(log_likelihood: Tensor, words: Tensor) -> Tensor:
-    """Minus the `log_likelihood` [n, vocabulary] of the `words` [n, words], which are filled with -100."""
+    """Minus the mean `log_likelihood` [n, vocabulary] of the `words` [n, words], each row counting alike; -100
+    is no word."""
     given = words != IGNORE_INDEX
     likely = log_likelihood.gather(1, words.clamp(min=0)) * given
     loss: Tensor = -(likely.sum(1) / given.sum(1)).mean()

@@ -64,7 +64,7 @@ class Question:
         other: relation: what it is seen from.
         detail: object: the place asked about; binding: the colour; chart: `tallest` or `shortest`.
         candidates: the values that options are drawn from.
-        wording: by which of a language's sentences it is asked.
+        wording: which of a language's wordings of its category asks it, from 0.
     """
 
     category: str

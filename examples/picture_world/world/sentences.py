@@ -18,7 +18,8 @@ _SUBJECTS = (
 """What a template names the thing by that it asks about."""
 
 _WORD = re.compile(r"(?<=\s)[^\s\u4e00-\u9fff]+|[\u4e00-\u9fff]")
-"""Behind a space, so that no ending or comma leaves what it belongs to; in Chinese one character."""
+"""Behind a space, with what punctuation follows it, so that no ending or comma leaves what the question is
+about; in Chinese one character."""
 
 Turn = dict[str, str]
 
@@ -35,8 +36,8 @@ class WordedQuestion:
 def ask(code: str, question: Question, shuffle: Random | None = None) -> WordedQuestion:
     """The question as a sentence of the language `code`; with `shuffle` its words in another order.
 
-    What it is about, and what belongs to that, stays in its place: words are shuffled before, between and
-    behind.
+    Words are shuffled within what stands before, between and behind the words that it is about, which stay
+    where they are.
     """
     language = LANGUAGES[code]
     words = _words(language, question)
@@ -143,8 +144,8 @@ def conversation(
     """Up to five questions and answers, and which questions these are, with what they ask in words.
 
     In `caption_share` of the cases the last turn asks for a caption, which is none of them; `by_letter` is
-    the share of questions that show options and are answered by the letter of one; `shuffled` that of those
-    whose words come in another order, so that no wording is learned by heart.
+    the share of questions that show options and are answered by the letter of one, `shuffled` the share of
+    all questions whose words come in another order, so that no wording is learned by heart.
     """
     captioned = rng.random() < caption_share
     drawn = [

@@ -1,6 +1,8 @@
 """The grammar of the six languages, spot by spot, and that all six say the same things."""
 
+import re
 from dataclasses import replace
+from difflib import SequenceMatcher
 from random import Random
 from string import Formatter
 
@@ -131,11 +133,24 @@ def test_options_of_every_question_are_distinct_phrases(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_no_wording_asks_for_two_things_and_none_is_there_twice(code: str) -> None:
-    language = LANGUAGES[code]
-    assert all(len(wordings) == len(ALL_WORDINGS) for wordings in language.QUESTIONS.values())
-    every = [wording.rstrip("?？؟.。") for wordings in language.QUESTIONS.values() for wording in wordings]
+def test_no_wording_is_there_twice(code: str) -> None:
+    tables = LANGUAGES[code].QUESTIONS.values()
+    assert all(len(wordings) == len(ALL_WORDINGS) for wordings in tables)
+    every = [wording.rstrip("?？؟.。") for wordings in tables for wording in wordings]
     assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_wording_of_the_benchmark_is_more_than_a_word_from_any_trained_one(code: str) -> None:
+    unit = r"\{\w+\}|[\u4e00-\u9fff]" if code == "zh" else r"\{\w+\}\w*|\w+"
+    for wordings in LANGUAGES[code].QUESTIONS.values():
+        words = [re.findall(unit, wording.casefold()) for wording in wordings]
+        for number in BENCHMARK_WORDINGS.values():
+            for trained in words[:TRAINED_WORDINGS]:
+                same = SequenceMatcher(None, words[number], trained, autojunk=False)
+                changed = sum(max(to - start, end - begin)
+                              for tag, start, to, begin, end in same.get_opcodes() if tag != "equal")  # fmt: skip
+                assert changed > 1, (wordings[number], " ".join(trained))
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -146,8 +161,11 @@ def test_shuffled_words_are_the_same_and_leave_what_is_asked_about(code: str) ->
         for asked in questions(scene):
             question = replace(asked, wording=rng.randrange(TRAINED_WORDINGS))
             ordered, shuffled = ask(code, question), ask(code, question, rng)
-            characters = [sorted(one.text.replace("İ", "i").casefold()) for one in (ordered, shuffled)]
-            assert characters[0] == characters[1]
+            unit = "." if code == "zh" else r"\w+"
+            words = [
+                sorted(re.findall(unit, one.text.replace("İ", "i").casefold())) for one in (ordered, shuffled)
+            ]
+            assert words[0] == words[1]
             named = [one.text[slice(*one.subject)].casefold() for one in (ordered, shuffled)]
             assert named[0] == named[1]
             changed += ordered != shuffled

@@ -16,7 +16,7 @@ import pytest
 from examples.picture_world.sections import World
 from examples.picture_world.world.benchmark_rows import draw_rows
 from examples.picture_world.world.instructions import draw_instructions
-from examples.picture_world.world.languages import LANGUAGES
+from examples.picture_world.world.languages import BENCHMARK_WORDINGS, LANGUAGES
 from examples.picture_world.world.questions import CATEGORIES
 from examples.picture_world.world.scene import HELD_BACK
 from examples.picture_world.world.write_world import write_world
@@ -155,6 +155,15 @@ def test_questions_are_asked_by_letter_too(world: Path) -> None:
     # As the benchmark asks them; MMMB's lines are the first of each language.
     asked = protocols()["letter_likelihood"].closing
     assert {code: language.CLOSINGS[0] for code, language in LANGUAGES.items()} == asked
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_each_split_has_its_own_wording(world: Path, code: str) -> None:
+    for split, wording in BENCHMARK_WORDINGS.items():
+        templates = [wordings[wording] for wordings in LANGUAGES[code].QUESTIONS.values()]
+        forms = [re.sub(r"\\{\w+\\}", ".+", re.escape(template)) for template in templates]
+        for row in table(world, split, code):
+            assert any(re.fullmatch(form, row["question"], re.IGNORECASE) for form in forms), row["question"]
 
 
 def test_instructions_are_different_alpaca_tasks(world: Path) -> None:

@@ -32,7 +32,7 @@ ANSWERS = {
         "sea": "بحر",
     },
     "direction": {"up": "إلى الأعلى", "down": "إلى الأسفل", "left": "إلى اليسار", "right": "إلى اليمين"},
-    # indefinite accusative after "يبدو"
+    # indefinite accusative after "يبدو", "ترى" and "يظهر"
     "emotion": {"happy": "سعيدًا", "sad": "حزينًا", "angry": "غاضبًا", "surprised": "متفاجئًا"},
 }
 

@@ -68,7 +68,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "أين ترى {the_noun} إذا نظرت من {the_other_noun}؟",
         "هل تعرف أين {the_noun} بالنسبة إلى {the_other_noun}؟",
         "ما الجهة التي ترى فيها {the_noun} بالنسبة إلى {the_other_noun}؟",
-        "ما موضع {the_noun} بالنسبة إلى {the_other_noun}؟",
+        "ما موضع {the_noun} إذا نظرت من {the_other_noun}؟",
         "في أي جهة {the_noun} بالنسبة إلى {the_other_noun}؟",
     ),
     "position": (
@@ -96,7 +96,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{the_noun} في الصورة: {small} أم {big}؟",
         "في الصورة، هل {the_noun} {big} أم {small}؟",
         "برأيك، {the_noun} {small} أم {big}؟",
-        "ما حجم {the_noun}، {small} أم {big}؟",
+        "كيف ترى حجم {the_noun}: {small} أم {big}؟",
         "انظر إلى {the_noun} وقل: {big} أم {small}؟",
     ),
     "pattern": (

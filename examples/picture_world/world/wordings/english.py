@@ -97,7 +97,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "How does the {noun} look: small or big?",
         "Would you say that the {noun} is big or small?",
         "Look at the {noun}: is it small or big?",
-        "Does the {noun} look big or small?",
+        "Do you see a big {noun} or a small one?",
     ),
     "pattern": (
         "What pattern does the {noun} have?",

@@ -10,7 +10,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Que cor {the_noun} tem na imagem?",
         "Observe {the_noun}: qual é a cor?",
         "A cor que você vê {in_noun}, qual é?",
-        "Encontre {the_noun} e fale a cor.",
+        "Encontre {the_noun} e diga qual é a cor.",
         "Gostaria de saber qual é a cor {of_noun}.",
         "Que cor você vê {in_noun}?",
         "Observe {the_noun} e diga que cor tem.",
@@ -40,8 +40,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Olhe a imagem e diga qual objeto aparece {place}.",
         "Há um objeto {place}: o que é?",
         "Gostaria de saber o que aparece {place}.",
-        "Na imagem, o que aparece {place}?",
-        "Olhe {place} e diga o que você vê.",
+        "Que objeto a imagem mostra {place}?",
+        "Olhe {place} e diga o nome do objeto.",
     ),
     "count": (
         "{how_many} {nouns} há na imagem?",
@@ -166,7 +166,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Há um objeto {colour} na imagem: o que é?",
         "Na imagem, que objeto é {colour}?",
         "Olhe o objeto {colour}: qual é o nome dele?",
-        "Qual dos objetos é {colour}?",
+        "O objeto {colour} da imagem, o que é?",
         "Observe o objeto {colour}: o que é?",
     ),
     "direction": (

@@ -41,7 +41,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{place} bir şey duruyor: bu ne?",
         "Söyler misin, {place} ne görüyorsun?",
         "Resme bak: {place} ne duruyor?",
-        "{place} gördüğün şey ne?",
+        "{place} görünen şeyin adı ne?",
     ),
     "count": (
         "Resimde kaç {noun} var?",
@@ -69,7 +69,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Söyler misin, {noun} {of_other_noun} hangi tarafında?",
         "{of_noun} yeri {of_other_noun} neresinde?",
         "Resimdeki {noun} {of_other_noun} hangi tarafında duruyor?",
-        "{the_noun} {of_other_noun} hangi tarafında gördüğünü söyle.",
+        "{the_noun} {of_other_noun} hangi tarafında görüyorsun, söyler misin?",
     ),
     "position": (
         "{noun} nerede?",
@@ -82,8 +82,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{noun} resimde nerede duruyor?",
         "Resmin neresinde bir {noun} görüyorsun?",
         "{the_noun} nerede gördüğünü söyler misin?",
-        "{to_noun} bak: resmin neresinde duruyor?",
-        "{the_noun} resmin neresinde gördüğünü söyle.",
+        "{to_noun} bak ve resmin neresinde olduğunu söyle.",
+        "Resme bak ve {of_noun} yerini söyle.",
     ),
     "size": (
         "{noun} büyük mü, küçük mü?",
@@ -97,7 +97,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{to_noun} bak ve söyle: büyük mü, küçük mü?",
         "Söyler misin, {noun} büyük mü, küçük mü?",
         "{of_noun} boyutunu söyle: küçük mü, büyük mü?",
-        "{noun} büyük mü görünüyor, küçük mü?",
+        "{the_noun} nasıl görüyorsun: büyük mü, küçük mü?",
     ),
     "pattern": (
         "{of_noun} deseni nasıl?",
@@ -166,7 +166,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Resimde {colour} bir şey var: bu ne?",
         "Hangi şey {colour} renkte?",
         "{colour} şeyi bul ve adını söyle.",
-        "Rengi {colour} olan şey ne?",
+        "Resimde hangi şeyin rengi {colour}?",
         "{colour} şeye bak ve ne olduğunu söyle.",
     ),
     "direction": (
