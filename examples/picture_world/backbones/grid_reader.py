@@ -170,8 +170,8 @@ class GridReader(Qwen2ForCausalLM):
 
 
 def _words_loss(log_likelihood: Tensor, words: Tensor) -> Tensor:
-    """Minus the mean `log_likelihood` [n, vocabulary] of the `words` [n, words], each row counting alike; -100
-    is no word."""
+    """Minus the mean `log_likelihood` [n, vocabulary] of the `words` [n, words], in which -100 is no word;
+    each row counts alike."""
     given = words != IGNORE_INDEX
     likely = log_likelihood.gather(1, words.clamp(min=0)) * given
     loss: Tensor = -(likely.sum(1) / given.sum(1)).mean()

@@ -148,8 +148,8 @@ def test_a_wording_of_the_benchmark_is_more_than_a_word_from_any_trained_one(cod
         for number in BENCHMARK_WORDINGS.values():
             for trained in words[:TRAINED_WORDINGS]:
                 same = SequenceMatcher(None, words[number], trained, autojunk=False)
-                changed = sum(max(to - start, end - begin)
-                              for tag, start, to, begin, end in same.get_opcodes() if tag != "equal")  # fmt: skip
+                edits = (edit[1:] for edit in same.get_opcodes() if edit[0] != "equal")
+                changed = sum(max(to - start, end - begin) for start, to, begin, end in edits)
                 assert changed > 1, (wordings[number], " ".join(trained))
 
 
