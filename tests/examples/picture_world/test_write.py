@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from examples.picture_world.sections import World
-from examples.picture_world.world.benchmark_rows import draw_rows
+from examples.picture_world.world.benchmark_rows import FILE_CODES, draw_rows
 from examples.picture_world.world.instructions import draw_instructions
 from examples.picture_world.world.languages import BENCHMARK_WORDINGS, LANGUAGES
 from examples.picture_world.world.questions import CATEGORIES
@@ -162,7 +162,7 @@ def test_each_split_has_its_own_wording(world: Path, code: str) -> None:
     for split, wording in BENCHMARK_WORDINGS.items():
         templates = [wordings[wording] for wordings in LANGUAGES[code].QUESTIONS.values()]
         forms = [re.sub(r"\\{\w+\\}", ".+", re.escape(template)) for template in templates]
-        for row in table(world, split, code):
+        for row in table(world, split, FILE_CODES.get(code, code)):
             assert any(re.fullmatch(form, row["question"], re.IGNORECASE) for form in forms), row["question"]
 
 
