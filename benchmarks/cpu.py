@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.picture_world.sections import PictureWorld, load_picture_world
-from parrot.config import Params
+from parrot.config import Launch, Params
 from parrot.hardware import tell_deepspeed, use_threads
 from parrot.params import load_params
 
@@ -59,17 +59,19 @@ def busy_programs(number: int) -> Iterator[None]:
 
 
 def with_steps(steps: int) -> tuple[Params, PictureWorld]:
-    """The choices of the project and of the example, for runs of `steps` steps."""
+    """The choices of the project and of the example, for runs of `steps` steps by one process."""
     params, own = load_params(), load_picture_world()
-    changes = {"max_steps": steps, "logging_steps": EVERY, "save_steps": steps + 1}
+    changes = {"max_steps": steps, "logging_steps": EVERY, "save_steps": steps + 1, "launch": Launch()}
 
     def changed(section: Any) -> dict[str, Any]:
         return {"training": section.training.model_copy(update=changes)}
 
     sections = {name: getattr(params, name) for name in ("align", "sft")}
     params = params.model_copy(update={n: s.model_copy(update=changed(s)) for n, s in sections.items()})
-    sections = {name: getattr(own, name) for name in ("vision", "language")}
-    return params, own.model_copy(update={n: s.model_copy(update=changed(s)) for n, s in sections.items()})
+    vision = own.vision.model_copy(update=changed(own.vision))
+    only_reads = {"letters": own.language.letters.model_copy(update={"max_steps": 0})}
+    language = own.language.model_copy(update=changed(own.language) | only_reads)
+    return params, own.model_copy(update={"vision": vision, "language": language})
 
 
 def make_inputs(folder: Path, threads: int) -> None:

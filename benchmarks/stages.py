@@ -22,7 +22,7 @@ BASE = "everything"
 VARIANTS: dict[str, list[str]] = {
     BASE: [],
     "no language pretraining": [
-        "examples/picture_world/params.yaml:language.reading.max_steps=0",
+        "examples/picture_world/params.yaml:language.training.max_steps=0",
         "examples/picture_world/params.yaml:language.letters.max_steps=0",
     ],
     "no alignment": ["align.training.max_steps=0"],

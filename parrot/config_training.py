@@ -81,6 +81,8 @@ class Training(Section):
     deepspeed: str | None = None
     """A DeepSpeed JSON, such as parrot/training/deepspeed/zero2.json."""
     launch: Launch = Launch()
+    use_cpu: bool = False
+    """Also where there is a GPU: numbers of a small model are then those of other machines."""
     evaluation: HeldOut | None = None
 
     @property
@@ -94,6 +96,12 @@ class Training(Section):
                 f"optimizer: {self.optimizer} needs whole matrices, and DeepSpeed cuts them into pieces; "
                 f"with `deepspeed` take `optimizer: adamw`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _device_is_seen(self) -> Self:
+        if self.deepspeed and self.use_cpu:
+            raise ValueError("use_cpu: DeepSpeed takes the GPU that it finds; leave one of them out")
         return self
 
 

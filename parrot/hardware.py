@@ -18,6 +18,11 @@ def use_threads(threads: int) -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's: torch's on macOS; milliseconds
 
 
+def hide_gpus() -> None:
+    """Let this process and those that it starts compute on the CPU; call it before torch looks for a GPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def tell_deepspeed() -> None:
     """Say that there is no GPU where torch finds none; call it before a model is saved.
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from parrot.credentials import hide_in_tracebacks
 from parrot.errors import ParrotError
 from parrot.files import naming_full_disk
-from parrot.hardware import tell_deepspeed, use_threads
+from parrot.hardware import hide_gpus, tell_deepspeed, use_threads
 
 if TYPE_CHECKING:
     from parrot.pipeline.graph import Reads
@@ -113,6 +113,8 @@ def _run(
 
         check_ahead(params.evaluate, params.languages, seed=params.seed)
     training = next((section.training for section in sections.values() if hasattr(section, "training")), None)
+    if training and training.use_cpu:
+        hide_gpus()
     if training and starts_ranks(training):
         launch(training.launch)
         return

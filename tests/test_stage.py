@@ -61,8 +61,11 @@ def working(sources: Any, speed: Any, *, output: Path, work: WorkFolder) -> dict
 @pytest.fixture
 def project(tracked_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the project's parameters."""
-    (tracked_folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    alone = params.replace("      processes: 2", "      processes: 1")
+    (tracked_folder / "params.yaml").write_text(alone, encoding="utf-8")
     monkeypatch.setattr("parrot.evaluation.ahead.check_ahead", lambda *_, **__: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     CALLED.clear()
     THEN.clear()
     return tracked_folder
@@ -114,6 +117,15 @@ def test_another_file_may_hold_the_sections(project: Path) -> None:
     THEN.append(lambda _: None)
     run("training", *TRAINING, load=lambda: own)
     assert (CALLED[0]["align"], CALLED[0]["seed"]) == ({"own": 1}, 7)
+
+
+def test_a_training_that_uses_the_cpu_sees_no_gpu(project: Path) -> None:
+    run("whole", "--split", "sft", "--model-dir", "model", "--output", "out")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    seen: list[str] = []
+    THEN.append(lambda _: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    run("training", *TRAINING)  # as the demonstration's params.yaml has it
+    assert seen == [""]
 
 
 def test_a_training_is_preceded_by_a_look_at_its_evaluation(

@@ -36,6 +36,14 @@ class VisionTower(Section):
     training: RatedTraining
 
 
+class Letters(Section):
+    """What is other than in the training before it."""
+
+    max_steps: Annotated[int, Field(ge=0)]
+    save_steps: Count
+    learning_rate: Rate
+
+
 class LanguageModel(Section):
     """The small language model: its sizes as in `Qwen2Config`, and how it is trained."""
 
@@ -50,9 +58,9 @@ class LanguageModel(Section):
     num_attention_heads: Annotated[int, Field(ge=4)]
     """Of the first four, some are told where to look (`backbones/grid_reader.py`)."""
     num_key_value_heads: Count
-    reading: RatedTraining
-    letters: RatedTraining
-    """With the layer that finds options."""
+    training: RatedTraining
+    """To read; with the layer that finds options it goes on as `letters` says."""
+    letters: Letters
 
 
 class PictureWorld(Section):

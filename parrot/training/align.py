@@ -13,7 +13,8 @@ from parrot.errors import ParrotError
 from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.provenance import provenance, write_provenance
 from parrot.training.arguments import training_arguments
-from parrot.training.assembly import assemble, placed_by_first_rank, report, train
+from parrot.training.assembly import assemble, report, train
+from parrot.training.distributed import placed_by_first_rank
 from parrot.training.trainer import ParameterGroup, TrainingRun
 
 ALIGNED_FILE = "projector.safetensors"

@@ -19,8 +19,15 @@ def training_arguments(training: Training, run: TrainingRun, seed: int) -> Train
     """What `Trainer` is told. With ZeRO-3, a model that is loaded while they exist is sharded as it is read.
 
     Raises:
-        ParrotError: the device lacks the wanted precision.
+        ParrotError: the device lacks the wanted precision, or this machine has fewer GPUs than processes.
     """
+    gpus = torch.cuda.device_count()
+    launch = training.launch
+    if launch.kind == "torchrun" and 0 < gpus < launch.processes:
+        raise ParrotError(
+            f"{run.name}: training.launch.processes: {launch.processes}, and this machine has {gpus} GPU; "
+            f"start as many processes, or set training.use_cpu to true"
+        )
     if (
         training.bf16
         and torch.cuda.is_available()

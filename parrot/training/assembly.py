@@ -1,7 +1,7 @@
 """What both stages share: the model joined from its backbones, its training, and what is reported of it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from transformers import (
 from parrot.config import Architecture, Model, Moe, Training
 from parrot.data.shards import RecordDataset
 from parrot.errors import ParrotError
-from parrot.files import atomic_directory, write_json
+from parrot.files import write_json
 from parrot.model.configuration_flamingo import LANGUAGE_MODELS
 from parrot.model.registered import ParrotProcessor, VisionLanguageForConditionalGeneration, build
 from parrot.training.conversations import ReadableRecords, WatchedCollator
-from parrot.training.distributed import frozen_apart, rank, wait_for_all, whole_on_each_rank
+from parrot.training.distributed import frozen_apart, rank, whole_on_each_rank
 from parrot.training.evaluator import Evaluator
 from parrot.training.held_out import hold_out
 from parrot.training.history import LogHistory
@@ -156,17 +156,6 @@ def train(
             seed=seed, lengths=lengths, positions=positions, arguments=arguments, operations=operations,
             evaluator=evaluator,
         )  # fmt: skip
-
-
-@contextmanager
-def placed_by_first_rank(output: Path) -> Iterator[Path | None]:
-    """As `atomic_directory` on rank 0; None on the others, which wait until it is in its place."""
-    if rank() == 0:
-        with atomic_directory(output) as folder:
-            yield folder
-    else:
-        yield None
-    wait_for_all()
 
 
 def report(history: LogHistory, *, curve: Path, metrics: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from transformers.integrations.deepspeed import (
     set_hf_deepspeed_config,
     unset_hf_deepspeed_config,
 )
+
+from parrot.files import atomic_directory
 
 
 def rank() -> int:
@@ -47,6 +50,17 @@ def from_all(mine: Any) -> list[Any]:
     gathered: list[Any] = [None] * ranks()
     distributed.all_gather_object(gathered, mine)
     return gathered
+
+
+@contextmanager
+def placed_by_first_rank(output: Path) -> Iterator[Path | None]:
+    """As `atomic_directory` on rank 0; None on the others, which wait until it is in its place."""
+    if rank() == 0:
+        with atomic_directory(output) as folder:
+            yield folder
+    else:
+        yield None
+    wait_for_all()
 
 
 def join_deepspeed() -> None:

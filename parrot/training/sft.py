@@ -16,7 +16,8 @@ from parrot.model.registered import VisionLanguageForConditionalGeneration
 from parrot.provenance import provenance, read_provenance, write_provenance
 from parrot.training.align import ALIGNED_FILE, load_aligned
 from parrot.training.arguments import training_arguments
-from parrot.training.assembly import assemble, placed_by_first_rank, report, train
+from parrot.training.assembly import assemble, report, train
+from parrot.training.distributed import placed_by_first_rank
 from parrot.training.lora import Adapters, four_bits
 from parrot.training.trainer import ParameterGroup, TrainingRun
 

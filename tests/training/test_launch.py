@@ -211,6 +211,11 @@ def test_an_optimizer_that_cannot_be_sharded_is_refused() -> None:
         Training(**TRAINING, optimizer="muon", deepspeed="zero2.json")
 
 
+def test_deepspeed_takes_the_gpu_that_it_finds() -> None:
+    with pytest.raises(ValueError, match=r"use_cpu: DeepSpeed takes the GPU"):
+        Training(**TRAINING, use_cpu=True, deepspeed="zero2.json")
+
+
 def test_a_lock_that_a_killed_process_left_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

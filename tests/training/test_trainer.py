@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import OPTConfig, PreTrainedConfig
 
-from parrot.config import Training
+from parrot.config import Launch, Training
 from parrot.errors import ParrotError
 from parrot.training import assembly
 from parrot.training.history import SMOOTHING, LogHistory
@@ -228,6 +228,15 @@ def test_a_precision_that_the_device_lacks_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
     with pytest.raises(ParrotError, match=r"training\.bf16: Tesla V100 has no bfloat16"):
         train(tmp_path, TRAINING.model_copy(update={"bf16": True}))
+
+
+def test_fewer_gpus_than_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = Launch(processes=2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ParrotError, match=r"processes: 2, and this machine has 1 GPU; .*use_cpu to true"):
+        train(tmp_path, TRAINING.model_copy(update={"launch": launch}))
+    slurm = TRAINING.model_copy(update={"launch": Launch(processes=2, kind="slurm")})
+    train(tmp_path, slurm)  # it may show each process its own
 
 
 def test_curve_is_written_for_dvc_plots(tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ class Encoded:
     by_letter: list[ByLetter]
 
 
-def encode_documents(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
-    options = Options(tokenizer)
-    for start in range(0, len(documents), _AT_ONCE):  # all at once would take as much memory as training
-        yield from _encode(documents[start : start + _AT_ONCE], tokenizer, options)
+def encode_documents(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
+    options, left = Options(tokenizer), iter(documents)
+    while some := list(itertools.islice(left, _AT_ONCE)):  # all at once would take as much memory as training
+        yield from _encode(some, tokenizer, options)
 
 
 def _encode(

@@ -5,24 +5,28 @@ each patch, every position the *sum of the embeddings* of a few English words, t
 it and their answers in one of the languages. A projector then only has to learn to write such sums.
 """
 
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen2Config
 
-from examples.picture_world.backbones.documents import read_documents, texts
+from examples.picture_world.backbones.documents import Document, read_documents, texts
 from examples.picture_world.backbones.encoded import DocumentCollator, Encoded, encode_documents, spans
 from examples.picture_world.backbones.grid_reader import READING_LAYERS, GridReader
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from examples.picture_world.sections import LanguageModel
 from parrot.config import RatedTraining
 from parrot.errors import ParrotError
-from parrot.files import atomic_directory, write_json
+from parrot.files import write_json
 from parrot.model.chat_format import CHAT_TEMPLATE
 from parrot.model.chat_text import IGNORE_INDEX
+from parrot.training.distributed import from_first, placed_by_first_rank
 from parrot.training.history import LogHistory
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
@@ -58,41 +62,51 @@ def train_language(
     held = max(1, round(HELD_OUT * len(documents)))
     if len(documents) <= held:
         raise ParrotError(f"{data}: too few documents ({len(documents)}) to train a language model on")
-    with atomic_directory(output) as partial:
-        tokenizer = train_tokenizer(texts(documents), language.vocab_size, partial)
-        tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
-        tokenizer.save_pretrained(partial)
-        torch.manual_seed(seed)
-        encoded = list(encode_documents(documents, tokenizer))
-        del documents  # they take as much memory as the training itself
-        training_set, held_out = encoded[:-held], encoded[-held:]
-        collate = DocumentCollator(tokenizer.pad_token_id)
-        lengths = [len(document.input_ids) for document in training_set]
+    with TemporaryDirectory() as folder:  # each process makes the same, and one of them writes it
+        tokenizer = train_tokenizer(texts(documents), language.vocab_size, Path(folder))
+    tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
+    torch.manual_seed(seed)
+    encoded = list(
+        encode_documents(_taken_from(documents), deepcopy(tokenizer))
+    )  # which leaves its mark on it
+    training_set, held_out = encoded[:-held], encoded[-held:]
+    collate = DocumentCollator(tokenizer.pad_token_id)
+    lengths = [len(document.input_ids) for document in training_set]
 
-        def learn(
-            model: GridReader, part: str, training: RatedTraining, seed: int, before: int
-        ) -> LogHistory:
-            own = replace(
-                run,
-                name=f"{run.name}: {part}",
-                checkpoints=run.checkpoints / part,
-                report=lambda metrics, step: run.report(metrics, before + step),
-            )
-            groups = _parameter_groups(model, training.learning_rate, language.embedding_learning_rate)
-            history = fit(model, groups, training_set, collate, training, own, seed=seed, lengths=lengths)
-            rows = [row | {"step": before + row["step"]} for row in history.rows]
-            return LogHistory(rows, before + history.steps)
+    def learn(model: GridReader, part: str, training: RatedTraining, seed: int, before: int) -> LogHistory:
+        own = replace(
+            run,
+            name=f"{run.name}: {part}",
+            checkpoints=run.checkpoints / part,
+            workers=0,  # to pass a batch on takes longer than to make it
+            report=lambda metrics, step: run.report(metrics, before + step),
+        )
+        groups = _parameter_groups(model, training.learning_rate, language.embedding_learning_rate)
+        history = fit(model, groups, training_set, collate, training, own, seed=seed, lengths=lengths)
+        rows = [row | {"step": before + row["step"]} for row in history.rows]
+        return LogHistory(rows, before + history.steps)
 
-        reader = GridReader(_config(language, tokenizer))
-        reader.image_token_id = tokenizer.image_token_id
-        read = learn(reader, "reading", language.reading, seed, before=0)
-        model = reader.taller()
-        lettered = learn(model, "letters", language.letters, seed + 1, before=read.steps)
-        measured = _measure(model, held_out, collate)
-        model.as_language_model().save_pretrained(partial)
-    LogHistory([*read.rows, *lettered.rows], lettered.steps).write_csv(curve)
-    write_json(metrics, measured)
+    reader = GridReader(_config(language, tokenizer))
+    reader.image_token_id = tokenizer.image_token_id
+    read = learn(reader, "reading", language.training, seed, before=0)
+    model = reader.taller()
+    letters = language.training.model_copy(update=dict(language.letters))
+    lettered = learn(model, "letters", letters, seed + 1, before=read.steps)
+    measured: dict[str, Any] = from_first(lambda: _measure(model, held_out, collate))
+    with placed_by_first_rank(output) as partial:
+        if partial:
+            tokenizer.save_pretrained(partial)
+            model.as_language_model().save_pretrained(partial)
+            LogHistory([*read.rows, *lettered.rows], lettered.steps).write_csv(curve)
+            write_json(metrics, measured)
     return measured
+
+
+def _taken_from(documents: list[Document]) -> Iterator[Document]:
+    """In their order, each let go: all of them take as much memory as the training itself."""
+    documents.reverse()
+    while documents:
+        yield documents.pop()
 
 
 def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:

@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, Au
 
 from examples.picture_world.backbones.train_language import train_language
 from examples.picture_world.backbones.train_vision import train_vision
-from examples.picture_world.sections import LanguageModel, VisionTower, World
+from examples.picture_world.sections import LanguageModel, Letters, VisionTower, World
 from examples.picture_world.world.write_world import write_world
 from parrot.backbones.fit import fit
 from parrot.config import RatedTraining
@@ -31,7 +31,8 @@ VISION = VisionTower(
 )  # fmt: skip
 LANGUAGE = LanguageModel(
     grid=4, embedding_learning_rate=1e-3, rope_theta=1e6, vocab_size=400, hidden_size=16,
-    intermediate_size=32, num_attention_heads=4, num_key_value_heads=2, reading=TRAINING, letters=TRAINING,
+    intermediate_size=32, num_attention_heads=4, num_key_value_heads=2, training=TRAINING,
+    letters=Letters(max_steps=4, save_steps=2, learning_rate=1e-3),
 )  # fmt: skip
 WORLD = World(
     seed=3, backbone_pictures=60, reading_documents=90, align_captions=1, align_questions=1, sft_pictures=1,
