@@ -17,10 +17,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from parrot.model.chat_text import IGNORE_INDEX
 
-READING_LAYERS = 2
+READING_LAYERS = 3
 """Layers that read. They learn it first; then one is put above them, which finds options."""
-SUBJECT_HEADS, READING_HEADS, OPTION_HEADS = (0,), (1, 3), (0,)
-"""Of the first layer, of the last reading layer, and of the layer that finds options. One head alone is too
+SUBJECT_LAYER = 1
+"""Above one that sees which of two nouns comes first: in the first layer they look alike."""
+SUBJECT_HEADS, READING_HEADS, OPTION_HEADS = (0,), (1, 2, 3), (0,)
+"""Of that layer, of the last reading layer, and of the layer that finds options. One head alone is too
 narrow for all the words that a place of the grid is the sum of."""
 OPTIONS_WEIGHT = 0.3
 ATTENTION = "sdpa_that_can_be_guided"
@@ -102,7 +104,7 @@ class GridReader(Qwen2ForCausalLM):
         logits = self.lm_head(hidden[:, :-1][supervised])
         loss = cross_entropy(logits, targets[supervised])
         guides = [
-            (0, SUBJECT_HEADS, named_places, named_subjects),
+            (SUBJECT_LAYER, SUBJECT_HEADS, named_places, named_subjects),
             (READING_LAYERS - 1, READING_HEADS, answer_places, answer_grounds),
         ]
         if self.finds_options:

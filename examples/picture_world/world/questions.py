@@ -49,7 +49,7 @@ CATEGORIES = {
 # How readily a conversation asks a question, by category: evens out that some fit every item and
 # others only one. Found by counting; tests hold the result to a factor.
 _READINESS = {
-    "scene": 0.8, "binding": 1.2, "size": 1.3, "colour": 1.7, "pattern": 1.6, "object": 0.8, "position": 2.6,
+    "scene": 0.8, "binding": 1.7, "size": 1.4, "colour": 2.0, "pattern": 1.6, "object": 0.5, "position": 2.6,
     "shape": 3.0, "count": 100.0, "digit": 100.0, "letter": 100.0, "direction": 100.0, "emotion": 100.0,
     "relation": 100.0, "chart": 100.0,
 }  # fmt: skip

@@ -32,12 +32,11 @@ MARKS = {"digit": DIGITS, "letter": LETTERS, "face": EMOTIONS, "arrow": DIRECTIO
 HELD_BACK = frozenset((COLOURS[3 * i % len(COLOURS)], noun) for i, noun in enumerate(NOUNS))
 """(colour, noun) pairs that no training picture shows: one per noun, two or three per colour."""
 
-KINDS = {"corners": 48, "pair": 16, "group": 22, "chart": 14}
+KINDS = {"corners": 48, "pair": 16, "group": 28, "chart": 14}
 """Kinds of scene and their weights, so that conversations ask about all categories about evenly."""
 
-_TWO_SHARE = 0.15
-"""Share of the `corners` scenes with two things. To tell which of two a question names is what a model
-of the demo's size does not learn in minutes."""
+_TWO_SHARE = 0.5
+"""Share of the `corners` scenes with two things."""
 
 SHADES = 3
 BACKGROUND_VARIANTS = 16
@@ -107,7 +106,7 @@ def draw_scene(rng: Random, *, kind: str | None = None, held_back: bool = False)
 
 def _corners(rng: Random) -> Scene:
     nouns = _two(rng) if rng.random() < _TWO_SHARE else [rng.choice(NOUNS)]
-    marks = rng.choices((0, 1, 2), (1, 2, 5))[0]
+    marks = rng.choices((0, 1, 2), (1, 2, 7))[0]
     things = len(nouns)
     places, colours = rng.sample(CORNERS, things + marks), rng.sample(COLOURS, things)
     items = [_thing(rng, *each) for each in zip(nouns, colours, places[:things], strict=True)]

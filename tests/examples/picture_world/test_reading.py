@@ -11,7 +11,7 @@ from transformers import Qwen2Config, Qwen2Tokenizer
 
 from examples.picture_world.backbones.documents import Document, read_documents, texts
 from examples.picture_world.backbones.encoded import DocumentCollator, Encoded, encode_documents, spans
-from examples.picture_world.backbones.grid_reader import GridReader
+from examples.picture_world.backbones.grid_reader import READING_LAYERS, SUBJECT_LAYER, GridReader
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from examples.picture_world.world.languages import LANGUAGES, TRAINED_WORDINGS
 from examples.picture_world.world.phrases import grounding, regions
@@ -61,9 +61,9 @@ def reader(tokenizer: Qwen2Tokenizer) -> GridReader:
     torch.manual_seed(1)
     model = GridReader(
         Qwen2Config(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=3,
-            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32,
+            num_hidden_layers=READING_LAYERS + 1, num_attention_heads=4, num_key_value_heads=2,
+            initializer_range=0.2, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
     model.image_token_id = tokenizer.image_token_id
@@ -130,9 +130,9 @@ def test_guided_attention_is_the_models_own(encoded: list[Encoded], tokenizer: Q
         attention_mask=(batch["input_ids"] != tokenizer.pad_token_id).long(), output_attentions=True,
     )  # fmt: skip
     for layer, head, places, held in (
-        (0, 0, batch["named_places"], batch["named_subjects"]),
-        (1, 3, batch["answer_places"], batch["answer_grounds"]),
-        (2, 0, batch["letter_places"], batch["letter_options"]),
+        (SUBJECT_LAYER, 0, batch["named_places"], batch["named_subjects"]),
+        (READING_LAYERS - 1, 3, batch["answer_places"], batch["answer_grounds"]),
+        (READING_LAYERS, 0, batch["letter_places"], batch["letter_options"]),
     ):
         rows, columns = places.T
         attention = outputs.attentions[layer][rows, head, columns]
