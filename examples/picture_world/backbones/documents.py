@@ -2,10 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -32,17 +33,23 @@ class Document:
     """Of each answer from which character to which its question names what it asks about; or nothing."""
 
 
+def count_documents(file: Path) -> int:
+    """The lines of the file.
+
+    Raises:
+        ParrotError: it is missing.
+    """
+    with _opened(file) as lines:
+        return sum(1 for _ in lines)
+
+
 def read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:
     """The documents of a JSON-lines file; the grid stands at the start of the first user turn.
 
     Raises:
         ParrotError: the file is missing, or a line is no such document; names file and line.
     """
-    try:
-        lines = file.open(encoding="utf-8")
-    except FileNotFoundError:
-        raise ParrotError(f"{file}: missing; `parrot data` fetches or makes it") from None
-    with lines:
+    with _opened(file) as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{file}: line {number}"
             try:
@@ -69,6 +76,13 @@ def read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:
             yield Document(language, positions, messages, grounds, subjects)
 
 
+def _opened(file: Path) -> TextIO:
+    try:
+        return file.open(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParrotError(f"{file}: missing; `parrot data` fetches or makes it") from None
+
+
 def thinned(regions: list[Region], grid: int, draw: random.Random) -> tuple[list[list[str]], list[list[int]]]:
     """The words of each position, and the positions of each region.
 
@@ -86,13 +100,12 @@ def thinned(regions: list[Region], grid: int, draw: random.Random) -> tuple[list
     return [position or ["."] for position in words], places
 
 
-def texts(documents: list[Document]) -> Iterator[str]:
+def texts(documents: Iterable[Document]) -> Iterator[str]:
     """What the tokenizer is trained on: conversations as the model sees them, and the words of the grids."""
     for document in documents:
         frame = _frame(tuple(message["role"] for message in document.messages))
         contents = [message["content"] for message in document.messages]
         yield "".join(part for pair in zip(frame, [*contents, ""], strict=True) for part in pair)
-    for document in documents:
         yield " " + " ".join(word for words in document.positions for word in words)
 
 

@@ -63,7 +63,7 @@ def _encode(
     named = _named(documents, tokenizer)
     for document, (input_ids, labels), names in zip(documents, encoded, named, strict=True):
         rows = [[token for word in position for token in ids[word]] for position in document.positions]
-        grid = np.full((len(rows), max(map(len, rows))), tokenizer.pad_token_id)
+        grid = np.full((len(rows), max(map(len, rows))), tokenizer.pad_token_id, np.int32)
         for place, row in zip(grid, rows, strict=True):
             place[: len(row)] = row
         text = input_ids.tolist()
@@ -75,7 +75,8 @@ def _encode(
         ]
         grounds, subjects = _for_tokens(answers, held), _for_tokens(answers, naming)
         by_letter = [found for answer in answers if (found := options.of(text, answer.start))]
-        yield Encoded(document.language, input_ids, labels, grid, grounds, subjects, by_letter)
+        small = input_ids.astype(np.int32), labels.astype(np.int32)
+        yield Encoded(document.language, *small, grid, grounds, subjects, by_letter)
 
 
 def _for_tokens(answers: list[slice], marked: list[list[int]]) -> list[tuple[int, list[int]]]:
@@ -176,8 +177,8 @@ class DocumentCollator:
         asked = [(row, turn) for row, document in enumerate(documents) for turn in document.by_letter]
         ends = [(row, turn, i) for row, turn in asked for i in range(len(turn.ends))]
         return {
-            "input_ids": pad_sequence(input_ids, batch_first=True, padding_value=self._pad),
-            "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
+            "input_ids": pad_sequence(input_ids, batch_first=True, padding_value=self._pad).long(),
+            "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX).long(),
             "grid_ids": grid_ids,
             "answer_places": _places((row, place) for row, place, _ in grounds),
             "answer_grounds": _marked([held for *_, held in grounds], text),

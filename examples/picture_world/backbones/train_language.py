@@ -16,7 +16,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen2Config
 
-from examples.picture_world.backbones.documents import Document, read_documents, texts
+from examples.picture_world.backbones.documents import Document, count_documents, read_documents, texts
 from examples.picture_world.backbones.encoded import DocumentCollator, Encoded, encode_documents, spans
 from examples.picture_world.backbones.grid_reader import READING_LAYERS, GridReader
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
@@ -58,17 +58,21 @@ def train_language(
     Raises:
         ParrotError: a document cannot be read, or they are too few.
     """
-    documents = list(tqdm(read_documents(data, language.grid, seed), desc="reading documents", unit=""))
-    held = max(1, round(HELD_OUT * len(documents)))
-    if len(documents) <= held:
-        raise ParrotError(f"{data}: too few documents ({len(documents)}) to train a language model on")
+    number = count_documents(data)
+    held = max(1, round(HELD_OUT * number))
+    if number <= held:
+        raise ParrotError(f"{data}: too few documents ({number}) to train a language model on")
+
+    def documents(why: str) -> Iterator[Document]:
+        """Read anew each time: all of them at once would take as much memory as the training itself."""
+        read = read_documents(data, language.grid, seed)
+        return iter(tqdm(read, desc=f"reading documents {why}", total=number, unit=""))
+
     with TemporaryDirectory() as folder:  # each process makes the same, and one of them writes it
-        tokenizer = train_tokenizer(texts(documents), language.vocab_size, Path(folder))
+        tokenizer = train_tokenizer(texts(documents("for a tokenizer")), language.vocab_size, Path(folder))
     tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
     torch.manual_seed(seed)
-    encoded = list(
-        encode_documents(_taken_from(documents), deepcopy(tokenizer))
-    )  # which leaves its mark on it
+    encoded = list(encode_documents(documents("as tokens"), deepcopy(tokenizer)))  # which leaves marks on it
     training_set, held_out = encoded[:-held], encoded[-held:]
     collate = DocumentCollator(tokenizer.pad_token_id)
     lengths = [len(document.input_ids) for document in training_set]
@@ -100,13 +104,6 @@ def train_language(
             LogHistory([*read.rows, *lettered.rows], lettered.steps).write_csv(curve)
             write_json(metrics, measured)
     return measured
-
-
-def _taken_from(documents: list[Document]) -> Iterator[Document]:
-    """In their order, each let go: all of them take as much memory as the training itself."""
-    documents.reverse()
-    while documents:
-        yield documents.pop()
 
 
 def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:

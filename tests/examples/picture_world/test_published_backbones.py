@@ -127,7 +127,7 @@ def test_the_language_model_is_fit_as_it_is(published: Path, tmp_path: Path) -> 
     "line", ['{"id": 1}', "[1]", '{"conversations": [{"from": "nobody", "value": ""}]}', "{"]
 )
 def test_a_broken_document_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "reading.jsonl").write_text(line + "\n")
+    (tmp_path / "reading.jsonl").write_text(f"{line}\n" * 3)
     with pytest.raises(ParrotError, match=r"reading\.jsonl: line 1: not a reading document"):
         train_with(tmp_path)
 
