@@ -25,8 +25,8 @@ def training_arguments(training: Training, run: TrainingRun, seed: int) -> Train
     launch = training.launch
     if launch.kind == "torchrun" and 0 < gpus < launch.processes:
         raise ParrotError(
-            f"{run.name}: training.launch.processes: {launch.processes}, and this machine has {gpus} GPU; "
-            f"start as many processes, or set training.use_cpu to true"
+            f"{run.name}: training.launch.processes: {launch.processes} need a GPU each, and this machine "
+            f"has {gpus}; start so many, or set training.use_cpu to true"
         )
     if (
         training.bf16

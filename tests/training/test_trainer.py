@@ -233,7 +233,7 @@ def test_a_precision_that_the_device_lacks_is_named(tmp_path: Path, monkeypatch:
 def test_fewer_gpus_than_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launch = Launch(processes=2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ParrotError, match=r"processes: 2, and this machine has 1 GPU; .*use_cpu to true"):
+    with pytest.raises(ParrotError, match=r"processes: 2 need a GPU each, .* has 1; .*use_cpu to true"):
         train(tmp_path, TRAINING.model_copy(update={"launch": launch}))
     slurm = TRAINING.model_copy(update={"launch": Launch(processes=2, kind="slurm")})
     train(tmp_path, slurm)  # it may show each process its own
