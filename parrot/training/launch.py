@@ -82,6 +82,8 @@ def launch(launch: Launch) -> None:
     command = [sys.executable, *sys.orig_argv[1:]]
     folder = Path(tempfile.mkdtemp(prefix="parrot-ranks-"))
     os.environ[ERRORS_VARIABLE] = str(folder)
+    # A model may use all its parameters in one batch and not in another: DDP warns of looking in vain.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     start = {"torchrun": _torchrun, "deepspeed": _deepspeed, "slurm": _srun}[launch.kind]
     try:
         if cause := start(launch, command, folder):
