@@ -157,7 +157,7 @@ def test_a_worker_asks_no_questions_of_a_folder_that_it_does_not_have(
 
 def test_a_training_is_fed_by_as_many_processes_as_speed_says(project: Path) -> None:
     text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("  workers: 1 ", "  workers: 3 "))
+    (project / "params.yaml").write_text(text.replace("  workers: 0 ", "  workers: 3 "))
     THEN.append(lambda _: None)
     run("training", *TRAINING)
     assert (CALLED[0]["run"].workers, CALLED[0]["run"].name) == (3, "training")

@@ -96,7 +96,7 @@ def test_sections_come_from_both_files(project: Path) -> None:
     params = load_stage_sections()
     own = load_picture_world()
     assert (params.vision, params.language) == (own.vision, own.language)
-    assert (params.seed, params.threads, params.speed.workers) == (1, 1, 1)
+    assert (params.seed, params.threads, params.speed.inference_processes) == (1, 1, 2)
 
 
 def test_a_wrong_key_names_the_examples_file(project: Path) -> None:

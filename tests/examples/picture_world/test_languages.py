@@ -174,7 +174,7 @@ def test_shuffled_words_are_the_same_and_leave_what_is_asked_about(code: str) ->
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_of_two_things_the_first_is_asked_about(code: str) -> None:
-    """A model of two layers that read tells them apart by their order (docs/results.md)."""
+    """A small model tells them apart by their order (docs/results.md)."""
     for wording in LANGUAGES[code].QUESTIONS["relation"]:
         first, second = (field for _, field, *_ in Formatter().parse(wording) if field and "noun" in field)
         assert "other" not in first and "other" in second
