@@ -22,7 +22,7 @@ from prefect.states import Cancelled
 from flows.reproduce import stopping
 from flows.server import impatient_client
 
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 5.0
 """Between two looks at the run's state. A worker that listens ends the run before the second."""
 
 
