@@ -98,7 +98,7 @@ def _cluster(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise ParrotError(
-            "speed.cluster: Dask is not installed; `pip install 'parrot-vlm[dask]'`, or leave the setting out"
+            "speed.cluster: Dask is not installed; `pip install '.[dask]'`, or leave the setting out"
         ) from None
     # An item travels with its task, which Dask takes for a mistake from 10 MB on.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):

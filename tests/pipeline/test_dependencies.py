@@ -1,4 +1,4 @@
-"""What dvc.yaml says that a stage's code depends on, against what the stage really imports."""
+"""What dvc.yaml says that a stage depends on, against what the stage really imports and reads."""
 
 import ast
 import importlib
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from parrot.config import Params
 from parrot.pipeline.graph import CODE
 from parrot.stage import STAGES
 
@@ -147,3 +148,42 @@ def test_code_that_a_stage_depends_on_is_what_it_imports(graph: str, name: str) 
     wrong = [f"add    - {dep}" for dep in sorted(right - listed)]
     wrong += [f"remove - {dep}" for dep in sorted(listed - right)]
     assert not wrong, "\n".join([f"{graph}, the deps of {name}:", *wrong])
+
+
+SECTIONS = {
+    field.annotation: field.alias or name
+    for name, field in Params.model_fields.items()
+    if isinstance(field.annotation, type)
+}
+
+
+def parameters(file: str) -> Iterator[str]:
+    """`section.key` of each key that a function reads from a section of params.yaml that it is given."""
+    classes = {kind.__name__: kind for kind in SECTIONS}
+    for function in ast.walk(ast.parse((PROJECT / file).read_text(encoding="utf-8"))):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        given = {
+            argument.arg: classes[argument.annotation.id]
+            for argument in (*function.args.args, *function.args.kwonlyargs)
+            if isinstance(argument.annotation, ast.Name) and argument.annotation.id in classes
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                section = given.get(node.value.id)
+                if section and node.attr in section.model_fields:
+                    yield f"{SECTIONS[section]}.{node.attr}"
+
+
+@pytest.mark.parametrize("name", ["mix", "predict", "evaluate"])
+def test_parameters_that_a_stage_reads_are_among_its_own(name: str) -> None:
+    """Of sections that it lists key by key; one left out would leave the old result where it was changed."""
+    stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
+    stage = stage.get("do", stage)
+    sections = {key.partition(".")[0] for key in stage["params"] if "." in key}
+    start = module_file(first_module(stage["cmd"]))
+    assert start
+    code = [file for file in closure(start) if file.endswith(".py") and counts(file)]
+    read = {key for file in code for key in parameters(file) if key.partition(".")[0] in sections}
+    assert read
+    assert not read.difference(stage["params"])
