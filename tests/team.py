@@ -183,6 +183,8 @@ class Team:
         for pool in ("local", "gpu"):
             self.run("prefect", "work-pool", "create", pool, "--type", "process")
         self.run("prefect", "--no-prompt", "deploy", "--all")
+        # A test that is at work at the schedule's hour would find one run more.
+        self.run("prefect", "deployment", "schedule", "clear", "parrot/retrain", "--accept-yes")
 
     def serve_and_work(self, gpu: str) -> None:
         """The server, a worker of the pool `gpu` with this name, and `here`, which runs the pipeline."""
