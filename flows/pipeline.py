@@ -41,7 +41,7 @@ from flows.parameters import chosen_params
 from flows.progress import Progress
 from flows.release_task import release_and_tell
 from flows.reproduce import LOCK_FILE, UP_TO_DATE, Outcome, StageFailed, stop_all, stopping
-from flows.server import claim_run, run_name, wait_for_server
+from flows.server import claim_run, run_name, start_own_server, wait_for_server
 from flows.summary import (
     accuracy_rows,
     as_markdown,
@@ -244,6 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
         guard_descendants()  # Prefect's own server among them
         if not PREFECT_API_URL.value():
             print("parrot: starting Prefect's own server (some seconds; more the first time)", flush=True)
+            start_own_server()
         pipeline(**vars(args))
     except ParrotError as error:
         print(f"parrot: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """What Prefect's server can show of a run, asked through its API."""
 
+import ctypes
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Running
 
+from flows import server
 from flows.pipeline import main, pipeline
 from flows.server import StageProgress
 from parrot.pipeline.processes import identity
@@ -163,3 +165,16 @@ def test_a_wrong_number_of_stages_at_a_time_is_a_sentence(
     assert f"'{number}' is not a number of stages; it must be 1 or more" in capsys.readouterr().err
     with pytest.raises(Exception, match=r"parallel: Input should be"):
         pipeline(parallel=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timers have no slack elsewhere")
+def test_the_flows_own_server_may_be_woken_late_and_the_flow_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slack() -> int:
+        return int(ctypes.CDLL(None).prctl(30, 0, 0, 0, 0))  # PR_GET_TIMERSLACK, in nanoseconds
+
+    before = slack()
+    seen: list[int] = []
+    monkeypatch.setattr(server, "get_client", lambda **_: seen.append(slack()))
+    server.start_own_server()
+    assert seen == [500_000_000]
+    assert slack() == before < 1_000_000
