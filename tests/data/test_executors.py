@@ -125,7 +125,7 @@ def test_who_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(ParrotError, match=message):
             prepared_by(world, Cluster(address_, [])).prepare_source("talk")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ParrotError, match=r"Dask is not installed; `pip install 'parrot-vlm\[dask\]'`"):
+    with pytest.raises(ParrotError, match=r"Dask is not installed; `pip install '.\[dask\]'`"):
         prepared_by(world, Cluster("tcp://127.0.0.1:9", [])).prepare_source("talk")
 
 
