@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, distributed, nn
 from transformers import TrainingArguments
 from transformers.integrations.deepspeed import (
@@ -27,6 +28,11 @@ def rank() -> int:
 def ranks() -> int:
     """How many processes train."""
     return distributed.get_world_size() if _many() else 1
+
+
+def join_ranks() -> None:
+    """Connect this process with those that were started with it, if any, before a `Trainer` does so."""
+    PartialState(cpu=not torch.cuda.is_available())
 
 
 def wait_for_all() -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -43,14 +44,17 @@ def count_documents(file: Path) -> int:
         return sum(1 for _ in lines)
 
 
-def read_documents(file: Path, grid: int, seed: int) -> Iterator[Document]:
+def read_documents(file: Path, grid: int, seed: int, lines: range) -> Iterator[Document]:
     """The documents of a JSON-lines file; the grid stands at the start of the first user turn.
+
+    Args:
+        lines: which of them, from 0.
 
     Raises:
         ParrotError: the file is missing, or a line is no such document; names file and line.
     """
-    with _opened(file) as lines:
-        for number, line in enumerate(lines, start=1):
+    with _opened(file) as opened:
+        for number, line in islice(enumerate(opened, start=1), lines.start, lines.stop):
             where = f"{file}: line {number}"
             try:
                 item = json.loads(line)

@@ -1,9 +1,9 @@
 """Documents as ids, with the places at which the language model is told what to look at and what to know."""
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count, islice
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class Encoded:
 
 def encode_documents(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
     options, left = Options(tokenizer), iter(documents)
-    while some := list(itertools.islice(left, _AT_ONCE)):  # all at once would take as much memory as training
+    while some := list(islice(left, _AT_ONCE)):  # all at once would take as much memory as training
         yield from _encode(some, tokenizer, options)
 
 
@@ -75,8 +75,7 @@ def _encode(
         ]
         grounds, subjects = _for_tokens(answers, held), _for_tokens(answers, naming)
         by_letter = [found for answer in answers if (found := options.of(text, answer.start))]
-        small = input_ids.astype(np.int32), labels.astype(np.int32)
-        yield Encoded(document.language, *small, grid, grounds, subjects, by_letter)
+        yield Encoded(document.language, input_ids, labels, grid, grounds, subjects, by_letter)
 
 
 def _for_tokens(answers: list[slice], marked: list[list[int]]) -> list[tuple[int, list[int]]]:
@@ -96,10 +95,11 @@ def _named(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase) ->
     questions = tokenizer(
         [message["content"] for document in documents for message in document.messages[::2]]
     )
-    numbers = itertools.count()
+    numbers = count()
     for document in documents:
         backs = []
-        for subject, number in zip(document.subjects, numbers, strict=False):  # the one that ends comes first
+        for subject in document.subjects:
+            number = next(numbers)
             if not subject or subject[0] == subject[1]:
                 backs.append(range(0))
                 continue
@@ -203,8 +203,8 @@ def _places(places: Iterable[tuple[int, int]]) -> Tensor:
 def _marked(places: list[list[int]], text: int) -> Tensor:
     """[lists, text], True at the places of each list."""
     marked = torch.zeros(len(places), text, dtype=torch.bool)
-    for row, marks in zip(marked, places, strict=True):
-        row[marks] = True
+    rows = [row for row, marks in enumerate(places) for _ in marks]
+    marked[rows, list(chain.from_iterable(places))] = True
     return marked
 
 

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch.utils.data import Subset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen2Config
 
 from examples.picture_world.backbones.documents import Document, count_documents, read_documents, texts
 from examples.picture_world.backbones.encoded import DocumentCollator, Encoded, encode_documents, spans
 from examples.picture_world.backbones.grid_reader import READING_LAYERS, GridReader
+from examples.picture_world.backbones.stored import StoredDocuments, store
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from examples.picture_world.sections import LanguageModel
 from parrot.config import RatedTraining
@@ -26,7 +27,7 @@ from parrot.errors import ParrotError
 from parrot.files import write_json
 from parrot.model.chat_format import CHAT_TEMPLATE
 from parrot.model.chat_text import IGNORE_INDEX
-from parrot.training.distributed import from_first, placed_by_first_rank
+from parrot.training.distributed import from_all, from_first, join_ranks, placed_by_first_rank, rank, ranks
 from parrot.training.history import LogHistory
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
@@ -63,19 +64,29 @@ def train_language(
     if number <= held:
         raise ParrotError(f"{data}: too few documents ({number}) to train a language model on")
 
-    def documents(why: str) -> Iterator[Document]:
-        """Read anew each time: all of them at once would take as much memory as the training itself."""
-        read = read_documents(data, language.grid, seed)
-        return iter(tqdm(read, desc=f"reading documents {why}", total=number, unit=""))
+    join_ranks()
+    folder = run.checkpoints / "documents"
 
-    with TemporaryDirectory() as folder:  # each process makes the same, and one of them writes it
-        tokenizer = train_tokenizer(texts(documents("for a tokenizer")), language.vocab_size, Path(folder))
-    tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
-    torch.manual_seed(seed)
-    encoded = list(encode_documents(documents("as tokens"), deepcopy(tokenizer)))  # which leaves marks on it
-    training_set, held_out = encoded[:-held], encoded[-held:]
+    def documents(why: str, lines: range) -> Iterator[Document]:
+        """Read anew each time: all of them at once would take as much memory as the training itself."""
+        read = read_documents(data, language.grid, seed, lines)
+        return iter(tqdm(read, f"reading documents {why}", len(lines), unit="", disable=rank() > 0))
+
+    def tokenizer_of_all() -> PreTrainedTokenizerBase:
+        tokenizer = train_tokenizer(
+            texts(documents("for a tokenizer", range(number))), language.vocab_size, folder
+        )
+        tokenizer.chat_template = CHAT_TEMPLATE  # as chat models are published
+        return tokenizer
+
+    tokenizer = from_first(tokenizer_of_all)
+    mine = range(number * rank() // ranks(), number * (rank() + 1) // ranks())
+    encoded = encode_documents(documents("as tokens", mine), deepcopy(tokenizer))  # which leaves marks on it
+    stored = StoredDocuments(from_all(store(encoded, folder / f"{rank()}.jsonl")))
+    training_set = Subset(stored, range(number - held))
     collate = DocumentCollator(tokenizer.pad_token_id)
-    lengths = [len(document.input_ids) for document in training_set]
+    lengths = stored.lengths[:-held]
+    torch.manual_seed(seed)
 
     def learn(model: GridReader, part: str, training: RatedTraining, seed: int, before: int) -> LogHistory:
         own = replace(
@@ -96,6 +107,7 @@ def train_language(
     model = reader.taller()
     letters = language.training.model_copy(update=dict(language.letters))
     lettered = learn(model, "letters", letters, seed + 1, before=read.steps)
+    held_out = Subset(stored, range(number - held, number))
     measured: dict[str, Any] = from_first(lambda: _measure(model, held_out, collate))
     with placed_by_first_rank(output) as partial:
         if partial:
@@ -131,12 +143,12 @@ def _parameter_groups(model: GridReader, rate: float, rate_of_words: float) -> l
 
 
 @torch.inference_mode()
-def _measure(model: GridReader, documents: list[Encoded], collate: DocumentCollator) -> dict[str, Any]:
+def _measure(model: GridReader, documents: Subset[Encoded], collate: DocumentCollator) -> dict[str, Any]:
     """Of answers in words and of letters, in held-out documents: the share with every token the likeliest."""
     model.eval()
     answered: dict[str, list[tuple[str, bool]]] = {"reading": [], "letters": []}
     for start in range(0, len(documents), 50):
-        batch = documents[start : start + 50]
+        batch = [documents[i] for i in range(start, min(start + 50, len(documents)))]
         inputs = collate(batch)
         targets = inputs["labels"][:, 1:]
         supervised = targets != IGNORE_INDEX

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from tqdm.auto import tqdm
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
 from examples.picture_world.backbones.regions import parse_regions, words_by_position
@@ -26,10 +27,12 @@ HELD_OUT = 0.04
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded picture and the vocabulary ids of the words at CLS and at each patch."""
+    """What the tower sees and what it is to say: made once, since each picture is seen several times."""
 
-    image: bytes
-    tags: list[list[int]]
+    pixels: Tensor
+    """[3, height, width] of 0 to 255, in the tower's size."""
+    tags: Tensor
+    """[1 + patches, words]: whether each word is said at CLS and at each patch."""
 
 
 class PatchTagger(nn.Module):
@@ -72,7 +75,8 @@ def train_vision(
     Raises:
         ParrotError: the pictures or their regions cannot be read, or are too few.
     """
-    pictures, vocabulary = _read_pictures(data, grid=vision.image_size // vision.patch_size)
+    processor = _image_processor(vision.image_size)
+    pictures, vocabulary = _read_pictures(data, vision.image_size // vision.patch_size, processor)
     held = max(1, round(HELD_OUT * len(pictures)))
     training_set, held_out = pictures[:-held], pictures[-held:]
     if not training_set:
@@ -80,8 +84,7 @@ def train_vision(
     torch.manual_seed(seed)
     tower = CLIPVisionModel(CLIPVisionConfig(**vision.model_dump(exclude={"training"})))
     model = PatchTagger(tower, len(vocabulary))
-    processor = _image_processor(vision.image_size)
-    collate = _PictureCollator(processor, len(vocabulary))
+    collate = _PictureCollator(processor)
     history = fit(
         model,
         [ParameterGroup(list(model.parameters()), vision.training.learning_rate)],
@@ -106,8 +109,10 @@ def _image_processor(image_size: int) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size=size, crop_size=size)
 
 
-def _read_pictures(data: Path, grid: int) -> tuple[list[Picture], list[str]]:
-    """All pictures with the tags of each position, and the sorted vocabulary of tags."""
+def _read_pictures(
+    data: Path, grid: int, processor: CLIPImageProcessorPil
+) -> tuple[list[Picture], list[str]]:
+    """All pictures with the words of each position, and the sorted vocabulary of words."""
     file = data / "region_descriptions.json"
     try:
         items = json.loads(file.read_text(encoding="utf-8"))
@@ -117,39 +122,41 @@ def _read_pictures(data: Path, grid: int) -> tuple[list[Picture], list[str]]:
         raise ParrotError(f"{file}: not readable: {error}") from None
     store = ImageStore(data / "images.zip")
     described = []
-    for item in items:
+    for item in tqdm(items, "reading pictures", unit=""):
         where = f"{file}: picture {item.get('id')}"
         positions = words_by_position(parse_regions(item.get("regions"), where), grid)
         try:
-            described.append((store.read(str(item.get("image"))), positions))
+            image = decode(store.read(str(item.get("image"))))
         except Rejected as error:
             raise ParrotError(f"{where}: {error}") from None
+        sized = processor(image, do_rescale=False, do_normalize=False, return_tensors="pt")
+        described.append((sized["pixel_values"][0], positions))
     words = {
         word for _, positions in described for phrases in positions for phrase in phrases for word in phrase
     }
     vocabulary = sorted(words)
     index = {word: i for i, word in enumerate(vocabulary)}
-    pictures = [
-        Picture(image, [sorted({index[w] for phrase in phrases for w in phrase}) for phrases in positions])
-        for image, positions in described
-    ]
+    pictures = []
+    for pixels, positions in described:
+        tags = torch.zeros(len(positions), len(vocabulary), dtype=torch.bool)
+        for said, phrases in zip(tags, positions, strict=True):
+            said[[index[word] for phrase in phrases for word in phrase]] = True
+        pictures.append(Picture(pixels, tags))
     return pictures, vocabulary
 
 
 class _PictureCollator:
-    def __init__(self, processor: CLIPImageProcessorPil, num_tags: int) -> None:
-        self._processor = processor
-        self._num_tags = num_tags
+    def __init__(self, processor: CLIPImageProcessorPil) -> None:
+        self._scale = processor.rescale_factor
+        self._mean, self._std = (
+            torch.tensor(values).reshape(3, 1, 1) for values in (processor.image_mean, processor.image_std)
+        )
 
     def __call__(self, pictures: list[Picture]) -> dict[str, Tensor]:
-        images = [decode(picture.image) for picture in pictures]
-        labels = torch.zeros(len(pictures), len(pictures[0].tags), self._num_tags)
-        for row, picture in enumerate(pictures):
-            for position, tags in enumerate(picture.tags):
-                labels[row, position, tags] = 1.0
+        pixels = torch.stack([picture.pixels for picture in pictures])
         return {
-            "pixel_values": self._processor(images, return_tensors="pt")["pixel_values"],
-            "labels": labels,
+            "pixel_values": (pixels * self._scale - self._mean) / self._std,
+            "labels": torch.stack([picture.tags for picture in pictures]).float(),
         }
 
 

@@ -12,6 +12,7 @@ from transformers import Qwen2Config, Qwen2Tokenizer
 from examples.picture_world.backbones.documents import Document, read_documents, texts
 from examples.picture_world.backbones.encoded import DocumentCollator, Encoded, encode_documents, spans
 from examples.picture_world.backbones.grid_reader import READING_LAYERS, SUBJECT_LAYER, GridReader
+from examples.picture_world.backbones.stored import StoredDocuments, store
 from examples.picture_world.backbones.train_tokenizer import train_tokenizer
 from examples.picture_world.world.languages import LANGUAGES, TRAINED_WORDINGS
 from examples.picture_world.world.phrases import grounding, regions
@@ -42,7 +43,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def documents(file: Path) -> list[Document]:
-    return list(read_documents(file, grid=4, seed=1))
+    return list(read_documents(file, grid=4, seed=1, lines=range(60)))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,24 @@ def tokenizer(documents: list[Document], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def encoded(documents: list[Document], tokenizer: Qwen2Tokenizer) -> list[Encoded]:
     return list(encode_documents(documents, tokenizer))
+
+
+def test_processes_that_encode_a_part_each_have_all(
+    file: Path, encoded: list[Encoded], tokenizer: Qwen2Tokenizer, tmp_path: Path
+) -> None:
+    parts = [range(20), range(20, 20), range(20, 60)]
+    stored = StoredDocuments(
+        [
+            store(encode_documents(read_documents(file, 4, 1, part), tokenizer), tmp_path / f"{part.stop}{i}")
+            for i, part in enumerate(parts)
+        ]
+    )
+    assert stored.lengths == [len(one.input_ids) for one in encoded]
+    collate = DocumentCollator(tokenizer.pad_token_id)
+    expected, found = collate(encoded), collate([stored[i] for i in range(len(stored))])
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
 
 
 def reader(tokenizer: Qwen2Tokenizer) -> GridReader:
@@ -200,7 +219,7 @@ def test_the_subject_is_the_thing_and_not_what_it_is_seen_from(code: str) -> Non
 def test_wrong_grounding_is_named(tmp_path: Path, grounds: list[list[int]]) -> None:
     (tmp_path / "reading.jsonl").write_text(json.dumps(entry(0) | {"grounding": grounds}))
     with pytest.raises(ParrotError, match=r"reading\.jsonl: line 1: "):
-        list(read_documents(tmp_path / "reading.jsonl", grid=4, seed=1))
+        list(read_documents(tmp_path / "reading.jsonl", grid=4, seed=1, lines=range(1)))
 
 
 def test_an_option_that_only_begins_like_others_is_told_by_its_end(tokenizer: Qwen2Tokenizer) -> None:
