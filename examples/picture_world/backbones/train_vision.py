@@ -19,7 +19,7 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 from parrot.training.trainer import ParameterGroup, TrainingRun, fit
 
-CLS_WEIGHT = 0.25
+CLS_WEIGHT = 0.5
 """Of the loss at CLS beside that of all patches together; one patch has a sixteenth."""
 HELD_OUT = 0.04
 """Share of the pictures kept from training, on which the tower is measured."""
