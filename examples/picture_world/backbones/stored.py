@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -31,7 +31,7 @@ def store(documents: Iterable[Encoded], file: Path) -> Stretch:
     ends, lengths, end = [], [], 0
     with file.open("wb") as lines:
         for document in documents:
-            end += lines.write(json.dumps(asdict(document), default=np.ndarray.tolist).encode() + b"\n")
+            end += lines.write(json.dumps(vars(document), default=_plain).encode() + b"\n")
             ends.append(end)
             lengths.append(len(document.input_ids))
     return Stretch(file, ends, lengths)
@@ -53,6 +53,10 @@ class StoredDocuments(Dataset[Encoded]):
         part = bisect_right(self._starts, index) - 1
         ends, place = self._stretches[part].ends, index - self._starts[part]
         return _read(self._lines[part][ends[place - 1] if place else 0 : ends[place]])
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else vars(value)
 
 
 def _mapped(file: Path) -> mmap:
