@@ -22,8 +22,9 @@ from prefect.states import Cancelled
 from flows.reproduce import stopping
 from flows.server import impatient_client
 
-LOOK_SECONDS = 5.0
-"""Between two looks at the run's state. A worker that listens ends the run before the second."""
+LOOK_SECONDS = 3.0
+"""Between two looks at the run's state. A worker that listens ends the run before the second. Two looks here,
+and after them two by the run of a stage on a worker, fit into the 20 seconds in which Cancel ends a stage."""
 
 
 @contextmanager
