@@ -101,7 +101,8 @@ def _datasets(folder: Path, processes: int) -> None:
     """The same map from entries to records by Hugging Face's `datasets`, which writes one file of them."""
     import datasets
 
-    from parrot.data.records import digest_of, text_length
+    from parrot.data.digests import content_digests
+    from parrot.data.records import talk_of, text_length
     from parrot.data.sources.described import to_record
     from parrot.data.sources.formats import format_of
 
@@ -110,7 +111,10 @@ def _datasets(folder: Path, processes: int) -> None:
     def row(entry: dict[str, Any], number: int) -> dict[str, Any]:
         made = to_record(dict(entry), number, "en", "talk", None, form)
         turns = [{"role": message.role, "content": message.content} for message in made.messages]
-        found = {"length": text_length(made.messages), "digest": digest_of(made.messages, [])}
+        found = {
+            "length": text_length(made.messages),
+            "digest": content_digests(talk_of([made.messages]), [[]])[0],
+        }
         return {"id": made.id, "source": "talk", "language": "en", "messages": turns, **found}
 
     files = sorted(map(str, (folder / "talk").glob("*.jsonl")))

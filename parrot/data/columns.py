@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from parrot.data.checksums import SealedFile
 
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,27 @@ class Talks:
     """Of each message."""
     texts: pa.StringArray
 
-    def sums(self, of_messages: Integers) -> Integers:
+    def sums(self, of_messages: Integers | Flags) -> Integers:
         """For each record the sum of what was counted in its messages."""
         until = np.concatenate([[0], np.cumsum(of_messages, dtype=np.int64)])
         found: Integers = np.diff(until[self.starts])
         return found
+
+
+def as_bytes(texts: pa.StringArray) -> tuple[Integers, bytes]:
+    """Texts one behind the other in UTF-8, and in front of that, where each begins and the last one ends."""
+    _, offsets, content = texts.buffers()
+    if not len(texts) or offsets is None:
+        return np.zeros(1, np.int64), b""
+    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+    return ends - ends[0], content[int(ends[0]) : int(ends[-1])].to_pybytes() if content else b""
+
+
+def count_in(texts: pa.StringArray, part: str) -> Integers:
+    """How often each holds a part, which hardly any does: that is soon seen of all together."""
+    if part.encode() not in as_bytes(texts)[1]:
+        return np.zeros(len(texts), np.int64)
+    return np.asarray(pc.count_substring(texts, part)).astype(np.int64)
 
 
 def talks(messages: pa.ChunkedArray, turns: Integers | None = None) -> Talks:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from parrot.config import Images, Mix, Model, Speed, Split
 from parrot.data.accounting import Account, write_balance
-from parrot.data.columns import keys_of
+from parrot.data.columns import Flags, keys_of
 from parrot.data.contamination import CONTAMINATED, too_contaminated
 from parrot.data.digests import digest
 from parrot.data.draws import Copies, draw_copies, interleave
@@ -36,7 +36,6 @@ from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
 _DUPLICATE = "duplicate"
-Flags = NDArray[np.bool_]
 _NOWHERE = np.iinfo(np.uint16).max
 """In place of a stream's number."""
 

@@ -7,8 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count, groupby, islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -20,21 +18,15 @@ from parrot.config import Images, Prepare, Source, Speed
 from parrot.data.checksums import SealedFile
 from parrot.data.dataset_card import write_dataset_card
 from parrot.data.executors import in_order
-from parrot.data.partitions import PARTITIONS, Partition, read_partitions, write_partitions
-from parrot.data.records import Record
+from parrot.data.partitions import PARTITIONS, read_partitions, write_partitions
+from parrot.data.parts import AND, MENDED, RECORDS, Part, gather, make_part
 from parrot.data.reject_tables import REJECTS, RejectsWriter, read_rejects
-from parrot.data.rejects import Reject, as_json, too_many
-from parrot.data.shards import open_shard, write_shard
+from parrot.data.rejects import too_many
+from parrot.data.shards import open_shard
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
 from parrot.files import atomic_directory, write_json
 
-_RECORDS = "records.parquet"
-MENDED = "mended.parquet"
-_AND = "; "
-"""Between the rules by which a record was mended."""
-_PICTURES_HELD = 64 << 20
-"""Bytes of the pictures in a partition's entries, from which on it takes no more entries."""
 _NEAR = 0.05
 """What `expected` may be off: publishers round."""
 
@@ -74,7 +66,7 @@ def prepare(
     """
     reader = _open_source(source, sources, images)
     reader.check_inputs(languages)
-    parts = _parts(reader, languages, prepare.partition_records)
+    parts = gather(reader, languages, prepare.partition_records)
     read: list[int] = []
     with tqdm(desc=f"prepare {source}", unit=" entries") as progress:
         for entries in _made(parts, reader, work, speed):
@@ -85,7 +77,7 @@ def prepare(
         raise ParrotError(f"{files}: no entries; correct sources.{source}")
     folders = [work / _name(number) for number in range(len(read))]
     partitions = [partition for folder in folders for partition in read_partitions(folder)]
-    counts = [_count(folder / _RECORDS) for folder in folders]
+    counts = [_count(folder / RECORDS) for folder in folders]
     for folder, entries, (records, _), partition in zip(folders, read, counts, partitions, strict=True):
         if not entries == partition.entries == records + len(partition.rejected):
             raise ParrotError(
@@ -100,7 +92,7 @@ def prepare(
                     rejects.add(reject)
                 for mend in read_rejects(folder / MENDED):
                     mends.add(mend)
-                    rules.update(mend.reason.split(_AND))
+                    rules.update(mend.reason.split(AND))
         total, records, pictures = sum(read), *map(sum, zip(*counts, strict=True))
         mended = sum(len(partition.mended) for partition in partitions)
         why = rejects.kinds
@@ -116,7 +108,7 @@ def prepare(
         if not problem:
             write_partitions(partial, partitions, reader.left_out)
             for folder in folders:
-                _place(folder / _RECORDS, partial / f"{folder.name}.parquet")
+                _place(folder / RECORDS, partial / f"{folder.name}.parquet")
             write_dataset_card(partial, source, reader.source, partitions, values)
         write_json(metrics, values)  # last: with a full disk the old ones stay
         _check_expected(source, reader.source.expected, total)
@@ -142,71 +134,31 @@ def _open_source(name: str, sources: Mapping[str, Source], images: Images) -> So
     return SourceReader(name, source, images)
 
 
-class _Part(NamedTuple):
-    """Entries of a language that become a partition, each with its position in its file."""
-
-    number: int
-    language: str
-    entries: list[tuple[int, Any]]
-
-
-def _parts(reader: SourceReader, languages: Sequence[str], size: int) -> Iterator[_Part]:
-    numbers = count()
-    for language, entries in groupby(reader.entries(languages), itemgetter(0)):
-        while some := list(_stretch(entries, size)):
-            yield _Part(next(numbers), language, some)
-
-
-def _stretch(entries: Iterator[tuple[str, int, Any]], size: int) -> Iterator[tuple[int, Any]]:
-    """The next entries, up to `size`; fewer where they bring large pictures, since all are held at once."""
-    held = 0
-    for _, position, entry in islice(entries, size):
-        yield position, entry
-        held += _picture_bytes(entry)
-        if held >= _PICTURES_HELD:
-            return
-
-
-def _picture_bytes(entry: Any) -> int:
-    """Of the pictures that an entry brings itself, encoded or as data URIs."""
-    held, inside = 0, [entry]
-    for one in inside:  # which grows meanwhile
-        if isinstance(one, str):
-            held += len(one) if one.startswith("data:") else 0
-        elif isinstance(one, dict):
-            inside += one.values()
-        elif isinstance(one, list):
-            inside += one
-        elif isinstance(one, bytes):
-            held += len(one)
-    return held
-
-
 def _name(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def _made(parts: Iterator[_Part], reader: SourceReader, work: Path, speed: Speed) -> Iterator[int]:
+def _made(parts: Iterator[Part], reader: SourceReader, work: Path, speed: Speed) -> Iterator[int]:
     """Make the partitions that are not done yet; yields, in order, how many entries each has."""
     if speed.prepare_processes == 1 and not speed.cluster:
         for part in parts:
             if not _is_made(work, part):
-                _make(work / _name(part.number), reader, part)
-            yield len(part.entries)
+                make_part(work / _name(part.number), reader, part)
+            yield part.entries
         return
     opened = _Opened(uuid4().hex, reader.name, reader.source, reader.limits)
     task = partial(_make_elsewhere, opened, work)
     for part in in_order(parts, task, partial(_is_made, work), speed):
-        yield len(part.entries)
+        yield part.entries
 
 
-def _is_made(work: Path, part: _Part) -> bool:
+def _is_made(work: Path, part: Part) -> bool:
     """Whether its partition is there and whole; one that was damaged in a power cut is made anew."""
     folder = work / _name(part.number)
     if not folder.exists():
         return False
     try:
-        for name in (_RECORDS, PARTITIONS, REJECTS, MENDED):
+        for name in (RECORDS, PARTITIONS, REJECTS, MENDED):
             SealedFile(folder / name).check()
     except ParrotError:
         return False
@@ -227,37 +179,12 @@ _mine = threading.local()
 """The source that a process, or a thread of a worker, has opened last: `opened`, and its `reader`."""
 
 
-def _make_elsewhere(opened: _Opened, work: Path, part: _Part) -> None:
+def _make_elsewhere(opened: _Opened, work: Path, part: Part) -> None:
     if _is_made(work, part):  # by a worker that Dask took for dead
         return
     if getattr(_mine, "opened", None) != opened:
         _mine.opened, _mine.reader = opened, SourceReader(opened.name, opened.source, opened.limits)
-    _make(work / _name(part.number), _mine.reader, part)
-
-
-def _make(folder: Path, reader: SourceReader, part: _Part) -> None:
-    """The records of some entries of a file, where each of them went, and what was rejected or mended."""
-    rejected: list[int] = []
-    mended: list[int] = []
-
-    def records(rejects: RejectsWriter, mends: RejectsWriter) -> Iterator[Record]:
-        for place, (position, entry) in enumerate(part.entries):
-            made = reader.record(part.language, position, entry)
-            if isinstance(made, Reject):
-                rejected.append(place)
-                rejects.add(made)
-                continue
-            if made.mended:
-                mended.append(place)
-                who, rules = (reader.name, part.language, made.id), _AND.join(made.mended)
-                mends.add(Reject(*who, "", rules, position, as_json(entry)))
-            yield made
-
-    with atomic_directory(folder) as partial:
-        with RejectsWriter(partial / REJECTS) as rejects, RejectsWriter(partial / MENDED) as mends:
-            write_shard(partial / _RECORDS, records(rejects, mends))
-        shard = f"{folder.name}.parquet"
-        write_partitions(partial, [Partition(part.language, shard, len(part.entries), rejected, mended)])
+    make_part(work / _name(part.number), _mine.reader, part)
 
 
 def _count(shard: Path) -> tuple[int, int]:

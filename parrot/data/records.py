@@ -7,16 +7,18 @@ types that the Hugging Face `datasets` viewer shows as pictures and chats.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parrot.data.digests import content_digest, digest
+from parrot.data.columns import Integers, Talks, count_in
+from parrot.data.digests import content_digests, digest
 
 IMAGE_TOKEN = "<image>"
+LOST = "\N{REPLACEMENT CHARACTER}"
+"""In place of characters that a conversion has lost."""
 Role = Literal["system", "user", "assistant"]
 
 
@@ -89,6 +91,13 @@ RECORD_SCHEMA = pa.schema(
 )
 
 
+def messages_of(talk: Talks, place: int) -> list[Message]:
+    """Those of one record."""
+    begin, end = talk.starts[place : place + 2].tolist()
+    roles, texts = talk.roles[begin:end].to_pylist(), talk.texts[begin:end].to_pylist()
+    return list(map(Message, roles, texts))
+
+
 def text_length(messages: Sequence[Message]) -> int:
     """UTF-8 bytes of all message contents, images' placeholders left out."""
     return text_bytes(messages) - len(IMAGE_TOKEN) * count_images(messages)
@@ -108,52 +117,68 @@ def count_images(messages: Sequence[Message]) -> int:
     return sum([message.content.count(IMAGE_TOKEN) for message in messages])
 
 
-def digest_of(messages: Sequence[Message], picture_digests: Sequence[bytes]) -> bytes:
-    """Of a record's content."""
-    return content_digest([(message.role, message.content) for message in messages], picture_digests)
+def talk_of(conversations: Sequence[Sequence[Message]]) -> Talks:
+    """The messages of some records, column by column."""
+    messages = [message for conversation in conversations for message in conversation]
+    return Talks(
+        np.cumsum([0, *map(len, conversations)]),
+        pa.array([message.role for message in messages], pa.string()),
+        pa.array([message.content for message in messages], pa.string()),
+    )
 
 
 def to_table(records: Sequence[Record]) -> pa.Table:
     """Their rows of `RECORD_SCHEMA`, made column by column: dictionaries take several times as long."""
-    messages = [message for record in records for message in record.messages]
     images = [image for record in records for image in record.images]
     pictures = [[digest(image.bytes) for image in record.images] for record in records]
-    roles = pa.array([message.role for message in messages], pa.string())
-    texts = pa.array([message.content for message in messages], pa.string())
-    talks = pa.StructArray.from_arrays([roles, texts], ["role", "content"])
-    counts = [len(record.messages) for record in records]
-    bare = (
-        np.asarray(pc.binary_length(texts))
-        - len(IMAGE_TOKEN) * pc.count_substring(texts, IMAGE_TOKEN).to_numpy()
-    )
-    until = np.cumsum([0, *bare])[np.cumsum([0, *counts])]
-    files = pa.StructArray.from_arrays(
-        [
-            pa.array([image.bytes for image in images], pa.binary()),
-            pa.array([image.path for image in images], pa.string()),
-        ],
-        ["bytes", "path"],
-    )
-    columns = {
+    encoded = pa.array([image.bytes for image in images], pa.binary())
+    paths = pa.array([image.path for image in images], pa.string())
+    files = pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"])
+    talk = talk_of([record.messages for record in records])
+    sizes = pc.binary_length(talk.texts).to_numpy() - len(IMAGE_TOKEN) * count_in(talk.texts, IMAGE_TOKEN)
+    others = {
         "id": [record.id for record in records],
         "source": [record.source for record in records],
         "language": [record.language for record in records],
-        "messages": _lists(talks, counts, "messages"),
-        "images": _lists(files, [len(record.images) for record in records], "images"),
-        "length": np.diff(until),
-        "digest": [digest_of(record.messages, own) for record, own in zip(records, pictures, strict=True)],
-        "picture_digests": pictures,
+        "images": _lists(np.cumsum([0, *map(len, pictures)]), files, "images"),
         "looks": [record.looks for record in records],
+    }
+    return _table(talk, sizes, pictures, others)
+
+
+def text_table(names: pa.StringArray, source: str, language: str, talk: Talks) -> pa.Table:
+    """Rows of `RECORD_SCHEMA` of records without images."""
+    none: list[list[Any]] = [[]] * len(names)
+    repeated = {"source": pa.repeat(source, len(names)), "language": pa.repeat(language, len(names))}
+    sizes = pc.binary_length(talk.texts).to_numpy()
+    return _table(talk, sizes, none, repeated | {"id": names, "images": none, "looks": none})
+
+
+def _table(
+    talk: Talks, sizes: Integers, pictures: Sequence[Sequence[bytes]], others: dict[str, Any]
+) -> pa.Table:
+    """Rows of `RECORD_SCHEMA`.
+
+    Args:
+        sizes: UTF-8 bytes of each message, images' placeholders left out.
+        pictures: their digests.
+        others: the columns that do not follow from these.
+    """
+    said = pa.StructArray.from_arrays([talk.roles, talk.texts], ["role", "content"])
+    columns = others | {
+        "messages": _lists(talk.starts, said, "messages"),
+        "length": talk.sums(sizes),
+        "digest": content_digests(talk, pictures),
+        "picture_digests": pictures,
     }
     return pa.table(
         [
-            column if isinstance(column, pa.Array) else pa.array(column, _TYPES[name])
-            for name, column in columns.items()
+            columns[name] if isinstance(columns[name], pa.Array) else pa.array(columns[name], kind)
+            for name, kind in _TYPES.items()
         ],
         RECORD_SCHEMA,
     )
 
 
-def _lists(values: pa.Array, lengths: Sequence[int], name: str) -> pa.ListArray:
-    offsets = pa.array([0, *accumulate(lengths)], pa.int32())
-    return pa.ListArray.from_arrays(offsets, values, _TYPES[name])
+def _lists(starts: Integers, values: pa.Array, name: str) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), values, _TYPES[name])

@@ -9,7 +9,8 @@ from typing import Any
 from parrot.config import Images, Source
 from parrot.data.reject_tables import read_rejects
 from parrot.data.rejects import Reject, as_json
-from parrot.data.sources.json_items import DOUBLED, read_items, read_texts
+from parrot.data.sources.json_buffer import DOUBLED
+from parrot.data.sources.json_items import read_items, read_texts
 from parrot.data.sources.reading import SourceReader
 from parrot.errors import ParrotError
 from parrot.files import atomic_file

@@ -54,8 +54,8 @@ INDEX_SCHEMA = pa.schema(
 _RAW_MESSAGES = pa.list_(pa.struct([("role", pa.binary()), ("content", pa.binary())]))
 
 
-def write_shard(path: Path, records: Iterable[Record]) -> int:
-    """Write records to one Parquet file of small row groups; returns how many there were."""
+def write_shard(path: Path, rows: Iterable[Record | pa.Table]) -> int:
+    """Write records, one by one or in tables, to one Parquet file of small row groups; returns how many."""
     count = 0
     with pq.ParquetWriter(
         path,
@@ -66,26 +66,46 @@ def write_shard(path: Path, records: Iterable[Record]) -> int:
         use_dictionary=["source", "language", "messages.list.element.role"],
         write_statistics=["id", "source", "language", "length"],
     ) as writer:
-        for group in _groups(records):
-            writer.write_table(to_table(group))
+        for group in _groups(rows):
+            writer.write_table(group)
             count += len(group)
     seal(path)
     return count
 
 
-def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
+def _groups(rows: Iterable[Record | pa.Table]) -> Iterator[pa.Table]:
+    """Tables that are no larger than a row group may be."""
     group: list[Record] = []
     filled = 0
-    for record in records:
-        size = len(record.id) + len(record.source) + text_bytes(record.messages)
-        size += sum([len(image.bytes) for image in record.images])
+    for one in rows:
+        size = GROUP_BYTES if isinstance(one, pa.Table) else _bytes_of(one)
         if group and (len(group) == GROUP_ROWS or filled + size > GROUP_BYTES):
-            yield group
+            yield to_table(group)
             group, filled = [], 0
-        group.append(record)
-        filled += size
+        if isinstance(one, pa.Table):
+            yield from _split(one)
+        else:
+            group.append(one)
+            filled += size
     if group:
-        yield group
+        yield to_table(group)
+
+
+def _bytes_of(record: Record) -> int:
+    texts = len(record.id) + len(record.source) + text_bytes(record.messages)
+    return texts + sum([len(image.bytes) for image in record.images])
+
+
+def _split(table: pa.Table) -> Iterator[pa.Table]:
+    """Of records without images."""
+    begin, filled = 0, 0
+    for place, size in enumerate(table["length"].to_pylist()):
+        if place > begin and (place - begin == GROUP_ROWS or filled + size > GROUP_BYTES):
+            yield table.slice(begin, place - begin)
+            begin, filled = place, 0
+        filled += size
+    if begin < len(table):
+        yield table.slice(begin)
 
 
 def index_table(rows: Sequence[Indexed]) -> pa.Table:
@@ -221,35 +241,28 @@ class ShardRows:
         self._columns = columns
         self._file = open_shard(path)
         self._group = -1
-        self._rows: list[dict[str, Any]] = []
+        self._table = RECORD_SCHEMA.empty_table()
 
     def row(self, number: int) -> dict[str, Any]:
+        """Bytes of a text that are no UTF-8 become U+FFFD."""
         group, offset = self._file.locate(number)
         if group != self._group:
-            self._group, self._rows = group, read_group(self._file, group, self._columns)
-        return self._rows[offset]
+            self._group, self._table = group, self._file.read([group], self._columns)
+        return _to_row(self._table.slice(offset, 1))
 
 
-def read_group(file: SealedFile, group: int, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a shard's row group; bytes of a text that are no UTF-8 become U+FFFD.
-
-    Args:
-        columns: `messages` among them.
-    """
-    table = file.read([group], columns)
-    rows: list[dict[str, Any]]
+def _to_row(table: pa.Table) -> dict[str, Any]:
+    row: dict[str, Any]
     try:
-        rows = table.to_pylist()
-        return rows
+        [row] = table.to_pylist()
     except UnicodeDecodeError:
         place = table.schema.get_field_index("messages")
-        rows = table.set_column(place, "messages", table["messages"].cast(_RAW_MESSAGES)).to_pylist()
-    for row in rows:
+        [row] = table.set_column(place, "messages", table["messages"].cast(_RAW_MESSAGES)).to_pylist()
         row["messages"] = [
             {name: (raw or b"").decode(errors="replace") for name, raw in message.items()}
             for message in row["messages"]
         ]
-    return rows
+    return row
 
 
 def kept(messages: list[Any], images: list[Any], turns: int) -> tuple[list[Any], list[Any]]:

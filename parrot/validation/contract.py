@@ -4,7 +4,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from parrot.config import Images
-from parrot.validation.measures import LOST
+from parrot.data.records import LOST
 
 FAILURE_COLUMNS = ("shard", "source", "record", "field", "check", "value")
 

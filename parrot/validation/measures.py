@@ -8,13 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parrot.data.columns import Integers, Talks, talks
-from parrot.data.digests import digest
+from parrot.data.columns import Integers, count_in, talks
+from parrot.data.digests import content_digests, digest
 from parrot.data.images import image_header
-from parrot.data.records import IMAGE_TOKEN
+from parrot.data.records import IMAGE_TOKEN, LOST
 from parrot.validation.near_duplicates import text_keys
 
-LOST = "\N{REPLACEMENT CHARACTER}"
 STORED = ("messages", "images", "looks")
 """Columns of the shards that are looked at."""
 _INDEXED = ("shard", "id", "source", "language", "positions", "copies")
@@ -40,11 +39,11 @@ def measure(indexed: pa.Table, stored: pa.Table, near_texts: bool, languages: bo
         near_texts, languages: whether `near_keys` and `longest_text` are wanted.
     """
     talk = talks(stored["messages"], indexed["turns"].to_numpy().astype(np.int64))
-    sizes, marks = pc.binary_length(talk.texts), pc.count_substring(talk.texts, IMAGE_TOKEN)
+    sizes, marks = pc.binary_length(talk.texts), count_in(talk.texts, IMAGE_TOKEN)
     blank = pc.or_(pc.equal(sizes, 0), pc.utf8_is_space(talk.texts))
-    lost = pc.match_substring(talk.texts, LOST)
-    asked = talk.sums(_numbers(marks) * _numbers(pc.equal(talk.roles, "user")))
-    turns, placed = np.diff(talk.starts), talk.sums(_numbers(marks))
+    lost = count_in(talk.texts, LOST) > 0
+    asked = talk.sums(marks * _numbers(pc.equal(talk.roles, "user")))
+    turns, placed = np.diff(talk.starts), talk.sums(marks)
     whole = turns == _numbers(pc.list_value_length(stored["messages"]))
     pictures = _pictures(stored["images"], np.where(whole, np.iinfo(np.int64).max, placed))
     digests = [[digest(picture) for picture in some] for some in pictures]
@@ -57,7 +56,7 @@ def measure(indexed: pa.Table, stored: pa.Table, near_texts: bool, languages: bo
         "turns": turns,
         "text_bytes": talk.sums(_numbers(sizes)) - len(IMAGE_TOKEN) * placed,
         "empty_texts": talk.sums(_numbers(blank)),
-        "broken_texts": talk.sums(_numbers(lost)),
+        "broken_texts": talk.sums(lost),
         "placeholders": asked,
         "answer_placeholders": placed - asked,
         "images": [len(some) for some in pictures],
@@ -65,7 +64,7 @@ def measure(indexed: pa.Table, stored: pa.Table, near_texts: bool, languages: bo
         "shorter_side": shorter,
         "longer_side": longer,
         "name_digest": _name_digests(indexed),
-        "content_digest": _content_digests(talk, roles, digests),
+        "content_digest": content_digests(talk, digests),
         "looks": [looks[: len(some)] for looks, some in zip(_lists(stored["looks"]), pictures, strict=True)],
         "picture_digests": digests,
     } | {name: indexed[name] for name in _INDEXED}
@@ -121,21 +120,6 @@ def _name_digests(indexed: pa.Table) -> list[bytes]:
     """By which it is found that source and id come again."""
     names = zip(indexed["source"].to_pylist(), indexed["id"].to_pylist(), strict=True)
     return [digest(f"{source}\n{name}".encode()) for source, name in names]
-
-
-def _content_digests(talk: Talks, roles: pa.StringArray, pictures: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """By which it is found that texts and pictures come again; of the texts as they lie in memory."""
-    _, offsets, content = talk.texts.buffers()
-    ends = np.frombuffer(offsets, np.int32)[talk.texts.offset :][: len(talk.texts) + 1]
-    sizes = np.diff(ends).astype("<i4").tobytes()
-    said = memoryview(content) if content else memoryview(b"")
-    found = []
-    for (begin, end), who, own in zip(
-        pairwise(talk.starts.tolist()), roles.to_pylist(), pictures, strict=True
-    ):
-        parts = who.encode(), b"\n", sizes[4 * begin : 4 * end], *own, said[ends[begin] : ends[end]]
-        found.append(digest(b"".join(parts)))
-    return found
 
 
 def _near_keys(said: Sequence[Sequence[str]]) -> list[bytes | None]:

@@ -118,7 +118,7 @@ def _distances(some: Hashes, others: Hashes) -> NDArray[np.int64]:
 
 def text_keys(texts: Sequence[str]) -> tuple[list[int], Hashes]:
     """The places of those texts that are long enough, and keys of each: near texts share one."""
-    normal = [normalized(text) for text in texts]
+    normal = normalized(texts)
     long = [place for place, text in enumerate(normal) if len(text) >= LEAST_BYTES]
     hashes, owners = window_hashes([normal[place] for place in long])
     flat = np.full(len(long) * _BINS, _EMPTY)  # of one axis, where numpy takes a tenth of the time

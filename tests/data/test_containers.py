@@ -18,7 +18,7 @@ from small_sources import picture, turns
 
 from parrot.data.records import Record
 from parrot.data.rejects import Reject, kind
-from parrot.data.sources import json_items
+from parrot.data.sources import json_buffer
 from parrot.data.sources.containers import read_entries
 from parrot.data.sources.formats import known_formats
 from parrot.data.sources.json_items import read_members
@@ -176,7 +176,7 @@ def test_members_of_a_webdataset_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_list_under_a_key_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_items, "CHUNK", 1 << 16)
+    monkeypatch.setattr(json_buffer, "CHUNK", 1 << 16)
     tree = {"annotations": [{"image_id": str(number), "caption": "x" * 200} for number in range(20_000)]}
     path = tmp_path / "filter_cap.json"
     path.write_text(json.dumps(tree))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parrot.data.sources import json_items
+from parrot.data.sources import json_buffer
 from parrot.data.sources.json_items import Unreadable, read_items
 from parrot.errors import ParrotError
 
@@ -35,7 +35,7 @@ def test_a_list_reads_as_json_loads_does(
     file.write_bytes(text.encode("utf-8", "surrogatepass") if ascii_only else text.encode("utf-8", "replace"))
     expected = json.loads(file.read_text(encoding="utf-8"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_items, "CHUNK", chunk)
+        patch.setattr(json_buffer, "CHUNK", chunk)
         assert list(read_items(file)) == expected
 
 
@@ -64,7 +64,7 @@ def test_json_lines(file: Path, items: list[Any]) -> None:
 def test_a_broken_line_takes_no_other_with_it(
     file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, broken: str, problem: str
 ) -> None:
-    monkeypatch.setattr(json_items, "CHUNK", chunk)
+    monkeypatch.setattr(json_buffer, "CHUNK", chunk)
     file.write_text(f'{{"a": 1}}\n{broken}\n{{"a": 3}}\n{{"a": 4', encoding="utf-8")
     first, second, third, last = read_items(file)
     assert (first, third) == ({"a": 1}, {"a": 3})
@@ -97,15 +97,15 @@ def test_a_cut_list_is_an_error(file: Path, items: list[Any], data: st.DataObjec
 def test_errors_name_line_and_column(
     file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, text: str, line: int, column: int
 ) -> None:
-    monkeypatch.setattr(json_items, "CHUNK", chunk)
+    monkeypatch.setattr(json_buffer, "CHUNK", chunk)
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ParrotError, match=f"line {line}, column {column}: broken JSON"):
         list(read_items(file))
 
 
 def test_an_error_in_the_middle_does_not_read_the_rest(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_items, "CHUNK", 100)
-    monkeypatch.setattr(json_items, "MAX_ENTRY", 1000)
+    monkeypatch.setattr(json_buffer, "CHUNK", 100)
+    monkeypatch.setattr(json_buffer, "MAX_ENTRY", 1000)
     file.write_text('["' + "x" * 5000 + '"]', encoding="utf-8")
     with pytest.raises(ParrotError, match="an entry of more than"):
         list(read_items(file))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,19 @@ from small_sources import (
 )
 from stage_outputs import rejects, rows
 
-from parrot.data.digests import content_digest, digest
+from parrot.data.digests import content_digests, digest
 from parrot.data.images import decode_within
 from parrot.data.prepare import prepare
+from parrot.data.records import Message, Role, talk_of
 from parrot.data.reject_tables import RejectsWriter, read_rejects
 from parrot.data.rejects import Reject, kind
 from parrot.data.sources import reading
 from parrot.errors import ParrotError
+
+
+def record_digest(messages: list[tuple[Role, str]], pictures: list[bytes]) -> bytes:
+    [found] = content_digests(talk_of([list(starmap(Message, messages))]), [pictures])
+    return found
 
 
 def test_everything_arrives(tmp_path: Path) -> None:
@@ -44,7 +51,7 @@ def test_everything_arrives(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics" / "talk.json").read_text()) == metrics
     assert world.prepare_source("text")["images"] == 0
     found = {row["id"]: row for row in rows(world, "talk")}
-    messages = [("user", "<image>\nWhat is it?"), ("assistant", "Number 7.")]
+    messages: list[tuple[Role, str]] = [("user", "<image>\nWhat is it?"), ("assistant", "Number 7.")]
     assert found["c7"] == {
         "id": "c7",
         "source": "talk",
@@ -52,7 +59,7 @@ def test_everything_arrives(tmp_path: Path) -> None:
         "messages": [{"role": role, "content": content} for role, content in messages],
         "images": [{"path": "7.jpg", "bytes": picture(7)}],
         "length": len("\nWhat is it?Number 7."),
-        "digest": content_digest(messages, [digest(picture(7))]),
+        "digest": record_digest(messages, [digest(picture(7))]),
         "picture_digests": [digest(picture(7))],
         "looks": [],
     }

@@ -63,7 +63,7 @@ def test_pictures_in_the_entries_end_a_partition(
     held: list[Any] = [picture(number) for number in range(10, 15)]
     if as_uri:
         held = [f"data:image/jpeg;base64,{base64.b64encode(one).decode()}" for one in held]
-    monkeypatch.setattr("parrot.data.prepare._PICTURES_HELD", max(map(len, held)) + 1)
+    monkeypatch.setattr("parrot.data.parts._HELD", max(map(len, held)) + 1)
     items = [{"messages": talk, "images": [one if as_uri else {"bytes": one}]} for one in held]
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist(items), path)
@@ -192,7 +192,9 @@ def test_a_work_folder_on_another_disk(tmp_path: Path, monkeypatch: pytest.Monke
     assert digests(world.prepared("align")) == first
 
 
-@pytest.mark.parametrize("call", ["write_shard", "write_partitions", "_place", "write_json"])
+@pytest.mark.parametrize(
+    "call", ["parts.write_shard", "prepare.write_partitions", "prepare._place", "prepare.write_json"]
+)
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +205,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_outputs(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"parrot.data.prepare.{call}", full)
+    monkeypatch.setattr(f"parrot.data.{call}", full)
     with pytest.raises(ParrotError, match=r"no space left while writing .*; free some there and start again"):
         world.prepare_source("talk")
     assert (digests(world.prepared("align")), digests(tmp_path / "metrics")) == before

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from parrot.config import Format
 from parrot.data.images import MAX_ENCODED_BYTES
 from parrot.data.images.tars import tar_members
-from parrot.data.sources import json_items
-from parrot.data.sources.json_items import Unreadable
+from parrot.data.sources import json_buffer, json_items
+from parrot.data.sources.json_items import Unreadable, read_rest
+from parrot.data.sources.json_lines import Lines, Rest, cut
 from parrot.data.sources.odd import READERS
 from parrot.errors import ParrotError
 
@@ -57,12 +58,36 @@ def read_entries(path: Path, form: Format) -> Iterator[tuple[int, Any]]:
             yield position, rest | (part if isinstance(part, dict) else {form.each: part})
 
 
+def read_pieces(path: Path, form: Format, most: int) -> Iterator[Lines | tuple[int, Any]]:
+    """The same entries, but where JSON lines can be cut into stretches these stand for them, not parsed yet.
+
+    Args:
+        most: no stretch has entries on either side of a multiple of this.
+
+    Raises:
+        ParrotError: as `read_entries`.
+    """
+    if form.each or form.only or form.reader or form.entries:
+        yield from read_entries(path, form)
+        return
+    position = 0
+    for file in files_of(path):
+        pieces = cut(file, position, most) if _begins_with_object(file) else _items(file, form)
+        for piece in pieces:
+            if isinstance(piece, Lines):
+                yield piece
+                position += piece.number
+                continue
+            for item in read_rest(file, piece.start, piece.line) if isinstance(piece, Rest) else [piece]:
+                yield position, item
+                position += 1
+
+
 def _items(file: Path, form: Format) -> Iterator[Any]:
-    with file.open("rb") as opened:
-        beginning = opened.read(512)
+    beginning = _beginning(file)
     if beginning.startswith(b"PAR1"):
         return _rows(file)
-    if beginning[257:262] == b"ustar" or beginning.startswith(_COMPRESSED):
+    if _is_tar(beginning):
         return _samples(file)
     if form.reader:
         return READERS[form.reader](file)
@@ -72,6 +97,20 @@ def _items(file: Path, form: Format) -> Iterator[Any]:
     if form.entries:
         return (value for key, value in json_items.read_members(file) if key == form.entries)
     return json_items.read_items(file)
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(512)
+
+
+def _is_tar(beginning: bytes) -> bool:
+    return beginning[257:262] == b"ustar" or beginning.startswith(_COMPRESSED)
+
+
+def _begins_with_object(file: Path) -> bool:
+    beginning = _beginning(file)
+    return beginning.startswith(b"{") and not _is_tar(beginning)
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -124,7 +163,7 @@ def _member(
         raise ValueError("another file of the sample ends so")
     content = opened.read()
     if ending == "json":
-        tree = json_items.parse(content)
+        tree = json_buffer.parse(content)
         if not isinstance(tree, dict):
             return {ending: tree}
         for name in tree:

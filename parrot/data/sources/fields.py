@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from parrot.data.rejects import Rejected
-from parrot.data.sources.json_items import DOUBLED
+from parrot.data.sources.json_buffer import DOUBLED
 
 _BLANK = {"", "none", "null", "nan", "n/a", "<na>", "[]", "{}"}
 
@@ -36,6 +36,11 @@ def is_blank(value: Any) -> bool:
     if isinstance(value, list):
         return all(not isinstance(item, list) and is_blank(item) for item in value)
     return value == {} or (isinstance(value, float) and math.isnan(value))
+
+
+def is_about_entry(name: str) -> bool:
+    """Whether a field tells of the entry, and is no part of what is asked or answered."""
+    return not _MEDIUM.fullmatch(name) and bool(_METADATA.fullmatch(name))
 
 
 def one_of(entry: Mapping[str, Any], *names: str) -> tuple[str, Any]:
@@ -84,7 +89,7 @@ def refuse_unread(entry: dict[str, Any], read: Set[str], where: str = "") -> Non
         field = where + (name if name.isprintable() else ascii(name))
         if _MEDIUM.fullmatch(name):
             raise Rejected(field, "medium not read: a record is made of text and images")
-        if not _METADATA.fullmatch(name):
+        if not is_about_entry(name):
             raise Rejected(
                 field,
                 "unknown field: it would be lost; name it in the source's `ignore` if it is of no account",

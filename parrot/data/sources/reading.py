@@ -10,9 +10,11 @@ from parrot.data.images import ImageStore, decode_within
 from parrot.data.looks import look
 from parrot.data.records import Record
 from parrot.data.rejects import Reject, Rejected, as_json
-from parrot.data.sources.containers import files_of, read_entries
+from parrot.data.sources.containers import files_of, read_entries, read_pieces
 from parrot.data.sources.described import to_record
 from parrot.data.sources.formats import format_of
+from parrot.data.sources.json_lines import Lines
+from parrot.data.sources.plain import PlainTalks, plain_talks
 from parrot.data.sources.text import entry_id
 
 _CHECKED_PICTURES = 200_000
@@ -70,6 +72,25 @@ class SourceReader:
                     self.left_out += 1
                 else:
                     yield language, position, entry
+
+    def pieces(self, languages: Sequence[str], most: int) -> Iterator[tuple[str, Lines | tuple[int, Any]]]:
+        """Language, and position and entry, or entries that are not parsed yet: as `read_pieces` cuts them.
+
+        Raises:
+            ParrotError: as `entries`.
+        """
+        if self.form.only:
+            yield from (
+                (language, (position, entry)) for language, position, entry in self.entries(languages)
+            )
+            return
+        for language, path in self.source.by_language(languages).items():
+            yield from ((language, piece) for piece in read_pieces(path, self.form, most))
+
+    def plain(self, lines: Lines, content: bytes) -> PlainTalks | None:
+        """The records of some lines for which `record` has nothing to do, if they can be told."""
+        ignored = {*self.form.ignore, *self.source.ignore}
+        return plain_talks(content, lines.number, lines.position, self.form, ignored)
 
     def record(self, language: str, position: int, entry: Any) -> Record | Reject:
         """What becomes of one of `entries`, with its pictures decoded once to see that they are whole."""

@@ -10,7 +10,7 @@ from parrot.data.rejects import Rejected
 from parrot.data.sources.fields import is_blank, one_of, refuse_unread
 from parrot.data.sources.text import checked_text, system_message, without_images
 
-_ROLES: dict[str, Role] = {
+ROLES: dict[str, Role] = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
     "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",  # in ShareGPT's files
     "model": "assistant", "developer": "system",  # Gemma's and OpenAI's
@@ -76,7 +76,7 @@ def _turn(turn: Any, field: str, form: Format) -> _Turn:
         raise Rejected(field, f"wrong type: expected an object, found {type(turn).__name__}")
     refuse_unread(turn, form.read_of_turn, f"{field}.")
     key, speaker = one_of(turn, *columns.role)
-    role = form.roles.get(speaker) or _ROLES.get(speaker) if isinstance(speaker, str) else None
+    role = form.roles.get(speaker) or ROLES.get(speaker) if isinstance(speaker, str) else None
     if role is None:
         raise Rejected(f"{field}.{key}", f"turns: nobody is called {speaker!r:.40}; name its role in `roles`")
     key, content = one_of(turn, *columns.content)
