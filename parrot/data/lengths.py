@@ -8,16 +8,18 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import is_normalized
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import AutoConfig, AutoTokenizer
 
 from parrot.config import Model
-from parrot.data.columns import Talks
-from parrot.data.records import IMAGE_TOKEN, Message, Role, count_images
+from parrot.data.columns import Integers, Talks, as_bytes, count_in
+from parrot.data.records import IMAGE_TOKEN, Message, count_images, messages_of
 from parrot.data.rejects import Rejected
 from parrot.errors import ParrotError
 from parrot.model.chat_format import template_of
@@ -26,6 +28,7 @@ from parrot.model.configuration_flamingo import FlamingoConfig
 from parrot.model.configuration_parrot import ParrotConfig
 
 _CONFIGS = {"parrot": ParrotConfig, "flamingo": FlamingoConfig}
+_BETWEEN = "\n"
 _SEAM = 8
 """Tokens that a turn may have more than its parts, because they are cut otherwise where they meet."""
 
@@ -66,31 +69,48 @@ class Ruler:
         described = json.loads(normalizer.__getstate__()) if normalizer else {"type": "NFC"}
         self._keeps_ascii = _keeps_ascii(described)
         self._replaced = _replaced(described)
-        self._frames: dict[tuple[Role, ...], int] = {}
+        self._frames: dict[str, int | ValueError] = {}
 
-    def at_most(self, roles: Sequence[Role], texts: Sequence[str]) -> int:
-        """No fewer positions than messages take, found without their tokens: none is shorter than a byte."""
-        who = tuple(roles)
-        if who not in self._frames:
-            [tokens] = self._tokens([self._text([Message(role, "a") for role in who])])
-            self._frames[who] = tokens + _SEAM * len(who)
-        bound = self._frames[who]
-        for text in texts:
-            if images := text.count(IMAGE_TOKEN):
-                bound += self._per_image * images
-                text = text.replace(IMAGE_TOKEN, "")
-            bound += self._size(text)
-        return bound
+    def at_most(self, talk: Talks) -> list[int | ValueError]:
+        """No fewer positions than each conversation takes, found without its tokens: none is shorter than a
+        byte. Or why the chat template does not take it."""
+        images = count_in(talk.texts, IMAGE_TOKEN)
+        sizes = talk.sums(self._sizes(talk.texts, images) + self._per_image * images)
+        lists = pa.ListArray.from_arrays(pa.array(talk.starts, pa.int32()), talk.roles)
+        who = pc.binary_join(lists, _BETWEEN).dictionary_encode()
+        frames = [self._frame(roles) for roles in who.dictionary.to_pylist()]
+        return [
+            frame + size if isinstance(frame := frames[place], int) else frame
+            for place, size in zip(who.indices.to_pylist(), sizes.tolist(), strict=True)
+        ]
 
-    def _size(self, text: str) -> int:
-        """UTF-8 bytes of a text, as the tokenizer normalizes it; whether it has to is soon seen."""
+    def _frame(self, roles: str) -> int | ValueError:
+        """What conversations of such turns take beside their texts."""
+        if roles not in self._frames:
+            turns = [Message(role, "a") for role in roles.split(_BETWEEN)] if roles else []  # type: ignore[arg-type]
+            try:
+                [tokens] = self._tokens([self._text(turns)])
+                self._frames[roles] = tokens + _SEAM * len(turns)
+            except ValueError as error:
+                self._frames[roles] = error
+        return self._frames[roles]
+
+    def _sizes(self, texts: pa.StringArray, images: Integers) -> Integers:
+        """UTF-8 bytes of each text without its images, as the tokenizer normalizes it."""
+        if self._stays(as_bytes(texts)[1].decode()):  # then so does each part of it
+            whole: Integers = pc.binary_length(texts).to_numpy() - len(IMAGE_TOKEN) * images
+            return whole
+        bare = (text.replace(IMAGE_TOKEN, "") for text in texts.to_pylist())
+        return np.array([len((one if self._stays(one) else self._normalized(one)).encode()) for one in bare])
+
+    def _stays(self, text: str) -> bool:
+        """Whether the tokenizer's normalizer surely leaves a text as it is: that is soon seen."""
         if text.isascii():
-            return len(text) if self._keeps_ascii else len(self._normalized(text).encode())
+            return self._keeps_ascii
         replaced = self._replaced
-        stays = (
-            replaced is not None and is_normalized("NFC", text) and not any(map(text.__contains__, replaced))
-        )
-        return len((text if stays else self._normalized(text)).encode())
+        if replaced is None or any(map(text.__contains__, replaced)):
+            return False
+        return is_normalized("NFC", text)
 
     def measure(self, *conversations: Sequence[Message]) -> list[int | ValueError]:
         """The positions that each takes, or why the chat template does not take it; on all cores."""
@@ -156,19 +176,12 @@ def fit_all(
     its first answer does not fit; or the chat template does not take it. The tokens of all are counted
     together.
     """
-    roles, texts = talk.roles.to_pylist(), talk.texts.to_pylist()
-    starts = talk.starts.tolist()
     found: list[Fit | Rejected] = []
-    long: dict[int, tuple[Message, ...]] = {}
-    for place, (begin, end) in enumerate(pairwise(starts)):
-        try:
-            bound = ruler.at_most(roles[begin:end], texts[begin:end])
-        except ValueError as error:
-            found.append(_untaken(error))
-            continue
-        found.append(Fit(end - begin, bound))
-        if bound > max_length:
-            long[place] = tuple(map(Message, roles[begin:end], texts[begin:end]))
+    turns = np.diff(talk.starts).tolist()
+    for count, bound in zip(turns, ruler.at_most(talk), strict=True):
+        found.append(_untaken(bound) if isinstance(bound, ValueError) else Fit(count, bound))
+    places = [place for place, fit in enumerate(found) if isinstance(fit, Fit) and fit.positions > max_length]
+    long = {place: messages_of(talk, place) for place in places}
     for (place, messages), positions in zip(long.items(), ruler.measure(*long.values()), strict=True):
         try:
             found[place] = _fit(messages, positions, ruler, max_length, too_long)

@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -18,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parrot.config import Images, Mix, Model, Speed
-from parrot.data.columns import Integers, read_rows, talks
-from parrot.data.contamination import Asked, Benchmarks
-from parrot.data.digests import digest
+from parrot.data.columns import Integers, Talks, read_rows, talks
+from parrot.data.contamination import Benchmarks, same_question
+from parrot.data.digests import content_digests, digest
 from parrot.data.draws import Copies
 from parrot.data.executors import in_order
 from parrot.data.lengths import Fit, Ruler, fit_all
 from parrot.data.partitions import Partition
-from parrot.data.records import Message, count_images, digest_of, text_length
+from parrot.data.records import count_images, messages_of, talk_of, text_length
 from parrot.data.rejects import Rejected
 from parrot.data.shards import INDEX_SCHEMA, open_shard
 from parrot.files import atomic_file
@@ -162,46 +161,65 @@ def _screened(
 ) -> dict[str, Any]:
     """Columns of what is found in stored records."""
     talk = talks(table["messages"])
-    fits = fit_all(talk, ruler, screen.model.max_length, screen.mix.too_long)
-    starts, roles, texts = talk.starts.tolist(), talk.roles.to_pylist(), talk.texts.to_pylist()
-    columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in ("id", "length", "digest")}
-    columns["images"] = pc.list_value_length(table["picture_digests"]).to_pylist()
-    pictures = _pictures(table) if any(columns["images"]) else [((), ())] * len(table)
-    asked = []
-    for place, (begin, end) in enumerate(pairwise(starts)):
-        fit, (images, looks) = fits[place], pictures[place]
-        if isinstance(fit, Fit) and fit.cut:
-            end = begin + fit.turns
-            messages = list(map(Message, roles[begin:end], texts[begin:end]))
-            images, looks = images[: (count := count_images(messages))], looks[:count]
-            columns["images"][place], columns["length"][place] = count, text_length(messages)
-            columns["digest"][place] = digest_of(messages, [own for _, own in images])
-        users = [(turn - begin, texts[turn]) for turn in range(begin, end) if roles[turn] == "user"]
-        asked.append(Asked(users if isinstance(fit, Fit) else (), images, looks))
-    found = [
-        fit if isinstance(fit, Rejected) else same
-        for fit, same in zip(fits, benchmarks.look_for(asked), strict=True)
-    ]
-    kept = [fit if isinstance(fit, Fit) else None for fit in fits]
-    sizes = [end - begin for begin, end in pairwise(starts)]
-    return columns | {
-        "positions": [fit.positions if fit else 0 for fit in kept],
-        "turns": [fit.turns if fit else size for fit, size in zip(kept, sizes, strict=True)],
-        "stem": [digest(f"{source} {_stem(name)}".encode()) for name in columns["id"]],
-        "cut": [fit.cut or None if fit else None for fit in kept],
-        "field": [why.field if why else None for why in found],
-        "refused": [why.reason if why else None for why in found],
+    found = fit_all(talk, ruler, screen.model.max_length, screen.mix.too_long)
+    refused = {place: fit for place, fit in enumerate(found) if isinstance(fit, Rejected)}
+    fits = [fit if isinstance(fit, Fit) else None for fit in found]
+    names, lengths, digests = (table[name].to_pylist() for name in ("id", "length", "digest"))
+    counts = pc.list_value_length(table["picture_digests"]).to_pylist()
+    pictures = _pictures(table) if any(counts) else {}
+    for place, fit in enumerate(fits):
+        if not fit or not fit.cut:
+            continue
+        messages = messages_of(talk, place)[: fit.turns]
+        counts[place], lengths[place] = count_images(messages), text_length(messages)
+        pictures[place] = [some[: counts[place]] for some in pictures.get(place, ((), ()))]
+        [digests[place]] = content_digests(talk_of([messages]), [[own for _, own in pictures[place][0]]])
+    for place, (images, looks) in pictures.items():
+        if fits[place] and (same := benchmarks.same_picture(images, looks)):
+            refused[place] = same
+    kept = [fit.turns if fit else 0 for fit in fits]
+    refused = _same_questions(talk, np.array(kept, np.int64), benchmarks) | refused
+    why = [refused.get(place) for place in range(len(fits))]
+    return {
+        "id": names,
+        "length": lengths,
+        "digest": digests,
+        "images": counts,
+        "positions": [fit.positions if fit else 0 for fit in fits],
+        "turns": [own or whole for own, whole in zip(kept, np.diff(talk.starts).tolist(), strict=True)],
+        "stem": [digest(f"{source} {_stem(name)}".encode()) for name in names],
+        "cut": [fit.cut or None if fit else None for fit in fits],
+        "field": [one.field if one else None for one in why],
+        "refused": [one.reason if one else None for one in why],
     }
+
+
+def _same_questions(talk: Talks, kept: Integers, benchmarks: Benchmarks) -> dict[int, Rejected]:
+    """What is said against records that ask what a benchmark asks.
+
+    Args:
+        kept: so many messages of each record count.
+    """
+    turns = np.diff(talk.starts)
+    owners = np.repeat(np.arange(len(turns)), turns)
+    numbers = np.arange(len(owners)) - talk.starts[owners]
+    asks = np.asarray(pc.equal(talk.roles, "user")) & (numbers < kept[owners])
+    owners, numbers = owners[asks], numbers[asks]
+    found: dict[int, Rejected] = {}
+    for place, where in benchmarks.same_questions(talk.texts.filter(pa.array(asks)).to_pylist()).items():
+        found.setdefault(int(owners[place]), same_question(int(numbers[place]), where))
+    return found
 
 
 def _stem(name: str) -> str:
     return _COUNTED.sub("", name) if "#" in name else name
 
 
-def _pictures(table: pa.Table) -> list[tuple[Sequence[tuple[str, bytes]], Sequence[bytes]]]:
-    """Of each record its pictures' names and digests, and their looks."""
+def _pictures(table: pa.Table) -> dict[int, Sequence[Any]]:
+    """Of each record that has pictures their names with their digests, and their looks."""
     columns = (table[name].to_pylist() for name in ("images", "picture_digests", "looks"))
-    return [
-        ([(image["path"], own) for image, own in zip(images, digests, strict=True)], looks)
-        for images, digests, looks in zip(*columns, strict=True)
-    ]
+    return {
+        place: ([(image["path"], own) for image, own in zip(images, digests, strict=True)], looks)
+        for place, (images, digests, looks) in enumerate(zip(*columns, strict=True))
+        if images
+    }

@@ -11,13 +11,20 @@ ASCII = st.text(st.one_of(st.characters(max_codepoint=127), st.sampled_from("ABH
 @given(text=ASCII)
 @settings(max_examples=300, deadline=None)
 def test_ascii_is_normalized_as_other_text_is(text: str) -> None:
-    assert normalized(text + "é") == normalized(text) + "é".encode()
+    [whole] = normalized([text])
+    assert normalized([text + "é"]) == [whole + "é".encode()]
 
 
 def test_what_is_no_part_of_what_is_said_goes() -> None:
-    assert normalized("Which? (A) the Cuckoo; B. the_heron C: 9") == b"whichthecuckootheheron9"
-    assert normalized("ＡＢＣ ﬁ") == b"abcfi"
-    assert normalized("FAA. 1") == b"faa1"  # no letter of an option
+    assert normalized(
+        ["Which? (A) the Cuckoo; B. the_heron C: 9", "ＡＢＣ ﬁ", "FAA. 1"]  # no letter of an option
+    ) == [b"whichthecuckootheheron9", b"abcfi", b"faa1"]
+
+
+@given(texts=st.lists(st.text(max_size=12) | ASCII, max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_texts_together_are_normalized_as_each_alone(texts: list[str]) -> None:
+    assert normalized(texts) == [one for text in texts for one in normalized([text])]
 
 
 @given(texts=st.lists(st.binary(max_size=20), max_size=6))
