@@ -46,6 +46,7 @@ def measure(indexed: pa.Table, stored: pa.Table, near_texts: bool, languages: bo
     turns, placed = np.diff(talk.starts), talk.sums(marks)
     whole = turns == _numbers(pc.list_value_length(stored["messages"]))
     pictures = _pictures(stored["images"], np.where(whole, np.iinfo(np.int64).max, placed))
+    looks = values_of(stored["looks"])
     digests = [[digest(picture) for picture in some] for some in pictures]
     sides = [_measure_pictures(some) if some else (0, np.nan, np.nan) for some in pictures]
     unreadable, shorter, longer = zip(*sides, strict=True) if sides else ((), (), ())
@@ -65,7 +66,7 @@ def measure(indexed: pa.Table, stored: pa.Table, near_texts: bool, languages: bo
         "longer_side": longer,
         "name_digest": _name_digests(indexed),
         "content_digest": content_digests(talk, digests),
-        "looks": [looks[: len(some)] for looks, some in zip(_lists(stored["looks"]), pictures, strict=True)],
+        "looks": [own[: len(some)] for own, some in zip(looks, pictures, strict=True)],
         "picture_digests": digests,
     } | {name: indexed[name] for name in _INDEXED}
     if near_texts or languages:
@@ -87,10 +88,13 @@ def _array(values: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedA
     return values.cast(kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
 
 
-def _lists(column: pa.ChunkedArray) -> Sequence[Sequence[Any]]:
-    """A column of lists, which are hardly ever filled."""
-    filled = pc.max(pc.list_value_length(column)).as_py()
-    found: list[list[Any]] = column.to_pylist() if filled else [[]] * len(column)
+def values_of(column: pa.ChunkedArray) -> Sequence[Any]:
+    """The values of a column that is hardly ever filled."""
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if pa.types.is_list(column.type) and not pc.max(pc.list_value_length(column)).as_py():
+        return [[]] * len(column)
+    found: list[Any] = column.to_pylist()
     return found
 
 
@@ -98,7 +102,7 @@ def _pictures(column: pa.ChunkedArray, kept: Integers) -> list[list[bytes]]:
     """Of each record the first pictures, so many as are kept."""
     return [
         [image["bytes"] or b"" for image in some[:count]]
-        for some, count in zip(_lists(column), kept.tolist(), strict=True)
+        for some, count in zip(values_of(column), kept.tolist(), strict=True)
     ]
 
 

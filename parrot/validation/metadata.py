@@ -13,7 +13,7 @@ from parrot.data.columns import read_rows, together
 from parrot.data.executors import in_order
 from parrot.data.shards import open_index, open_shard
 from parrot.files import atomic_file
-from parrot.validation.measures import SCHEMA, STORED, measure
+from parrot.validation.measures import SCHEMA, STORED, measure, values_of
 
 _TOGETHER, _BYTES_TOGETHER = 500, 64 << 20
 """Records whose texts and pictures are in memory at a time, and from how many bytes on it is fewer."""
@@ -61,7 +61,7 @@ def as_frame(measures: pa.Table) -> pd.DataFrame:
     """Measures, but for digests that tell nothing of the record alone."""
     return pd.DataFrame(
         {
-            name: pd.Series(measures[name].to_pylist(), dtype=object)
+            name: pd.Series(values_of(measures[name]), dtype=object)
             if name in _AS_THEY_ARE
             else measures[name].to_pandas()
             for name in measures.column_names
