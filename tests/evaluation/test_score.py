@@ -153,7 +153,8 @@ def test_a_published_file_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_files_of_a_suite_that_are_absent_are_not_scored(tmp_path: Path) -> None:
     write_pair(tmp_path, [ask(1)], ["A"], name="mmmb_tr.tsv")
-    tsvs, tables = write_pair(tmp_path, [ask(1)], ["A"], name="mmbench_dev_cn.tsv")
+    rows = rotations(1, ["cat", "dog"], "cat")
+    tsvs, tables = write_pair(tmp_path, rows, ["A", "A"], name="mmbench_dev_cn.tsv")
     report = score(tsvs, tables, protocol="parrot", output=tmp_path / "report.json")
     assert {suite: list(found) for suite, found in report.items() if suite != "protocol"} == {
         "MMMB": ["tr"],

@@ -59,10 +59,10 @@ def read_entries(path: Path, form: Format) -> Iterator[tuple[int, Any]]:
 
 
 def read_pieces(path: Path, form: Format, most: int) -> Iterator[Lines | tuple[int, Any]]:
-    """The same entries, but where JSON lines can be cut into stretches these stand for them, not parsed yet.
+    """The same entries, but lines of JSON, where a file can be cut into them, are not parsed yet.
 
     Args:
-        most: no stretch has entries on either side of a multiple of this.
+        most: no lines together are on either side of a multiple of this.
 
     Raises:
         ParrotError: as `read_entries`.

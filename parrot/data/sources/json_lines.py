@@ -1,4 +1,4 @@
-"""JSON lines, cut into stretches that are parsed elsewhere: only where a line ends is looked at here."""
+"""JSON lines, cut into pieces that are parsed elsewhere: only where a line ends is looked at here."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from parrot.data.sources.json_items import holds_one, read_lines
 from parrot.errors import ParrotError
 
 _LINES, _BYTES = 500, 8 << 20
-"""Of a stretch at most, or so; a longer line is one alone."""
+"""Together at most, or so: a longer line is alone."""
 _ENDS = (b"}\n", b"}\r\n", b"}")
 _BETWEEN = re.compile(rb"\}[ \t\r]*\{")
 """What is between two values on one line; LaTeX in a text has it, too."""
@@ -65,11 +65,11 @@ class Rest(NamedTuple):
 
 
 def cut(file: Path, position: int, most: int) -> Iterator[Lines | Rest]:
-    """Lineses of lines and, where the file does not go on so, the rest.
+    """Lines together, some hundreds at a time and, where the file does not go on so, the rest.
 
     Args:
         position: of the file's first entry among those of its source.
-        most: no stretch has an entry on either side of a multiple of this.
+        most: none has entries on either side of a multiple of this.
     """
     start, size, line, count = 0, 0, 1, 0
     with file.open("rb") as opened:

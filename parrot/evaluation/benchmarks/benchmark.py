@@ -136,10 +136,17 @@ def check_rotations(file: BenchmarkFile, questions: Sequence[MultipleChoiceQuest
     The texts of a published file are taken as they are. A file that is not circular has no groups.
 
     Raises:
-        ParrotError: a group does not; names row and column.
+        ParrotError: a group does not, names row and column; or a circular file has no rotations.
     """
     path = file.path
-    for group, rows in rotation_groups(questions).items() if file.circular else ():
+    groups = rotation_groups(questions) if file.circular else {}
+    if groups and len(groups) == len(questions):
+        raise ParrotError(
+            f"{path}: asks no question in several rotations of its options, of which all would have to be "
+            f"right; add them (their index is the question's and a multiple of {ROTATION}), or do not ask "
+            f"for circular evaluation"
+        )
+    for group, rows in groups.items():
         main = next((question for question in rows if question.index == group), None)
         if main is None:
             problem = f"a rotation of question {group}, whose main row (index {group}) is missing"
