@@ -58,7 +58,7 @@ class Benchmarks:
         """Looks that were compared, and what was found: a picture often comes again."""
         self._asked = list(questions.values())
         self._questions = (
-            SameQuestions(list(questions), same_question) if same_question and questions else None
+            SameQuestions(list(questions), same_question) if questions and same_question else None
         )
 
     def same_picture(self, images: Sequence[tuple[str, bytes]], looks: Sequence[bytes]) -> Rejected | None:
@@ -108,7 +108,7 @@ class Benchmarks:
         }
 
 
-def same_question(number: int, where: str) -> Rejected:
+def contaminated(number: int, where: str) -> Rejected:
     """What is said against a record of whose messages one is a benchmark's question."""
     return Rejected(f"messages[{number}].content", f"{CONTAMINATED}: asks what is asked in {where}")
 

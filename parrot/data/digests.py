@@ -25,8 +25,8 @@ def digest(data: bytes) -> bytes:
 def content_digests(talk: Talks, pictures: Sequence[Sequence[bytes]]) -> list[bytes]:
     """Of each record's content: its messages, as they lie in memory, and its pictures' digests.
 
-    Of heads, texts and pictures in this order, which no two records have in common: the heads say where they
-    end, and how long the texts are together.
+    Of heads, texts and pictures in this order, which no two records have in common whose turns are of known
+    roles: the heads say where they end, and how long the texts are together.
     """
     ends, content = as_bytes(talk.texts)
     heads = np.empty(len(talk.texts), _HEAD)

@@ -92,7 +92,7 @@ class Ruler:
                 [tokens] = self._tokens([self._text(turns)])
                 self._frames[roles] = tokens + _SEAM * len(turns)
             except ValueError as error:
-                self._frames[roles] = error
+                self._frames[roles] = ValueError(str(error))  # what was raised holds on to the records
         return self._frames[roles]
 
     def _sizes(self, texts: pa.StringArray, images: Integers) -> Integers:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from parrot.config import Images, Mix, Model, Speed
 from parrot.data.columns import Integers, Talks, read_rows, talks
-from parrot.data.contamination import Benchmarks, same_question
+from parrot.data.contamination import Benchmarks, contaminated
 from parrot.data.digests import content_digests, digest
 from parrot.data.draws import Copies
 from parrot.data.executors import in_order
@@ -207,7 +207,7 @@ def _same_questions(talk: Talks, kept: Integers, benchmarks: Benchmarks) -> dict
     owners, numbers = owners[asks], numbers[asks]
     found: dict[int, Rejected] = {}
     for place, where in benchmarks.same_questions(talk.texts.filter(pa.array(asks)).to_pylist()).items():
-        found.setdefault(int(owners[place]), same_question(int(numbers[place]), where))
+        found.setdefault(int(owners[place]), contaminated(int(numbers[place]), where))
     return found
 
 

@@ -78,15 +78,18 @@ def _groups(rows: Iterable[Record | pa.Table]) -> Iterator[pa.Table]:
     group: list[Record] = []
     filled = 0
     for one in rows:
-        size = GROUP_BYTES if isinstance(one, pa.Table) else _bytes_of(one)
+        if isinstance(one, pa.Table):
+            if group:
+                yield to_table(group)
+            group, filled = [], 0
+            yield from _split(one)
+            continue
+        size = _bytes_of(one)
         if group and (len(group) == GROUP_ROWS or filled + size > GROUP_BYTES):
             yield to_table(group)
             group, filled = [], 0
-        if isinstance(one, pa.Table):
-            yield from _split(one)
-        else:
-            group.append(one)
-            filled += size
+        group.append(one)
+        filled += size
     if group:
         yield to_table(group)
 

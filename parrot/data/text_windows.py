@@ -44,7 +44,7 @@ def _together(normalize: Callable[[str], bytes], texts: Sequence[str]) -> list[b
 
 
 def _normalized_ascii(text: str) -> bytes:
-    """The same in a tenth of the time."""
+    """What `_normalized` gives, in a tenth of the time."""
     return text.encode().translate(_LOWER, _NO_ASCII_LETTER)
 
 

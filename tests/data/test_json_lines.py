@@ -1,6 +1,7 @@
 """JSON lines are cut, parsed elsewhere and taken by columns: the same records as one by one, and rejects."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ ODD: dict[str, bytes] = {
     "broken": b'{"id": "a", }\n',
     "not closed": b'{"id": "a", "conversations": {}\n',
     "a word": b'{"id": "a", "score": NaN, "conversations": []}\n',
-    "long number": b'{"id": 123456789012345678901234567890, "conversations": []}\n',
+    "long number as id": b'{"id": 123456789012345678901234567890, "conversations": []}\n',
     "list": b"[1]\n",
     "text": b'"a"\n',
     "blank line": b"\n",
@@ -132,6 +133,18 @@ ODD: dict[str, bytes] = {
     "two, spaces between": lines(talk(1))[:-1] + b" \t" + lines(talk(2)),
     "space in front": b" " + lines(talk(1)),
     "over lines": json.dumps(talk(1), indent=1).encode() + b"\n",
+    "a brace too many": spoken(("human", "A?"), ("gpt", "B."))[:-1] + b"}\n",
+    "a comma in front": b'{"id": "a", "conversations": [{"from": "human", "value": "A?"}\n'
+    b', {"from": "gpt", "value": "B."}]}\n',
+    "a comma in front, behind a blank line": b'{"id": "a", "meta": {}\n\n, "conversations": []}\n',
+    "broken, then a list": b'{"id": }\n[1]\n',
+    "null between": lines(talk(1))[:-1] + b" null " + lines(talk(2)),
+    "list between": lines(talk(1))[:-1] + b"[1]" + lines(talk(2)),
+    "comma between": lines(talk(1))[:-1] + b"," + lines(talk(2)),
+    "space behind": lines(talk(1))[:-1] + b" \n",
+    "surrogate in a key": rb'{"id": "a", "\ud800_id": "x", "conversations": []}' + b"\n",
+    "long number": lines(talk(1))[:-2] + b', "score": ' + b"1" * 5000 + b"}\n",
+    "whole number": lines(talk(1, score=1)),
     "deep": b'{"id": "a", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
     "deep, not closed": b'{"id": "a", "x": ' + b'{"a":' * 100_000 + b"}\n",
 }  # fmt: skip
@@ -140,7 +153,7 @@ ODD: dict[str, bytes] = {
 @pytest.mark.parametrize("place", [0, 3, 11])
 @pytest.mark.parametrize("odd", ODD)
 def test_an_odd_line_is_what_it_would_be_alone(tmp_path: Path, odd: str, place: int) -> None:
-    good = [lines(talk(number)) for number in range(2, 13)]
+    good = [lines(talk(number, score=number / 2)) for number in range(2, 13)]
     reader = reader_of(tmp_path / "a.jsonl", b"".join([*good[:place], ODD[odd], *good[place:]]))
     expected = outcome(lambda: one_by_one(reader))
     assert outcome(lambda: in_parts(reader, tmp_path / "parts")) == expected
@@ -193,7 +206,7 @@ def test_a_file_is_cut_where_lines_end(tmp_path: Path, monkeypatch: pytest.Monke
     assert pieces(path, whole.replace(b"\n", b"\r\n")) == [4, 4, 2]
     assert pieces(path, whole + b"\n") == [4, 4, 2, "\n"]
     assert pieces(path, b"\xef\xbb\xbf" + whole)[0] == '\ufeff{"id":'
-    assert pieces(path, whole + b"[1]\n" + whole) == [4, 4, 2, '[1]\n{"id"']
+    assert pieces(path, whole + b"[1]\n" + whole)[2:] == [1, '{"id": "c']  # might go on
     monkeypatch.setattr(json_lines, "_BYTES", 1)
     assert pieces(path, whole) == [1] * 10
 
@@ -225,6 +238,17 @@ def test_what_is_no_utf8_is_named_with_its_line(tmp_path: Path) -> None:
     )
     with pytest.raises(ParrotError, match=r"a\.jsonl: line 3, column \d+: not UTF-8"):
         in_parts(reader, tmp_path / "parts")
+
+
+def test_what_is_wrong_with_a_file_comes_from_other_processes_too(tmp_path: Path) -> None:
+    reader = reader_of(tmp_path / "a.jsonl", lines(talk(1)) + ODD["a brace too many"])
+    with pytest.raises(ParrotError, match=r"line 2, column .*: broken JSON") as caught:
+        in_parts(reader, tmp_path / "parts")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    [part] = gather(reader, ["en"], 8)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(ParrotError, match=r"a\.jsonl: not found"):
+        make_part(tmp_path / "part", reader, part)
 
 
 def test_a_file_that_changes_meanwhile_is_a_sentence(tmp_path: Path) -> None:

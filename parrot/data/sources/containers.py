@@ -67,7 +67,7 @@ def read_pieces(path: Path, form: Format, most: int) -> Iterator[Lines | tuple[i
     Raises:
         ParrotError: as `read_entries`.
     """
-    if form.each or form.only or form.reader or form.entries:
+    if form.each or form.reader or form.entries:
         yield from read_entries(path, form)
         return
     position = 0

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, BinaryIO, NoReturn, TextIO
 
 from parrot.errors import ParrotError
 
@@ -47,18 +47,29 @@ _CUT = 16
 
 class BrokenJson(ParrotError):
     def __init__(self, path: Path, line: int, column: int, problem: str) -> None:
+        self._told = path, line, column, problem
         self.place = f"line {line}, column {column}"
         self.problem = problem
         super().__init__(f"{path}: {self.place}: broken JSON: {problem}; correct the file or fetch it again")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It comes from other processes, too."""
+        return BrokenJson, self._told
+
 
 @contextmanager
 def opened(path: Path, start: int = 0, line: int = 1) -> Iterator["Buffer"]:
+    with opened_bytes(path) as file:
+        file.seek(start)
+        encoding = "utf-8" if start else "utf-8-sig"
+        yield Buffer(path, io.TextIOWrapper(file, encoding), line)
+
+
+@contextmanager
+def opened_bytes(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
-            file.seek(start)
-            encoding = "utf-8" if start else "utf-8-sig"
-            yield Buffer(path, io.TextIOWrapper(file, encoding), line)
+            yield file
     except FileNotFoundError:
         raise ParrotError(f"{path}: not found; `parrot data` fetches or makes the demo data") from None
     except UnicodeDecodeError:

@@ -1,7 +1,6 @@
 """Stream the entries of a JSON list or of JSON lines, with a bounded buffer."""
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,6 @@ class Unreadable:
 
     def __str__(self) -> str:
         return self.text
-
-
-def holds_one(content: bytes) -> bool:
-    """Whether it is one JSON value, and no more."""
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def read_items(path: Path | str) -> Iterator[Any]:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parrot.data.columns import Integers
-from parrot.data.sources.json_buffer import MAX_ENTRY
-from parrot.data.sources.json_items import holds_one, read_lines
+from parrot.data.sources.json_buffer import MAX_ENTRY, opened_bytes, parse
+from parrot.data.sources.json_items import read_lines
 from parrot.errors import ParrotError
 
 _LINES, _BYTES = 500, 8 << 20
-"""Together at most, or so: a longer line is alone."""
-_ENDS = (b"}\n", b"}\r\n", b"}")
-_BETWEEN = re.compile(rb"\}[ \t\r]*\{")
-"""What is between two values on one line; LaTeX in a text has it, too."""
+"""So many are together, or fewer from so many bytes on."""
+_GOES_ON = re.compile(rb"\}[ \t\r]*[^ \t\r\n,\]}]")
+"""What follows an object where another value does, and is in a text else, such as LaTeX."""
 
 
 class Lines(NamedTuple):
@@ -32,7 +31,7 @@ class Lines(NamedTuple):
     number: int
 
     def read(self) -> bytes:
-        with self.file.open("rb") as file:
+        with opened_bytes(self.file) as file:
             file.seek(self.start)
             return file.read(self.size)
 
@@ -70,16 +69,24 @@ def cut(file: Path, position: int, most: int) -> Iterator[Lines | Rest]:
     Args:
         position: of the file's first entry among those of its source.
         most: none has entries on either side of a multiple of this.
+
+    Raises:
+        ParrotError: it cannot be read.
     """
-    start, size, line, count = 0, 0, 1, 0
-    with file.open("rb") as opened:
+    start, size, line, count, last = 0, 0, 1, 0, b""
+    with opened_bytes(file) as opened:
         while content := opened.readline(MAX_ENTRY):
             if not _is_one_object(content):
                 break
-            size, count = size + len(content), count + 1
-            if count == _LINES or size > _BYTES or (position + count) % most == 0:
+            if count and (count == _LINES or size > _BYTES or (position + count) % most == 0):
                 yield Lines(file, start, size, line, position, count)
                 start, size, line, position, count = start + size, 0, line + count, position + count, 0
+            size, count, last = size + len(content), count + 1, content
+        following = content
+        while following and not following.strip():
+            following = opened.readline(MAX_ENTRY)
+    if count and following and not following.lstrip().startswith(b"{"):
+        size, count, content = size - len(last), count - 1, last  # what follows may be a part of it
     if count:
         yield Lines(file, start, size, line, position, count)
     if content:
@@ -88,6 +95,14 @@ def cut(file: Path, position: int, most: int) -> Iterator[Lines | Rest]:
 
 def _is_one_object(line: bytes) -> bool:
     """Whether a line is an object, or a broken one, and nothing else."""
-    if not (line.startswith(b"{") and line.endswith(_ENDS) and len(line) < MAX_ENTRY):
+    if not (line.startswith(b"{") and line.rstrip().endswith(b"}") and len(line) < MAX_ENTRY):
         return False
-    return not _BETWEEN.search(line) or holds_one(line)
+    return not _GOES_ON.search(line) or _is_json(line)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

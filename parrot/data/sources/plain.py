@@ -5,6 +5,8 @@ rules and can say what is wrong: here is said only that nothing is.
 """
 
 import io
+import re
+import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -21,7 +23,10 @@ from parrot.data.sources.json_buffer import parse
 from parrot.data.sources.text import CONTROL, LEFT_TO_RIGHT, RIGHT_TO_LEFT
 from parrot.data.sources.turns import ROLES
 
-_SCALARS = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+_SCALARS = {str: pa.string(), bool: pa.bool_(), int: pa.float64(), float: pa.float64()}
+_NAMES = {str: pa.string(), int: pa.int64()}
+_LONG_NUMBER = re.compile(rb"\d{%d}" % (sys.get_int_max_str_digits() + 1))
+"""Python reads none."""
 _SPEAKERS = ("user", "assistant")
 """Who speaks, by turns."""
 _ODD = (IMAGE_TOKEN, LOST, LEFT_TO_RIGHT, RIGHT_TO_LEFT)
@@ -40,6 +45,7 @@ class _Fields(NamedTuple):
     """What the lines hold, according to the first of them."""
 
     schema: pa.Schema
+    numbers: bool
     id: str | None
     messages: str
     role: str
@@ -58,7 +64,7 @@ def plain_talks(
         ignored: fields that may be lost.
     """
     fields = _fields(lines[: lines.find(b"\n") + 1 or None], form, ignored)
-    if fields is None:
+    if fields is None or (fields.numbers and _LONG_NUMBER.search(lines)):
         return None
     try:
         # Fields that the first line does not have are an error, and so are values of other types, doubled
@@ -82,7 +88,7 @@ def plain_talks(
     places = np.arange(len(texts)) - np.repeat(starts[:-1], turns)
     talk = Talks(starts, pa.array(_SPEAKERS).take(pa.array(places % 2)), texts)
     odd = (_who(speakers, form) != places % 2) | ~_says_something(texts)
-    plain = (turns > 0) & (turns % 2 == 0) & (talk.sums(odd) == 0) & _is_whole(names)
+    plain = (turns > 0) & (turns % 2 == 0) & (talk.sums(odd) == 0) & _are_usable(names)
     if not plain.all():
         kept = pa.array(np.repeat(plain, turns))
         starts = np.concatenate([[0], np.cumsum(turns[plain])])
@@ -113,11 +119,12 @@ def _fields(line: bytes, form: Format, ignored: Set[str]) -> _Fields | None:
         if field == messages:
             continue
         lost = field in ignored or (field not in form.read and is_about_entry(field))
-        wanted = (str, int) if field == name else tuple(_SCALARS) if lost else ()
-        if type(value) not in wanted:
+        kind = (_NAMES if field == name else _SCALARS if lost else {}).get(type(value))
+        if kind is None or not field.isascii():
             return None
-        kinds[field] = _SCALARS[type(value)]
-    return _Fields(pa.schema(list(kinds.items())), name, messages, role, content)
+        kinds[field] = kind
+    numbers = any(kind in (pa.int64(), pa.float64()) for kind in kinds.values())
+    return _Fields(pa.schema(list(kinds.items())), numbers, name, messages, role, content)
 
 
 def _one(names: Sequence[str], entry: Mapping[str, Any]) -> str | None:
@@ -131,7 +138,7 @@ def _names(table: pa.Table, field: str | None, position: int) -> pa.StringArray:
     return pc.coalesce(table[field].combine_chunks().cast(pa.string()), numbers) if field else numbers
 
 
-def _is_whole(names: pa.StringArray) -> Flags:
+def _are_usable(names: pa.StringArray) -> Flags:
     """Whether each is a name that is written as it stands; others may be, too."""
     ascii_alone = pc.and_(pc.string_is_ascii(names), pc.utf8_is_printable(names))
     return np.asarray(pc.and_(ascii_alone, pc.greater(pc.binary_length(names), 0)))

@@ -143,7 +143,7 @@ def check_rotations(file: BenchmarkFile, questions: Sequence[MultipleChoiceQuest
     if groups and len(groups) == len(questions):
         raise ParrotError(
             f"{path}: asks no question in several rotations of its options, of which all would have to be "
-            f"right; add them (their index is the question's and a multiple of {ROTATION}), or do not ask "
+            f"right; add them (their index is the question's plus a multiple of {ROTATION}), or do not ask "
             f"for circular evaluation"
         )
     for group, rows in groups.items():
