@@ -99,6 +99,7 @@ def test_resume_of_one_process(start: Start, monkeypatch: pytest.MonkeyPatch) ->
     assert (stage.records_read() == read) == trained
 
 
+@pytest.mark.slow
 def test_resume_of_two_ranks_under_zero3(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, draw = start("killed", 2), random.Random(0)
     assert kill(stage, writing(3), draw)

@@ -15,6 +15,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("ranks"))
 
 
+@pytest.mark.slow
 def test_two_ranks_under_zero3_tell_what_one_process_tells(workshop: Workshop) -> None:
     workshop.alone(workshop.case("alone", "sft", "parrot", moe=True, training={"evaluation": ASKED}))
     training = {**TWO_RANKS, "evaluation": ASKED}
