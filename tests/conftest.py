@@ -15,13 +15,6 @@ from parrot.tracking import PARENT_VARIABLE, SENDER_VARIABLE, ensure_store
 # other work that costs a test many times its time. Set before torch is loaded, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_LONGEST = {"pipeline", "training"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folders with the longest files come first: so no process is left alone with one at the end."""
-    items.sort(key=lambda item: _LONGEST.isdisjoint(item.path.parts))
-
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
